@@ -1,12 +1,77 @@
-.PHONY: generate
-PY := .venv/bin/python
-PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
+# `make run` and `make test` are all a user needs; `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
 GEN := protos/gen/python
+PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
+PACKAGES := services identity_svc project_svc storage_svc
 
-generate: ## Generate the Python stubs from protos/ into protos/gen/python
+.PHONY: help run test check lint types contracts generate generated imports bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the environment first)
+	@$(VENV)/bin/wm serve
+
+test: $(VENV)/.dev ## Run every test; ends with pytest's summary
+	$(PY) -m pytest -n 2 --dist loadfile
+
+check: lint types contracts generated imports ## Everything of CI but the tests
+
+lint: $(VENV)/.dev ## Style
+	$(VENV)/bin/ruff check .
+
+types: $(VENV)/.dev ## Static types
+	$(VENV)/bin/mypy $(PACKAGES)
+
+contracts: $(VENV)/.dev ## buf lint, and buf breaking against the main branch
+	cd protos && ../$(VENV)/bin/buf lint
+	@if git rev-parse -q --verify origin/main >/dev/null; then base=origin/main; else base=main; fi; \
+	if git cat-file -e $$base:protos/buf.yaml 2>/dev/null; then \
+	  cd protos && ../$(VENV)/bin/buf breaking --against "../.git#ref=$$base,subdir=protos"; \
+	fi
+
+generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	rm -rf protos/gen/.next && mkdir -p protos/gen/.next $(GEN)
-	cd protos && PATH=$(CURDIR)/.venv/bin:$$PATH $(CURDIR)/$(PY) -m grpc_tools.protoc -I. -Ithird_party \
+	@cd protos && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(CURDIR)/$(PY) -m grpc_tools.protoc -I. -Ithird_party \
 	  --python_out=gen/.next --grpc_python_out=gen/.next \
-	  --mypy_out=quiet:gen/.next --mypy_grpc_out=quiet:gen/.next $(PROTOS)
-	find protos/gen/.next -name '*_pb2_grpc.py' | xargs grep -L 'class .*Stub' | sed 'p;s/$$/i/' | xargs rm -f
-	cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f -name '*_pb2*' ) | while read f; do [ -e .next/$$f ] || rm -f python/$$f; done; rm -rf .next
+	  --mypy_out=quiet:gen/.next --mypy_grpc_out=quiet:gen/.next \
+	  --include_imports --include_source_info --descriptor_set_out=gen/.descriptors $(PROTOS)
+	@find protos/gen/.next -name '*_pb2_grpc.py' | xargs grep -L 'class .*Stub' | sed 'p;s/$$/i/' | xargs rm -f
+	@cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f -name '*_pb2*') | \
+	  while read -r f; do [ -e ".next/$$f" ] || rm -f "python/$$f"; done; rm -rf .next
+	@$(PY) protos/reference.py protos/gen/.descriptors docs/api && rm -f protos/gen/.descriptors
+
+generated: generate ## Fails when the committed generated code is not what protos/ say
+	git diff --exit-code --stat -- $(GEN) docs/api
+	@test -z "$$(git status --porcelain -- $(GEN) docs/api)" || (git status --porcelain -- $(GEN) docs/api; exit 1)
+
+imports: $(VENV)/.dev ## Who may import whom
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.dev ## Benchmarks as ratios; results in tests/bench/results
+	$(PY) -m tests.bench
+
+lock: ## Renew the lock files (needs uv)
+	uv pip compile -q pyproject.toml --extra postgres --extra build --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	uv pip compile -q pyproject.toml --extra postgres --extra build --extra dev --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
+
+clean: ## Remove the environment and caches, never the data
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml
+	@echo "Installing the locked dependencies (once) ..."
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
