@@ -1,0 +1,68 @@
+"""Opens what the settings name. A provider's SDK is imported only here, lazily,
+and a missing extra gives the command that installs it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from services.config import Settings
+from services.model.clocks import HybridClock
+from services.model.errors import Reason, WorkspaceError, invalid_field
+from services.objects.filesystem import FilesystemDriver
+from services.objects.keyring import Keyring
+from services.objects.store import ObjectStore
+from services.objects.tokens import UrlSigner
+from services.records.instance import Instance, open_instance
+from services.records.port import RecordDriver
+from services.records.sql import SqliteDriver
+from services.records.store import RecordStore
+
+__all__ = ["open_data_dir", "open_objects", "open_records", "wall_millis"]
+
+
+def open_data_dir(path: Path) -> Path:
+    """Make the data folder (0700) or explain why it cannot be used."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"the data folder {path} cannot be used ({error.strerror}); "
+            "choose another with --data or WM_DATA_DIR",
+            metadata={"field": "WM_DATA_DIR"},
+        ) from error
+    return path
+
+
+async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
+    """The record store of the deployment, in a new generation."""
+    driver = await _record_driver(settings)
+    instance = await open_instance(driver)
+    return RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis)), instance
+
+
+def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> ObjectStore:
+    """The object store of the deployment."""
+    driver = FilesystemDriver(settings.data_dir / "objects", signer=signer, public_url=public_url)
+    return ObjectStore(driver)
+
+
+def open_keyring(settings: Settings) -> Keyring:
+    """Signing keys of this deployment: `keys/` in the data folder."""
+    return Keyring.open(settings.data_dir / "keys")
+
+
+def wall_millis() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+async def _record_driver(settings: Settings) -> RecordDriver:
+    if settings.records == "sqlite":
+        return await SqliteDriver.open(settings.data_dir / "workspace.sqlite")
+    if settings.records_dsn is None:
+        raise invalid_field("WM_RECORDS_DSN", "is needed when WM_RECORDS is postgresql")
+    from services.records.sql import PostgresDriver
+
+    return await PostgresDriver.open(settings.records_dsn.get_secret_value())

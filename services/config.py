@@ -1,0 +1,133 @@
+"""Settings: one frozen object, validated at start.
+
+Sources, strongest first: explicit arguments (flags of `wm`), environment
+variables `WM_*`, the non-secret `backend.toml`, defaults. Secrets come only
+from the environment or from key files; `backend.toml` that holds one is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
+from services.model.selection import refuse_secrets
+
+__all__ = ["Settings", "load_selection", "load_settings"]
+
+
+class Settings(BaseSettings):
+    """Everything a process needs to know before it opens anything.
+
+    Times are seconds, sizes bytes. Every field is the environment variable
+    `WM_<FIELD>`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WM_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path(".wm-data"), description="folder of the local workspace")
+    backend_file: Path = Field(Path("backend.toml"), description="non-secret backend selection")
+    environment: str = Field("local", description="name of the deployment, for labels")
+    records: Literal["sqlite", "postgresql"] = Field(
+        "sqlite", description="`sqlite`, or `postgresql` (see records_dsn)"
+    )
+    records_dsn: SecretStr | None = Field(None, description="connection string of PostgreSQL")
+    objects: Literal["filesystem"] = Field("filesystem", description="object store driver")
+
+    grpc_host: str = Field("127.0.0.1", description="address of the gRPC port")
+    grpc_port: int = Field(50051, ge=0, le=65535, description="0: any free port")
+    http_host: str = Field("127.0.0.1", description="address of the HTTP port")
+    http_port: int = Field(8080, ge=0, le=65535, description="0: any free port")
+    public_url: str = Field("", description="base of signed URLs; default: the HTTP address")
+    reflection: bool = Field(True, description="gRPC reflection (switch off in production)")
+    tls_certificate: Path | None = Field(None, description="PEM chain; reloaded when it changes")
+    tls_key: Path | None = Field(None, description="PEM key of tls_certificate")
+    tls_client_ca: Path | None = Field(None, description="PEM of the CA for client certificates")
+
+    drain_delay: float = Field(0.0, ge=0, le=60, description="wait after health goes down")
+    drain_grace: float = Field(10.0, ge=0, le=120, description="time for calls to finish")
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=65_536, description="gRPC and JSON bodies")
+    max_concurrent_rpcs: int = Field(1000, ge=1, description="more are RESOURCE_EXHAUSTED")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a TTY")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="")
+    local_token_seconds: int = Field(3600, ge=60, le=3600, description="life of local tokens")
+    download_seconds: int = Field(300, ge=30, le=900, description="default life of download URLs")
+    upload_seconds: int = Field(3600, ge=60, le=3600, description="default life of upload URLs")
+    trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
+
+    @property
+    def provider(self) -> str:
+        """`local`, `aws` or `azure`: what records and objects live on."""
+        return "local"
+
+    @property
+    def loopback_only(self) -> bool:
+        """Both ports are reachable from this machine alone."""
+        return all(_is_loopback(host) for host in (self.grpc_host, self.http_host))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from all sources. Raises INVALID_FIELD naming the variable."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    backend_file = Path(given.get("backend_file", Settings.model_fields["backend_file"].default))
+    if backend_file.exists():
+        load_selection(backend_file)
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise _readable(error) from None
+    if not settings.loopback_only and settings.tls_certificate is None:
+        raise invalid_field(
+            "WM_GRPC_HOST/WM_HTTP_HOST",
+            "listening beyond loopback needs TLS: set WM_TLS_CERTIFICATE and WM_TLS_KEY, "
+            "or listen on 127.0.0.1",
+        )
+    return settings
+
+
+def load_selection(path: Path) -> dict[str, Any]:
+    """The backend selection of a deployment, without secrets, or a clear error."""
+    try:
+        selection = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise invalid_field(
+            str(path), f"is not readable TOML ({error}); mend it or write it anew with `wm init`"
+        ) from None
+    refuse_secrets(selection)
+    provider = selection.get("provider")
+    if provider not in {"local", "aws", "azure"}:
+        raise invalid_field(f"{path.name}: provider", "must be local, aws or azure")
+    if provider != "local":
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"{path.name} selects {provider}, whose drivers are not part of this release; "
+            "use `wm init --provider local`",
+            metadata={"field": "provider"},
+        )
+    return selection
+
+
+def _readable(error: ValidationError) -> WorkspaceError:
+    violations = [
+        FieldViolation("WM_" + "_".join(map(str, e["loc"])).upper(), e["msg"])
+        for e in error.errors()
+    ]
+    text = "; ".join(f"{v.field}: {v.description}" for v in violations)
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_FIELD, text,
+        metadata={"field": violations[0].field}, violations=violations,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

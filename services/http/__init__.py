@@ -1,0 +1,1 @@
+"""The HTTP side: data plane of signed URLs, gateway."""

@@ -1,0 +1,96 @@
+"""What of a request's header fields reaches a service: an allow-list of four."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from services.http.errors import HttpError, bad_request
+from services.model.errors import Reason, WorkspaceError
+from services.rpc.deadline import DeadlineLimits
+
+__all__ = ["RawHeaders", "RequestHeaders", "read_headers"]
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,512})"')
+_MAX_AUTHORIZATION = 24 * 1024  # room for the rest within gRPC's 32 KiB of metadata
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    """`timeout` in seconds; `if_match` is the bare etag, '' for none."""
+
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    timeout: float
+    if_match: str
+
+
+def read_headers(
+    headers: RawHeaders, *, request_id: str, streams: bool, deadlines: DeadlineLimits
+) -> RequestHeaders:
+    """`authorization`, `x-request-id`, `traceparent` and the deadline; nothing else
+    is forwarded, whatever it is called.
+
+    Raises HttpError 400 naming the field, 401 for two Authorization fields.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    metadata = [("x-request-id", request_id)]
+    bearer = _authorization(found.get("authorization", []))
+    if bearer:
+        metadata.append(("authorization", bearer))
+    parents = found.get("traceparent", [])
+    if len(parents) == 1 and _TRACEPARENT.fullmatch(parents[0]):
+        metadata.append(("traceparent", parents[0]))
+    return RequestHeaders(
+        metadata=tuple(metadata),
+        timeout=_timeout(found.get("x-timeout-seconds", []), streams, deadlines),
+        if_match=_if_match(found.get("if-match", [])),
+    )
+
+
+def _authorization(values: list[str]) -> str:
+    if not values:
+        return ""
+    if len(values) > 1 or not _PRINTABLE.fullmatch(values[0]):
+        raise HttpError(
+            WorkspaceError(
+                Reason.ERROR_REASON_UNAUTHENTICATED, "Send one Authorization header field."
+            )
+        )
+    if len(values[0]) > _MAX_AUTHORIZATION:
+        raise HttpError(
+            WorkspaceError(
+                Reason.ERROR_REASON_LIMIT_EXCEEDED,
+                f"The Authorization header is larger than {_MAX_AUTHORIZATION} bytes.",
+                metadata={"limit": "authorization_bytes", "maximum": str(_MAX_AUTHORIZATION)},
+            ),
+            status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        )
+    return values[0]
+
+
+def _timeout(values: list[str], streams: bool, deadlines: DeadlineLimits) -> float:
+    maximum = deadlines.max_stream if streams else deadlines.max_unary
+    if not values:
+        return maximum if streams else deadlines.default_unary
+    if len(values) > 1 or not _SECONDS.fullmatch(values[0]) or float(values[0]) <= 0:
+        raise bad_request("x-timeout-seconds", "must be one positive number of seconds")
+    return min(float(values[0]), maximum)
+
+
+def _if_match(values: list[str]) -> str:
+    """`*` asks for nothing more than that the record exists, as every call does."""
+    if not values or values == ["*"]:
+        return ""
+    match = _ETAG.fullmatch(values[0].strip())
+    if len(values) > 1 or match is None:
+        raise bad_request("if-match", 'must be one strong etag in quotes, such as "abc"')
+    return match[1]

@@ -1,0 +1,77 @@
+"""What a service is given: the opened kernel, and what it gives back.
+
+A `*_svc` package has an entry point in the group `workspace.services`, a
+function `build(kernel, peers) -> ServiceModule`. Plain constructors do the
+rest: there is no registry and no injection framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc.aio
+
+from services.config import Settings
+from services.objects.store import ObjectStore
+from services.records.mutation import Mutations
+from services.records.store import RecordStore
+from services.rpc.authentication import Authenticator
+from services.rpc.consistency import ConsistencyTokens
+from services.rpc.page_tokens import PageTokens
+from services.rpc.policy import Rule
+
+__all__ = ["Kernel", "Peers", "Registration", "ServiceModule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Opened stores and what stands on them; shared by the services of one
+    process. `now` is unix seconds. `keys_dir` holds key files (0600)."""
+
+    settings: Settings
+    records: RecordStore
+    objects: ObjectStore
+    mutations: Mutations
+    page_tokens: PageTokens
+    consistency: ConsistencyTokens
+    instance_id: str
+    instance_key: bytes
+    keys_dir: Path
+    now: Callable[[], float]
+
+
+class Peers(Protocol):
+    """Channels to the other services, as the asking service."""
+
+    def __call__(self, target: str, *, asking: str) -> grpc.aio.Channel:
+        """`target` is `identity`, `project` or `storage`; `asking` is the name
+        of the calling service, for example `project_svc`. The channel forwards
+        the user's token of the current call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A servicer and the generated function that adds it to a server."""
+
+    add: Callable[[Any, Any], None]
+    servicer: object
+    full_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceModule:
+    """What a `*_svc` package contributes to a process.
+
+    `policy` has a row for every RPC that is served. `authenticator` is given
+    by identity alone. `background` coroutines run until they are cancelled.
+    """
+
+    name: str
+    registrations: Sequence[Registration]
+    policy: Mapping[str, Rule]
+    authenticator: Authenticator | None = None
+    background: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)

@@ -1,0 +1,265 @@
+"""The one table of item families: keys, indexes, owner, sync policy, field classes.
+
+Drivers, provisioning and `docs/data-identity-model.md` are generated from
+this table or checked against it. Field classes: a field is *content* (it
+travels and is in the digest) unless it is named in `stamp_fields` (travels,
+not in the digest) or `local_fields` (never travels, recomputed on arrival);
+`computed` fields are never stored at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+from workspace.common.v1.activity_pb2 import ActivityEvent
+from workspace.identity.v1.account_pb2 import Account, AccountMember, NotificationRouting
+from workspace.identity.v1.invitation_pb2 import Invitation
+from workspace.identity.v1.machine_token_pb2 import MachineToken
+from workspace.identity.v1.preference_pb2 import NotificationPreference
+from workspace.identity.v1.team_pb2 import Team, TeamMember
+from workspace.identity.v1.user_pb2 import IdentityLink, PlatformAdmin, User
+from workspace.project.v1.document_pb2 import DerivedArtifact, Document
+from workspace.project.v1.grant_pb2 import Grant
+from workspace.project.v1.history_pb2 import MetadataRecord, WriteEvent
+from workspace.project.v1.project_pb2 import Project
+from workspace.storage.v1.upload_pb2 import Upload
+
+from services.model.indexes import Index
+from services.model.templates import Template
+
+__all__ = ["FAMILIES", "KERNEL_ROWS", "Family", "KernelRow", "family_of"]
+
+_STAMP = frozenset({"updated_at", "updated_by"})
+_NONE: frozenset[str] = frozenset()
+
+IndexKeys = Mapping[Index, Sequence[tuple[Template, Template]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of record. `pk` lists alternatives, `indexes` lists, per index,
+    (partition, sort) alternatives: the first that is complete is taken."""
+
+    name: str
+    message: type[Message]
+    pk: Sequence[Template]
+    sk: Template
+    owner: str
+    indexes: IndexKeys = field(default_factory=dict)
+    synced: bool = True
+    policy: str = "surface"
+    stamp_fields: frozenset[str] = _STAMP
+    local_fields: frozenset[str] = _NONE
+    computed: frozenset[str] = _NONE
+
+    def key_of(self, message: Message) -> tuple[str, str]:
+        """(pk, sk) of a record. Raises ValueError when a key field is empty."""
+        pk = next(filter(None, (template.render(message) for template in self.pk)), "")
+        sk = self.sk.render(message)
+        if not (pk and sk):
+            raise ValueError(f"{self.name}: a field of the key is empty")
+        return pk, sk
+
+    def index_entries(self, message: Message) -> dict[Index, tuple[str, str]]:
+        """The record's place in each index that it belongs to."""
+        entries = {}
+        for index, alternatives in self.indexes.items():
+            for partition, sort in alternatives:
+                pair = (partition.render(message), sort.render(message))
+                if all(pair):
+                    entries[index] = pair
+                    break
+        return entries
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRow:
+    """A row of the kernel's own: JSON without a contract, never synced."""
+
+    name: str
+    pk: str
+    sk: str
+    purpose: str
+
+
+def _index(*alternatives: tuple[str, str]) -> list[tuple[Template, Template]]:
+    return [(Template(partition), Template(sort)) for partition, sort in alternatives]
+
+
+def _family(
+    name: str,
+    message: type[Message],
+    pk: str | tuple[str, ...],
+    sk: str,
+    owner: str,
+    *,
+    indexes: IndexKeys | None = None,
+    synced: bool = True,
+    policy: str = "surface",
+    stamp: frozenset[str] = _STAMP,
+    local: frozenset[str] = _NONE,
+    computed: frozenset[str] = _NONE,
+) -> Family:
+    partitions = tuple(Template(text) for text in ((pk,) if isinstance(pk, str) else pk))
+    return Family(
+        name, message, partitions, Template(sk), owner, indexes or {}, synced, policy,
+        stamp, local, computed,
+    )
+
+
+_GRANT = "GRANT#{project_id}#{grant_id}"
+_OF_DOCUMENT_OR_PROJECT = ("DOCUMENT#{document_id}", "PROJECT#{project_id}")
+_IDENTITY, _PROJECT, _STORAGE = "identity_svc", "project_svc", "storage_svc"
+_NAMES = frozenset({"updated_at", "updated_by", "email", "name"})
+_HOME = frozenset({"account_id", "team_id", "workspace_id", "storage_provider"})
+
+_TABLE = (
+    _family(
+        "user", User, "USER#{user_id}", "USER#{user_id}", _IDENTITY,
+        policy="field_lww", stamp=_STAMP | {"last_seen_at"},
+    ),
+    _family(
+        "identity_link", IdentityLink, "IDENTITY#{link_id}", "IDENTITY", _IDENTITY,
+        indexes={Index.USER: _index(("USER#{user_id}", "IDENTITY#{link_id}"))},
+        policy="restrictive",
+    ),
+    _family(
+        "platform_admin", PlatformAdmin, "PLATFORM", "ADMIN#{user_id}", _IDENTITY,
+        indexes={Index.USER: _index(("USER#{user_id}", "ADMIN#{user_id}"))},
+        policy="restrictive",
+    ),
+    _family(
+        "machine_token", MachineToken, "USER#{user_id}", "MACHINE#{token_id}", _IDENTITY,
+        synced=False, policy="local", stamp=_STAMP | {"last_used_at"},
+    ),
+    _family(
+        "account", Account, "ACCOUNT#{account_id}", "ACCOUNT#{account_id}", _IDENTITY,
+        indexes={
+            Index.ACCOUNT: _index(("PLATFORM#accounts", "ACCOUNT#{account_id}")),
+            Index.USER: _index(("USER#{owner_user_id}", "ACCOUNT#{account_id}")),
+        },
+    ),
+    _family(
+        "account_member", AccountMember, "ACCOUNT#{account_id}", "MEMBER#{user_id}", _IDENTITY,
+        indexes={Index.USER: _index(("USER#{user_id}", "MEMBER#ACCOUNT#{account_id}"))},
+        policy="restrictive", stamp=_NAMES,
+    ),
+    _family(
+        "notification_routing", NotificationRouting, "ACCOUNT#{account_id}", "ROUTING#{topic}",
+        _IDENTITY,
+    ),
+    _family(
+        "team", Team, "TEAM#{team_id}", "TEAM#{team_id}", _IDENTITY,
+        indexes={
+            Index.ACCOUNT: _index(
+                ("ACCOUNT#{account_id}", "TEAM#{team_id}"),
+                ("WORKSPACE#{workspace_id}", "TEAM#{team_id}"),
+            )
+        },
+    ),
+    _family(
+        "team_member", TeamMember, "TEAM#{team_id}", "MEMBER#{user_id}", _IDENTITY,
+        indexes={Index.USER: _index(("USER#{user_id}", "MEMBER#TEAM#{team_id}"))},
+        policy="restrictive", stamp=_NAMES,
+    ),
+    _family(
+        "invitation", Invitation, "INVITATION#{invitation_id}", "INVITATION", _IDENTITY,
+        policy="restrictive",
+        indexes={
+            Index.ACCOUNT: _index(("ACCOUNT#{account_id}", "INVITATION#{invitation_id}")),
+            Index.TEAM: _index(("TEAM#{team_id}", "INVITATION#{invitation_id}")),
+        },
+    ),
+    _family(
+        "notification_preference", NotificationPreference, "USER#{user_id}",
+        "PREFERENCE#{topic}", _IDENTITY, policy="field_lww",
+    ),
+    _family(
+        "project", Project, "PROJECT#{project_id}", "PROJECT#{project_id}", _PROJECT,
+        indexes={
+            Index.ACCOUNT: _index(
+                ("ACCOUNT#{account_id}", "PROJECT#{restricted?restricted:open}#{project_id}"),
+                ("WORKSPACE#{workspace_id}", "PROJECT#{restricted?restricted:open}#{project_id}"),
+            ),
+            Index.TEAM: _index(("TEAM#{team_id}", "PROJECT#{project_id}")),
+        },
+        computed=frozenset({"my_permissions"}),
+    ),
+    _family(
+        "project_grant", Grant, "PROJECT#{project_id}", "GRANT#{grant_id}", _PROJECT,
+        indexes={
+            Index.ACCOUNT: _index(("{target_type=account}ACCOUNT#{target_id}", _GRANT)),
+            Index.TEAM: _index(("{target_type=team}TEAM#{target_id}", _GRANT)),
+            Index.USER: _index(("{target_type=user}USER#{target_id}", _GRANT)),
+        },
+        policy="restrictive",
+    ),
+    _family(
+        "document", Document, "DOCUMENT#{document_id}", "ARTIFACT#{document_id}", _PROJECT,
+        indexes={
+            Index.ACCOUNT: _index(("ACCOUNT#{account_id}", "ARTIFACT#{document_id}")),
+            Index.TEAM: _index(("TEAM#{team_id}", "ARTIFACT#{document_id}")),
+            Index.PROJECT: _index(("PROJECT#{project_id}", "ARTIFACT#{document_id}")),
+        },
+        local=_HOME,
+    ),
+    _family(
+        "derived_artifact", DerivedArtifact, "DOCUMENT#{document_id}",
+        "DERIVED#{kind}#{artifact_id}", _PROJECT,
+        indexes={
+            Index.PROJECT: _index(("PROJECT#{project_id}", "DERIVED#{document_id}#{artifact_id}"))
+        },
+    ),
+    _family(
+        "metadata_record", MetadataRecord, _OF_DOCUMENT_OR_PROJECT,
+        "METADATA#{timestamp}#{record_type}#{metadata_record_id}", _PROJECT,
+        policy="append_only", stamp=_NONE,
+    ),
+    _family(
+        "write_event", WriteEvent, _OF_DOCUMENT_OR_PROJECT,
+        "WRITE#{timestamp}#{write_event_id}", _PROJECT,
+        indexes={
+            Index.PROJECT: _index(("PROJECT#{project_id}", "WRITE#{timestamp}#{write_event_id}"))
+        },
+        policy="append_only", stamp=_NONE,
+    ),
+    _family(
+        "upload", Upload, "UPLOAD#{upload_id}", "UPLOAD", _STORAGE,
+        indexes={
+            Index.USER: _index(("USER#{created_by}", "UPLOAD#{upload_id}")),
+            Index.PROJECT: _index(("PROJECT#{project_id}", "UPLOAD#{upload_id}")),
+        },
+        synced=False, policy="local",
+    ),
+    _family(
+        "activity_event", ActivityEvent, "(the partition that changed)",
+        "EVENT#{event_id}", "kernel",
+        indexes={
+            Index.ACCOUNT: _index(("ACCOUNT#{account_id}", "EVENT#{event_id}")),
+            Index.PROJECT: _index(("PROJECT#{project_id}", "EVENT#{event_id}")),
+        },
+        policy="append_only", stamp=_NONE,
+    ),
+)
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
+
+KERNEL_ROWS = (
+    KernelRow("head", "(every partition)", "#HEAD", "commit counter of the partition"),
+    KernelRow("request", "(the effect's partition)", "REQ#{digest}", "idempotency, kept 24 h"),
+    KernelRow("instance", "INSTANCE", "INSTANCE", "identity of this store"),
+    KernelRow(
+        "document_name", "NAME#{project_id}#{digest}", "NAME",
+        "claims a path inside a project for one document",
+    ),
+)
+
+
+def family_of(message: Message) -> Family:
+    """The family that stores messages of this type. Raises KeyError."""
+    for family in _TABLE:
+        if isinstance(message, family.message):
+            return family
+    raise KeyError(f"no item family stores {message.DESCRIPTOR.full_name}")

@@ -1,0 +1,1 @@
+"""ObjectStore: one portable class over a small driver per store."""

@@ -1,0 +1,223 @@
+"""The composition root: settings in, a running process out.
+
+All servicers of a process sit on one list of interceptors, reached over a
+socket by clients and in-process by each other and by the gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from services.backends import open_data_dir, open_keyring, open_objects, open_records
+from services.config import Settings
+from services.http.dataplane import dataplane_routes
+from services.http.gateway import Gateway
+from services.http.server import HttpServer, bind_http
+from services.kernel import Kernel, ServiceModule
+from services.model.errors import Reason, WorkspaceError
+from services.objects.tokens import UrlSigner
+from services.private_files import load_or_create_secret
+from services.records.mutation import Mutations
+from services.records.port import Key
+from services.rpc.authentication import Authenticator
+from services.rpc.channels import PeerChannel
+from services.rpc.consistency import ConsistencyTokens
+from services.rpc.limits import Limits
+from services.rpc.local import LocalChannel, LocalServer
+from services.rpc.page_tokens import PageTokens
+from services.rpc.policy import KERNEL_POLICY, merge_policies
+from services.rpc.registration import register
+from services.rpc.server import Listener, RpcServer, stop_signals
+from services.rpc.stack import build_interceptors
+from services.rpc.tls import ServerTls
+from services.rpc.validation import Validator
+from services.telemetry.metrics import RpcMetrics
+from services.telemetry.traces import open_tracing
+from services.tokens.admission import UserAdmission
+
+__all__ = ["WorkspaceProcess", "find_services"]
+
+_log = logging.getLogger("workspace.process")
+Build = Callable[[Kernel, Any], ServiceModule]
+
+
+def find_services() -> list[Build]:
+    """The build functions of the installed `*_svc` packages, by entry point."""
+    found = sorted(entry_points(group="workspace.services"), key=lambda point: point.name)
+    if not found:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE, "no service is installed; run: pip install -e ."
+        )
+    return [point.load() for point in found]
+
+
+class WorkspaceProcess:
+    """One process of the workspace. `start`, then `grpc_address` and
+    `http_url` say where it answers; `stop` is idempotent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._closers: list[Callable[[], Awaitable[object]]] = []
+        self.registry = CollectorRegistry()
+        self.modules: list[ServiceModule] = []
+
+    async def start(self) -> None:
+        """Open the stores, bind the ports, serve. On failure nothing is left."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close everything in reverse order of opening."""
+        while self._closers:
+            closer = self._closers.pop()
+            try:
+                await closer()
+            except Exception:
+                _log.exception("closing failed")
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, drain, exit code 0."""
+        async with stop_signals() as stop:
+            await stop.wait()
+        await self.rpc.drain()
+        await self.stop()
+        return 0
+
+    @property
+    def grpc_address(self) -> str:
+        return f"{self.settings.grpc_host}:{self.rpc.ports[0]}"
+
+    def channel(self, target: str, *, asking: str) -> grpc.aio.Channel:
+        """A channel to a service of this process, as another service."""
+        del target  # one process serves them all
+        return PeerChannel(LocalChannel(self.local, service=asking))
+
+    async def _start(self) -> None:
+        settings = self.settings
+        open_data_dir(settings.data_dir)
+        sock, self.http_url = bind_http(settings.http_host, settings.http_port)
+        self._closers.append(_closing(sock.close))
+        self.kernel = await self._open_kernel(settings.public_url or self.http_url)
+        self.modules = [build(self.kernel, self.channel) for build in find_services()]
+        await self._serve()
+        await self._serve_http(sock)
+        await self.rpc.readiness.poll()
+
+    async def _open_kernel(self, public_url: str) -> Kernel:
+        records, instance = await open_records(self.settings)
+        self._closers.append(records.close)
+        keys_dir = self.settings.data_dir / "keys"
+        secret = load_or_create_secret(keys_dir / "instance.key")
+        self.signer = UrlSigner(open_keyring(self.settings))
+        objects = open_objects(self.settings, self.signer, public_url)
+        self._closers.append(objects.close)
+        consistency = ConsistencyTokens(_derive(secret, "consistency"), instance.instance_id)
+        return Kernel(
+            settings=self.settings,
+            records=records,
+            objects=objects,
+            mutations=Mutations(
+                records, instance_key=_derive(secret, "ids"), consistency=consistency
+            ),
+            page_tokens=PageTokens(_derive(secret, "pages")),
+            consistency=consistency,
+            instance_id=instance.instance_id,
+            instance_key=_derive(secret, "instance"),
+            keys_dir=keys_dir,
+            now=time.time,
+        )
+
+    async def _serve(self) -> None:
+        settings = self.settings
+        tracing = open_tracing(None, service_name="workspace")
+        self._closers.append(_closing(tracing.close))
+        interceptors = build_interceptors(
+            policy=merge_policies(KERNEL_POLICY, *(module.policy for module in self.modules)),
+            authenticator=self._authenticator(),
+            admission=UserAdmission(self.kernel.records),
+            validator=Validator(),
+            metrics=RpcMetrics(self.registry),
+            tracing=tracing,
+            services={},
+        )
+        self.local = LocalServer(interceptors=interceptors)
+        self.rpc = RpcServer(
+            listeners=[Listener(f"{settings.grpc_host}:{settings.grpc_port}", self._tls())],
+            interceptors=interceptors,
+            limits=Limits(max_concurrent_rpcs=settings.max_concurrent_rpcs),
+            probes={"records": self._probe_records},
+            reflection=settings.reflection,
+            drain_delay=settings.drain_delay,
+            grace=settings.drain_grace,
+        )
+        for module in self.modules:
+            for registration in module.registrations:
+                self.rpc.register(registration.add, registration.servicer)
+                register(self.local, registration.add, registration.servicer)
+        await self.rpc.start()
+        self._closers.append(self.rpc.stop)
+
+    async def _serve_http(self, sock: Any) -> None:
+        gateway = Gateway(
+            lambda service: LocalChannel(self.local, service=""),
+            self.rpc.methods,
+            max_body_bytes=self.settings.max_message_bytes,
+            extra_routes=dataplane_routes(
+                self.kernel.objects.driver, self.signer, is_revoked=_never
+            ),
+            ready=self._is_ready,
+            metrics_registry=self.registry,
+        )
+        http = HttpServer(gateway.asgi, sock)
+        await http.start()
+        self._closers.append(http.stop)
+
+    def _authenticator(self) -> Authenticator:
+        for module in self.modules:
+            if module.authenticator is not None:
+                return module.authenticator
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE, "no installed service verifies tokens"
+        )
+
+    def _tls(self) -> ServerTls | None:
+        certificate, key = self.settings.tls_certificate, self.settings.tls_key
+        if certificate is None or key is None:
+            return None
+        return ServerTls(
+            cert_file=certificate, key_file=key, client_ca_file=self.settings.tls_client_ca
+        )
+
+    async def _probe_records(self) -> None:
+        await self.kernel.records.driver.get(Key("INSTANCE", "INSTANCE"))
+
+    async def _is_ready(self) -> bool:
+        return self.rpc.health.ready
+
+
+def _derive(secret: bytes, purpose: str) -> bytes:
+    """A key of its own for each purpose (HKDF-expand of one block, RFC 5869)."""
+    return hmac.new(secret, f"workspace:{purpose}\x01".encode(), hashlib.sha256).digest()
+
+
+def _closing(close: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        close()
+
+    return run
+
+
+async def _never(principal: str, scope: str, revision: int) -> bool:
+    return False

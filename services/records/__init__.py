@@ -1,0 +1,1 @@
+"""RecordStore: one portable class over a small driver per database."""

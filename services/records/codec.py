@@ -1,0 +1,57 @@
+"""Messages to stored bodies and back.
+
+A body is the canonical JSON of the message's content, with proto field names.
+Members that this version does not know are kept (a newer node wrote them):
+writing patches what was read instead of replacing it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+
+from services.model.canonical import canonical_json
+from services.model.families import Family
+
+__all__ = ["content_of", "decode", "encode", "fields_of"]
+
+M = TypeVar("M", bound=Message)
+_NEVER_STORED = ("etag",)
+
+
+def fields_of(family: Family, message: Message) -> dict[str, Any]:
+    """The members to store: populated fields without server-computed ones."""
+    members: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    for name in (*_NEVER_STORED, *family.computed):
+        members.pop(name, None)
+    return members
+
+
+def encode(family: Family, message: Message, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Body members of `message`, patched onto `before` (a parsed body)."""
+    known = family.message.DESCRIPTOR.fields_by_name
+    unknown = {name: value for name, value in before.items() if name not in known}
+    return unknown | fields_of(family, message)
+
+
+def content_of(family: Family, members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that travel and are in the digest."""
+    left_out = family.stamp_fields | family.local_fields
+    return {name: value for name, value in members.items() if name not in left_out}
+
+
+def decode(message_type: type[M], body: str) -> M:
+    """The message of a stored body; unknown members are passed over here."""
+    message = message_type()
+    if body:
+        ParseDict(json.loads(body), message, ignore_unknown_fields=True)
+    return message
+
+
+def dump(members: Mapping[str, Any]) -> str:
+    """Canonical JSON text of body members."""
+    return canonical_json(dict(members))

@@ -1,0 +1,111 @@
+"""One mutating call, from its request id to its answer.
+
+    mutation = mutations.begin(request)
+    pk = project_pk(mutation.new_id("p"))
+    if done := await mutation.replay(pk, CreateProjectResponse):
+        return done
+    return await mutation.commit(pk, writes, activity=..., answer=build)
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from services.model.errors import Reason, WorkspaceError
+from services.records.record import Activity, Committed, Head, Record, Write
+from services.records.requests import Once
+from services.records.store import RecordStore
+from services.rpc.consistency import ConsistencyTokens
+from services.rpc.context import current_call
+
+__all__ = ["Mutation", "Mutations", "require_etag"]
+
+M = TypeVar("M", bound=Message)
+
+
+class Mutations:
+    """Begins mutating calls of the caller that is being served."""
+
+    def __init__(
+        self, records: RecordStore, *, instance_key: bytes, consistency: ConsistencyTokens
+    ) -> None:
+        self.records = records
+        self.consistency = consistency
+        self._instance_key = instance_key
+
+    def begin(self, request: Message, *, principal: str = "") -> Mutation:
+        """`request` has a `request_id`; without one the server makes one.
+        `principal` names the acting party where there is no user yet."""
+        call = current_call()
+        request_id: str = getattr(request, "request_id", "") or str(uuid.uuid4())
+        once = Once.of(
+            request,
+            principal=principal or call.user_id or f"service:{call.service}",
+            method=call.method,
+            request_id=request_id,
+            instance_key=self._instance_key,
+        )
+        return Mutation(self, once)
+
+
+class Mutation:
+    """See the module."""
+
+    def __init__(self, mutations: Mutations, once: Once) -> None:
+        self._mutations = mutations
+        self.once = once
+
+    def new_id(self, prefix: str) -> str:
+        """Id of a created root, for example `p_...`; equal for every replay."""
+        return self.once.derived_id(prefix)
+
+    async def replay(self, pk: str, answer: type[M]) -> M | None:
+        """The answer of an earlier run of this very call. Ask after
+        authorisation and before any effect."""
+        stored = await self._mutations.records.replayed(pk, self.once)
+        if stored is None:
+            return None
+        head = await self._mutations.records.head(pk)
+        return self._finish(answer.FromString(stored), pk, head.pseq)
+
+    async def commit(
+        self,
+        pk: str,
+        writes: Sequence[Write[Any]],
+        *,
+        activity: Activity,
+        answer: Callable[[Sequence[Record[Any]]], M],
+        if_head: Head | None = None,
+    ) -> M:
+        """Commit and answer, with the consistency token filled in."""
+        made: list[M] = []
+
+        def build(records: Sequence[Record[Any]]) -> M:
+            made.append(answer(records))
+            return made[0]
+
+        done: Committed = await self._mutations.records.commit(
+            pk, writes, activity=activity, once=self.once, answer=build, if_head=if_head
+        )
+        return self._finish(type(made[0]).FromString(done.answer), pk, done.pseq, done.time_ms)
+
+    def _finish(self, answer: M, pk: str, pseq: int, time_ms: int = 0) -> M:
+        if "consistency_token" in answer.DESCRIPTOR.fields_by_name:
+            answer.consistency_token = self._mutations.consistency.issue(  # type: ignore[attr-defined]
+                pk, pseq, time_ms
+            )
+        return answer
+
+
+def require_etag(record: Record[Any], etag: str, resource: str) -> None:
+    """Refuse when the caller saw another version. An empty etag asks nothing."""
+    if etag and etag != record.etag:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_ETAG_MISMATCH,
+            f"{resource} changed since it was read; read it again and repeat",
+            metadata={"resource": resource},
+        )

@@ -1,0 +1,190 @@
+"""One commit, computed: stamped writes, then HEAD, event and request row.
+
+Everything but HEAD is fixed when the plan is made, so that a retry after a
+lost HEAD race or an ambiguous answer sends the identical change.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from workspace.common.v1.activity_pb2 import ActivityEvent
+
+from services.model.clocks import hlc_millis
+from services.model.errors import Reason, WorkspaceError
+from services.model.families import FAMILIES
+from services.model.stamp import Stamp, stamp_write
+from services.records.codec import content_of, dump, encode
+from services.records.events import event_body
+from services.records.limits import check_sizes
+from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
+from services.records.record import Activity, Committed, Head, Record, Write
+from services.records.requests import REQUEST_SECONDS, Once
+
+__all__ = ["CommitPlan", "head_of"]
+
+_EVENT = FAMILIES["activity_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """See the module. `rows` are the puts of the writes, in order."""
+
+    pk: str
+    commit_id: str
+    hlc: str
+    actor: str
+    activity: Activity
+    writes: Sequence[Write[Any]]
+    rows: Sequence[Put]
+    records: Sequence[Record[Any]]
+    changes: Sequence[Mapping[str, Any]]
+    once: Once | None
+    answer: Message | None
+
+    @classmethod
+    def of(
+        cls,
+        pk: str,
+        writes: Sequence[Write[Any]],
+        *,
+        activity: Activity,
+        once: Once | None,
+        answer: Callable[[Sequence[Record[Any]]], Message] | None,
+        actor: str,
+        hlc: str,
+    ) -> CommitPlan:
+        """Stamp the writes; `answer` makes the reply from the records as they
+        will be. Raises INVALID_FIELD when they are too large."""
+        stamped = [_row(write, actor, hlc) for write in writes]
+        rows = [row for row, _ in stamped]
+        check_sizes([row.body for row in rows])
+        changes = [change for _, change in stamped]
+        records = [_record(write, row, "") for write, row in zip(writes, rows, strict=True)]
+        return cls(
+            pk, secrets.token_hex(16), hlc, actor, activity, writes, rows, records, changes, once,
+            answer(records) if answer else None,
+        )
+
+    @property
+    def time_ms(self) -> int:
+        return hlc_millis(self.hlc)
+
+    @property
+    def event_key(self) -> Key:
+        return Key(self.pk, f"EVENT#{self.hlc}#{self.actor}#{self.commit_id}")
+
+    def puts(self, head: Head) -> list[Put]:
+        """HEAD first (position 0), then the writes, the event, the request."""
+        pseq = head.pseq + 1
+        condition = Match(head.token) if head.token else ABSENT
+        body = json.dumps({"pseq": pseq, "commit_id": self.commit_id})
+        rows = [Put(Key(self.pk, "#HEAD"), condition, "head", body), *self.rows, self._event(pseq)]
+        if self.once is not None:
+            rows.append(self._request(self.once))
+        return rows
+
+    def committed(self, head: Head, tokens: Sequence[str]) -> Committed:
+        """What the caller learns once the driver has acknowledged."""
+        records = [
+            _record(write, row, token)
+            for write, row, token in zip(self.writes, self.rows, tokens[1:], strict=False)
+        ]
+        return Committed(
+            self.pk, head.pseq + 1, self.time_ms, records,
+            answer=self.answer.SerializeToString() if self.answer else b"",
+        )
+
+    def conflict(self, failure: ConditionFailed) -> WorkspaceError:
+        """The reason behind a failed condition that is not a replay."""
+        if not 0 < failure.position <= len(self.writes):
+            return WorkspaceError(
+                Reason.ERROR_REASON_CONFLICTING_WRITE,
+                "the record group changed meanwhile; repeat the call",
+                retry_after=0.05,
+            )
+        write = self.writes[failure.position - 1]
+        if write.base is None:
+            return WorkspaceError(
+                Reason.ERROR_REASON_ALREADY_EXISTS,
+                f"{self.activity.resource}: such a {write.family.name} exists already",
+                metadata={"resource": self.activity.resource},
+            )
+        return WorkspaceError(
+            Reason.ERROR_REASON_ETAG_MISMATCH,
+            f"{self.activity.resource} changed since it was read; read it again and repeat",
+            metadata={"resource": self.activity.resource},
+        )
+
+    def _event(self, pseq: int) -> Put:
+        members = event_body(
+            self.activity, commit_id=self.commit_id, hlc=self.hlc, pseq=pseq, changes=self.changes
+        )
+        stamp = stamp_write(
+            None, {}, members, family=_EVENT.name, deleted=False, actor=self.actor, hlc=self.hlc
+        )
+        message = ActivityEvent(
+            event_id=self.commit_id,
+            account_id=self.activity.account_id,
+            project_id=self.activity.project_id,
+        )
+        sort = self.event_key.sk
+        indexes = {i: (p, sort) for i, (p, _) in _EVENT.index_entries(message).items()}
+        return Put(
+            self.event_key, ABSENT, _EVENT.name, dump(members), stamp.dump(), indexes=indexes
+        )
+
+    def _request(self, once: Once) -> Put:
+        return Put(
+            Key(self.pk, once.sk),
+            ABSENT,
+            "request",
+            once.body(self.answer),
+            expires_at=self.time_ms // 1000 + REQUEST_SECONDS,
+        )
+
+
+def head_of(pk: str, item: Item | None) -> Head:
+    """The head that a HEAD row (or its absence) stands for."""
+    if item is None:
+        return Head(pk, 0, None)
+    body = json.loads(item.body)
+    return Head(pk, body["pseq"], item.token, body["commit_id"])
+
+
+def _record(write: Write[Any], row: Put, token: str) -> Record[Any]:
+    item = Item(row.key, token, row.family, row.body, row.stamp, row.deleted)
+    return Record(write.family, write.message, item, Stamp.load(row.stamp))
+
+
+def _row(write: Write[Any], actor: str, hlc: str) -> tuple[Put, dict[str, Any]]:
+    family, base = write.family, write.base
+    before = json.loads(base.item.body) if base and base.item.body else {}
+    after = {} if write.deleted else encode(family, write.message, before)
+    old, new = content_of(family, before), content_of(family, after)
+    stamp = stamp_write(
+        base.stamp if base else None, old, new,
+        family=family.name, deleted=write.deleted, actor=actor, hlc=hlc,
+    )
+    put = Put(
+        Key(*family.key_of(write.message)),
+        Match(base.item.token) if base else ABSENT,
+        family.name,
+        dump(after),
+        stamp.dump(),
+        deleted=write.deleted,
+        expires_at=write.expires_at,
+        indexes={} if write.deleted else family.index_entries(write.message),
+    )
+    change = {
+        "family": family.name,
+        "sk": put.key.sk,
+        "before": old if base and not base.deleted else None,
+        "after": None if write.deleted else new,
+    }
+    return put, change

@@ -1,0 +1,81 @@
+"""Request rows: one request id, one effect, one answer (AIP-155).
+
+The row `REQ#{sha256(principal, method, request_id)}` lies in the effect's
+partition and commits with it. Ids of created roots derive from the same
+three values, so that a replay finds the same partition.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from services.model.errors import FieldViolation, Reason, WorkspaceError
+from services.model.ids import derived_id
+from services.records.port import Item
+
+__all__ = ["ANSWER_LIMIT", "REQUEST_SECONDS", "Once"]
+
+ANSWER_LIMIT = 16 * 1024
+"""Bytes of a stored answer; a larger one is stored without its body."""
+REQUEST_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One mutating call: who, which method, which request id, which payload.
+
+    `digest` is the SHA-256 of the request without its `request_id`.
+    """
+
+    principal: str
+    method: str
+    request_id: str
+    digest: str
+    instance_key: bytes
+
+    @classmethod
+    def of(
+        cls, request: Message, *, principal: str, method: str, request_id: str, instance_key: bytes
+    ) -> Once:
+        """`request_id` is the caller's, or the server's when there was none."""
+        payload = type(request)()
+        payload.CopyFrom(request)
+        payload.ClearField("request_id")
+        digest = hashlib.sha256(payload.SerializeToString(deterministic=True)).hexdigest()
+        return cls(principal, method, request_id, digest, instance_key)
+
+    @property
+    def sk(self) -> str:
+        text = json.dumps([self.principal, self.method, self.request_id])
+        return "REQ#" + hashlib.sha256(text.encode()).hexdigest()
+
+    def derived_id(self, prefix: str) -> str:
+        """Id of a created root: the same for every replay of this call."""
+        return derived_id(
+            prefix, self.instance_key, self.principal, self.method, self.request_id
+        )
+
+    def body(self, answer: Message | None) -> str:
+        data = answer.SerializeToString(deterministic=True) if answer else b""
+        if len(data) > ANSWER_LIMIT:
+            raise WorkspaceError(
+                Reason.ERROR_REASON_INTERNAL, "the answer is too large for its request row"
+            )
+        return json.dumps({"digest": self.digest, "answer": base64.b64encode(data).decode()})
+
+    def answer_in(self, item: Item) -> bytes:
+        """The stored answer. Raises REQUEST_ID_REUSED for another payload."""
+        stored = json.loads(item.body)
+        if stored["digest"] != self.digest:
+            raise WorkspaceError(
+                Reason.ERROR_REASON_REQUEST_ID_REUSED,
+                "request_id was used before with another payload; choose a new UUID",
+                metadata={"field": "request_id"},
+                violations=[FieldViolation("request_id", "used before with another payload")],
+            )
+        return base64.b64decode(stored["answer"])

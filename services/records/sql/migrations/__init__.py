@@ -1,0 +1,66 @@
+"""Schema versions of the SQL drivers, run by Alembic when a store is opened.
+
+Expand and contract: a version that ships with a release only adds (tables,
+nullable columns, indexes), so the release before it goes on working on the
+same database during a rolling update. What became unused is removed one
+release later, by a version that raises `meta.min_format` to the oldest format
+whose code may still open the database.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from services.model.errors import Reason, WorkspaceError
+from services.records.sql.schema import FORMAT, meta
+
+__all__ = ["HEAD", "upgrade"]
+
+HEAD = f"{FORMAT:04d}"
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to `HEAD` in the caller's transaction.
+
+    Does nothing (and does not import Alembic) when it is there already. Raises
+    INVALID_STATE when the database needs newer code than this.
+    """
+    found, oldest = _formats(connection)
+    if oldest > FORMAT:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"the record store has format {found}, which needs a newer release than this one "
+            f"(it knows format {FORMAT}): update the software, or restore an older backup",
+            metadata={"format": str(found)},
+        )
+    if found < FORMAT:
+        _run(connection)
+        _set(connection, "format", str(FORMAT))
+
+
+def _formats(connection: Connection) -> tuple[int, int]:
+    """The format of the database (0: empty) and the oldest code it admits."""
+    if not inspect(connection).has_table(meta.name):
+        return 0, 0
+    rows = connection.execute(select(meta.c.name, meta.c.value)).all()
+    values = {row.name: row.value for row in rows}
+    return int(values.get("format", 0)), int(values.get("min_format", 0))
+
+
+def _run(connection: Connection) -> None:
+    # Alembic takes 0.1 s to import, and is needed once in the life of a store.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    folder = str(Path(__file__).parent).replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    command.upgrade(config, HEAD)
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    changed = connection.execute(update(meta).where(meta.c.name == name).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(insert(meta).values(name=name, value=value))

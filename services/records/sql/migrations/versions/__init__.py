@@ -1,0 +1,1 @@
+"""One module per schema version. A version is never edited after its release."""

@@ -1,0 +1,63 @@
+"""Tables and identity of a PostgreSQL record store, made when it is opened."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from services.records.sql.migrations import upgrade
+from services.records.sql.schema import meta
+
+__all__ = ["provision_postgres"]
+
+_LOCK = 0x776D7265636F7264  # "wmrecord": one process at a time provisions
+_PROVIDER = """
+SELECT (SELECT system_identifier FROM pg_control_system()) || ':' ||
+       (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def provision_postgres(dsn: str, connect_timeout: int) -> None:
+    """Create or migrate the tables in one transaction. Blocks.
+
+    Raises psycopg.Error, or WorkspaceError when the database needs newer code.
+    """
+    import psycopg
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(dsn, connect_timeout=max(2, connect_timeout)),
+        poolclass=NullPool,
+    )
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            upgrade(connection)
+            _identify(connection)
+    except DBAPIError as error:
+        raise error.orig or error from error
+
+
+def _identify(connection: Connection) -> None:
+    """Name the store, and notice rows that came from another server.
+
+    Transaction ids of a dump mean nothing here: they may lie in the future,
+    where the feed would not show them. Such rows are stamped anew; cursors of
+    the old server are lost anyway, by the identity.
+    """
+    _keep(connection, "store_id", secrets.token_hex(8))
+    provider = str(connection.execute(text(_PROVIDER)).scalar_one())
+    if _keep(connection, "provider", provider) != provider:
+        connection.execute(text("UPDATE items SET seq = pg_current_xact_id()"))
+        connection.execute(meta.update().where(meta.c.name == "provider").values(value=provider))
+
+
+def _keep(connection: Connection, name: str, value: str) -> str:
+    """Set a fact unless it is set; returns what holds now."""
+    connection.execute(insert(meta).values(name=name, value=value).on_conflict_do_nothing())
+    row = connection.execute(meta.select().where(meta.c.name == name)).one()
+    return str(row.value)

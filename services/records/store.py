@@ -1,0 +1,236 @@
+"""RecordStore: what every use case reads and writes records through.
+
+The portable class adds, once for all drivers: validation, stamps, HEAD rows,
+activity events, request rows, limits and error reasons. A driver never
+decides anything of these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from google.protobuf.message import Message
+
+from services.model.clocks import HybridClock
+from services.model.errors import Reason, WorkspaceError
+from services.model.families import Family
+from services.model.indexes import Index
+from services.records.cache import DecodeCache
+from services.records.limits import check_writes
+from services.records.plan import CommitPlan, head_of
+from services.records.port import (
+    ChangePage,
+    ConditionFailed,
+    CursorLost,
+    DriverUnavailable,
+    Key,
+    RecordDriver,
+    StorageFull,
+)
+from services.records.record import Activity, Committed, Head, Page, Record, Write
+from services.records.requests import Once
+
+__all__ = ["RecordStore"]
+
+_HEAD_RETRIES = 64
+_AMBIGUOUS_RETRIES = 5
+
+
+class RecordStore:
+    """Records over one driver, written by one `actor` (instance + incarnation).
+
+    `clock` gives the hybrid clock readings of stamps and events.
+    """
+
+    def __init__(self, driver: RecordDriver, *, actor: str, clock: HybridClock) -> None:
+        self._driver = driver
+        self._actor = actor
+        self._clock = clock
+        self._decoded = DecodeCache()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def driver(self) -> RecordDriver:
+        """The driver, for health probes, doctor and the change feed."""
+        return self._driver
+
+    @property
+    def actor(self) -> str:
+        return self._actor
+
+    async def get(self, family: Family, key: Key, *, deleted: bool = False) -> Record[Any] | None:
+        """The record of a key by strong read; None if absent. A tombstone is
+        returned only with `deleted=True`: writing needs it as the base."""
+        return (await self.batch_get(family, [key], deleted=deleted))[0]
+
+    async def batch_get(
+        self, family: Family, keys: Sequence[Key], *, deleted: bool = False
+    ) -> list[Record[Any] | None]:
+        """Like `get` for up to 500 keys of one family, in the order asked."""
+        with _reasons():
+            if len(keys) == 1:
+                items = [await self._driver.get(keys[0])]
+            else:
+                items = await self._driver.batch_get(keys)
+        return [
+            self._decoded.record(family, item)
+            if item is not None and (deleted or not item.deleted)
+            else None
+            for item in items
+        ]
+
+    async def query(
+        self,
+        family: Family,
+        index: Index,
+        partition: str,
+        *,
+        prefix: str = "",
+        limit: int = 100,
+        after: str | None = None,
+        descending: bool = False,
+    ) -> Page[Any]:
+        """Live records of one family whose sort key starts with `prefix`.
+
+        On a driver whose indexes lag, every candidate is verified by a point
+        read: what was taken away is never shown.
+        """
+        upper = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
+        with _reasons():
+            page = await self._driver.query(
+                index, partition, lower=prefix, upper=upper, limit=limit, after=after,
+                descending=descending,
+            )
+            items = list(page.items)
+            if index is not Index.BASE and not self._driver.capabilities.consistent_index_reads:
+                keys = [item.key for item in items]
+                items = [item for item in await self._driver.batch_get(keys) if item]
+        live = [i for i in items if not i.deleted and i.family == family.name]
+        return Page([self._decoded.record(family, item) for item in live], page.next)
+
+    async def head(self, pk: str) -> Head:
+        """The commit counter of a partition, for `commit(if_head=...)`."""
+        with _reasons():
+            return head_of(pk, await self._driver.get(Key(pk, "#HEAD")))
+
+    async def commit(
+        self,
+        pk: str,
+        writes: Sequence[Write[Any]],
+        *,
+        activity: Activity,
+        once: Once | None = None,
+        answer: Callable[[Sequence[Record[Any]]], Message] | None = None,
+        if_head: Head | None = None,
+    ) -> Committed:
+        """All writes with HEAD, event and request row, or nothing; durable.
+
+        Raises ETAG_MISMATCH when a base is no longer current, ALREADY_EXISTS
+        when a record that must be absent is there, CONFLICTING_WRITE when
+        `if_head` is no longer the head. `answer` makes the reply that the
+        request row keeps from the records as they will be.
+        """
+        check_writes(pk, writes)
+        plan = CommitPlan.of(
+            pk, writes, activity=activity, once=once, answer=answer, actor=self._actor,
+            hlc=self._clock.now(),
+        )
+        lock = self._locks.setdefault(pk, asyncio.Lock())
+        async with lock:
+            with _reasons():
+                return await self._commit(plan, if_head)
+
+    async def replayed(self, pk: str, once: Once) -> bytes | None:
+        """The answer that this very call gave before, or None."""
+        with _reasons():
+            item = await self._driver.get(Key(pk, once.sk))
+        return once.answer_in(item) if item else None
+
+    async def changes(self, cursor: str | None, limit: int = 1000) -> ChangePage:
+        """The change feed, kernel rows included, at least once each."""
+        with _reasons():
+            return await self._driver.changes(cursor, limit)
+
+    async def close(self) -> None:
+        await self._driver.close()
+
+    async def _commit(self, plan: CommitPlan, if_head: Head | None) -> Committed:
+        for _ in range(_HEAD_RETRIES):
+            head = if_head or head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
+            try:
+                tokens = await self._send(plan, head)
+            except ConditionFailed as failure:
+                replay = await self._replay(plan)
+                if replay:
+                    return replay
+                if failure.position != 0 or if_head is not None:
+                    raise plan.conflict(failure) from None
+                continue
+            return plan.committed(head, tokens)
+        raise WorkspaceError(
+            Reason.ERROR_REASON_CONFLICTING_WRITE,
+            "other changes of the same record group won every retry; repeat the call",
+            retry_after=0.1,
+        )
+
+    async def _send(self, plan: CommitPlan, head: Head) -> list[str]:
+        puts = plan.puts(head)
+        for attempt in range(_AMBIGUOUS_RETRIES):
+            try:
+                return await self._driver.commit(plan.pk, puts)
+            except DriverUnavailable as error:
+                if not error.ambiguous or attempt + 1 == _AMBIGUOUS_RETRIES:
+                    raise
+            except ConditionFailed:
+                # Either we lost a race, or our own earlier try went through.
+                if attempt == 0 or not await self._happened(plan):
+                    raise
+                return await self._tokens(plan, head)
+            if await self._happened(plan):
+                return await self._tokens(plan, head)
+        raise AssertionError("unreachable")
+
+    async def _happened(self, plan: CommitPlan) -> bool:
+        """An ambiguous commit succeeded iff its event row is there."""
+        return await self._driver.get(plan.event_key) is not None
+
+    async def _tokens(self, plan: CommitPlan, head: Head) -> list[str]:
+        found = await self._driver.batch_get([put.key for put in plan.puts(head)])
+        return [item.token if item else "" for item in found]
+
+    async def _replay(self, plan: CommitPlan) -> Committed | None:
+        if plan.once is None:
+            return None
+        item = await self._driver.get(Key(plan.pk, plan.once.sk))
+        if item is None:
+            return None
+        answer = plan.once.answer_in(item)
+        head = head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
+        return Committed(plan.pk, head.pseq, plan.time_ms, replayed=True, answer=answer)
+
+
+class _reasons:  # noqa: N801 - reads as a statement
+    """Driver exceptions become documented reasons, here and nowhere else."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if isinstance(error, StorageFull):
+            raise WorkspaceError(
+                Reason.ERROR_REASON_STORAGE_FULL, "the record store is full; free space and repeat"
+            ) from error
+        if isinstance(error, DriverUnavailable):
+            raise WorkspaceError(
+                Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
+                "the record store does not answer; repeat with the same request_id",
+                metadata={"backend": "records"},
+                retry_after=1.0,
+            ) from error
+        if isinstance(error, CursorLost):
+            raise WorkspaceError(
+                Reason.ERROR_REASON_CURSOR_LOST,
+                "the cursor is too old or of another store; start again without one",
+            ) from error

@@ -1,0 +1,1 @@
+"""The gRPC runtime: server, channels, interceptors, error table, tokens."""

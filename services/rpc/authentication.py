@@ -1,0 +1,188 @@
+"""Who is calling: the person from the bearer token, the service from the transport.
+
+Fails closed: whatever goes wrong while a token is judged, the call does not
+reach its handler. The text never says which check failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, ClassVar, Protocol
+
+import grpc
+
+from services.model.errors import Reason, WorkspaceError
+from services.rpc.context import Caller
+from services.rpc.policy import Kind, Policy, Rule
+from services.rpc.request_id import ServedCall, served_call
+from services.rpc.wrap import CallInterceptor, Context, Handler, Stream, Unary, wrap_handler
+
+__all__ = [
+    "MAX_AUTHORIZATION_BYTES",
+    "Admission",
+    "AuthenticationInterceptor",
+    "Authenticator",
+    "bearer_of",
+    "peer_service",
+    "unauthenticated",
+]
+
+MAX_AUTHORIZATION_BYTES = 16 * 1024
+# RFC 9110 11.4 (the scheme is case-insensitive), RFC 6750 2.1 (b64token).
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
+_log = logging.getLogger("workspace.rpc")
+
+
+class Authenticator(Protocol):
+    """Turns a bearer token into the person it was issued to."""
+
+    async def authenticate(self, bearer: str) -> Caller:
+        """The verified caller.
+
+        Raises WorkspaceError: UNAUTHENTICATED for a token that does not verify,
+        BACKEND_UNAVAILABLE when that cannot be found out now.
+        """
+
+
+class Admission(Protocol):
+    """Says whether a verified person may come in (disabled, sessions revoked)."""
+
+    async def admit(self, caller: Caller) -> None:
+        """Return to admit. Raises WorkspaceError: USER_DISABLED, UNAUTHENTICATED."""
+
+
+def unauthenticated() -> WorkspaceError:
+    """The one answer for missing and for bad credentials."""
+    return WorkspaceError(
+        Reason.ERROR_REASON_UNAUTHENTICATED, "Valid credentials are required; sign in again."
+    )
+
+
+def bearer_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The bearer token; '' when there is no `authorization` entry.
+
+    Raises UNAUTHENTICATED for more than one entry, another scheme, characters
+    outside of RFC 6750, or more than 16 KiB.
+    """
+    entries = [value for key, value in metadata if key == "authorization"]
+    if not entries:
+        return ""
+    value = entries[0]
+    if len(entries) > 1 or not isinstance(value, str) or len(value) > MAX_AUTHORIZATION_BYTES:
+        raise unauthenticated()
+    match = _BEARER.fullmatch(value)
+    if match is None:
+        raise unauthenticated()
+    return match[1]
+
+
+def peer_service(auth: Mapping[str, Iterable[bytes]], services: Mapping[str, str]) -> str:
+    """The service name of the peer, from the transport's `auth_context()` only.
+
+    The in-process channel (`local`) names it. Over mutual TLS (`ssl`) it is the
+    subject alternative name of the certificate, looked up exactly in `services`
+    (for example `{"spiffe://example.org/project": "project_svc"}`); the common
+    name is never used. '' for none, for an unknown name, or for two services.
+    """
+    transport = list(auth.get("transport_security_type", ()))
+    if transport == [b"local"]:
+        names = {name.decode("ascii", "replace") for name in auth.get("workspace_service", ())}
+    elif transport == [b"ssl"] and services:
+        alternatives = auth.get("x509_subject_alternative_name", ())
+        found = (services.get(name.decode("utf-8", "replace")) for name in alternatives)
+        names = {name for name in found if name}
+    else:
+        return ""
+    return names.pop() if len(names) == 1 else ""
+
+
+class AuthenticationInterceptor(CallInterceptor):
+    """Fills `caller`, `bearer` and `service` of the call.
+
+    Public methods are skipped; so are methods without a policy row, which the
+    policy interceptor refuses next. On methods for services the token is
+    optional, but one that is sent must verify.
+    """
+
+    name: ClassVar[str] = "authentication"
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        authenticator: Authenticator,
+        admission: Admission,
+        services: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self._policy = policy
+        self._authenticator = authenticator
+        self._admission = admission
+        self._services = services
+
+    def wrap(self, method: str, handler: Handler) -> Handler:
+        """Authenticate before the handler runs."""
+        rule = self._policy.get(method)
+        if rule is None or rule.kind is Kind.PUBLIC:
+            return handler
+        checked: Rule = rule
+
+        def unary(inner: Unary) -> Unary:
+            async def serve(request: Any, context: Context) -> Any:
+                await self._identify(checked, context)
+                return await inner(request, context)
+
+            return serve
+
+        def stream(inner: Stream) -> Stream:
+            async def serve(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+                await self._identify(checked, context)
+                async with aclosing(inner(request, context)) as items:
+                    async for item in items:
+                        yield item
+
+            return serve
+
+        return wrap_handler(handler, unary, stream)
+
+    async def _identify(self, rule: Rule, context: Context) -> None:
+        call = served_call()
+        call.service = peer_service(context.auth_context(), self._services)
+        bearer = bearer_of(call.metadata)
+        if bearer:
+            await self._identify_user(call, bearer)
+        elif rule.kind is not Kind.SERVICE and not rule.allows(has_user=False, peer=call.service):
+            raise unauthenticated()
+
+    async def _identify_user(self, call: ServedCall, bearer: str) -> None:
+        caller = await self._verify(bearer)
+        try:
+            await self._admission.admit(caller)
+        except WorkspaceError as error:
+            raise _generic(error) from None
+        call.caller = caller
+        call.bearer = bearer
+
+    async def _verify(self, bearer: str) -> Caller:
+        try:
+            caller = await self._authenticator.authenticate(bearer)
+        except WorkspaceError as error:
+            raise _generic(error) from None
+        except (TimeoutError, grpc.RpcError):
+            raise  # not known whether the token is good: the edge says so
+        except Exception:
+            # A token that breaks the verifier is a bad token, and a defect of ours.
+            _log.exception("the authenticator failed", extra={"method": "authenticate"})
+            raise unauthenticated() from None
+        if not isinstance(caller, Caller):
+            raise unauthenticated()
+        return caller
+
+
+def _generic(error: WorkspaceError) -> WorkspaceError:
+    if error.reason == Reason.ERROR_REASON_UNAUTHENTICATED:
+        return unauthenticated()
+    return error

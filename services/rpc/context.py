@@ -1,0 +1,75 @@
+"""What is known about the call that is being served.
+
+The interceptors fill it, handlers and use cases read it. It lives in a
+ContextVar, so that each call (socket or in-process) has its own.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+__all__ = ["Call", "Caller", "current_call", "peek_call", "set_current_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A verified person or machine user. `claims` are recorded, never trusted
+    for access. Times are unix seconds."""
+
+    user_id: str
+    issuer: str
+    subject: str
+    email: str = ""
+    email_verified: bool = False
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    token_id: str = ""
+    issued_at: int = 0
+    expires_at: int = 0
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Call:
+    """One call: ids, method, deadline, who asks, and through which service.
+
+    `deadline` is in `time.monotonic()` seconds. `caller` is None before
+    authentication and on public methods; `service` is the verified service
+    identity of the peer ('' for none); `bearer` is forwarded to peers and is
+    never logged.
+    """
+
+    request_id: str
+    method: str
+    deadline: float
+    caller: Caller | None = None
+    service: str = ""
+    bearer: str = field(default="", repr=False)
+    trace_id: str = ""
+
+    @property
+    def user_id(self) -> str:
+        """The caller's user id; empty when no person is behind the call."""
+        return self.caller.user_id if self.caller else ""
+
+
+_current: ContextVar[Call | None] = ContextVar("workspace_call", default=None)
+
+
+def current_call() -> Call:
+    """The call being served. Raises LookupError outside of one."""
+    call = _current.get()
+    if call is None:
+        raise LookupError("no call is being served")
+    return call
+
+
+def peek_call() -> Call | None:
+    """The call being served, or None (start-up, background work)."""
+    return _current.get()
+
+
+def set_current_call(call: Call | None) -> None:
+    """Bind `call` to this task (each call is served in a task of its own)."""
+    _current.set(call)

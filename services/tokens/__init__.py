@@ -1,0 +1,1 @@
+"""Bearer tokens: the verifier port, strict checks, the `local` provider, admission."""

@@ -1,0 +1,85 @@
+"""From a bearer token to the caller, over all active providers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from services.model.ids import user_id
+from services.rpc.authentication import unauthenticated
+from services.rpc.context import Caller
+from services.tokens.claims import TokenRefusedError, TokenVerifier, VerifiedClaims
+from services.tokens.compact import parse_json, split_token
+
+__all__ = ["TokenAuthenticator"]
+
+_REMEMBERED: Final = 4096
+_REMEMBER_SECONDS: Final = 60.0
+_log = logging.getLogger("workspace.audit")
+
+
+class TokenAuthenticator:
+    """Chooses the verifier by the exact `iss`, which decides nothing else.
+
+    A verified token is remembered for at most a minute (by SHA-256 of its one
+    spelling), because every call between services presents it again. Whether
+    its user may still come in is asked on every call, by admission.
+    """
+
+    def __init__(self, verifiers: Sequence[TokenVerifier], *, now: Callable[[], float]) -> None:
+        self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
+        if not verifiers or len(self._verifiers) != len(verifiers) or "" in self._verifiers:
+            raise ValueError("each provider needs an issuer of its own")
+        self._now = now
+        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+
+    async def authenticate(self, bearer: str) -> Caller:
+        """The caller. Raises UNAUTHENTICATED, with one audit line that holds
+        the failed check and a hash, never the token."""
+        digest = hashlib.sha256(bearer.encode()).digest()
+        known = self._known.get(digest)
+        if known is not None and self._now() < known[0]:
+            return known[1]
+        try:
+            caller = caller_of(await self._verify(bearer))
+        except TokenRefusedError as refused:
+            _log.info(
+                "token refused",
+                extra={"check": refused.check, "token_hash": digest.hex()[:16]},
+            )
+            raise unauthenticated() from None
+        self._remember(digest, caller)
+        return caller
+
+    async def _verify(self, bearer: str) -> VerifiedClaims:
+        issuer = parse_json(split_token(bearer).payload).get("iss")
+        verifier = self._verifiers.get(issuer) if isinstance(issuer, str) else None
+        if verifier is None:
+            raise TokenRefusedError("iss")
+        return await verifier.verify(bearer)
+
+    def _remember(self, digest: bytes, caller: Caller) -> None:
+        until = min(self._now() + _REMEMBER_SECONDS, float(caller.expires_at))
+        self._known[digest] = (until, caller)
+        self._known.move_to_end(digest)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def caller_of(claims: VerifiedClaims) -> Caller:
+    """The person of these claims; known by issuer and subject alone."""
+    return Caller(
+        user_id=user_id(claims.issuer, claims.subject),
+        issuer=claims.issuer,
+        subject=claims.subject,
+        email=claims.email,
+        email_verified=claims.email_verified,
+        name=claims.name,
+        groups=claims.groups,
+        token_id=claims.token_id,
+        issued_at=claims.issued_at,
+        expires_at=claims.expires_at,
+    )

@@ -1,0 +1,152 @@
+"""The drivers under test, each with its declared capabilities.
+
+A rig opens a driver and an HTTP client that holds no credentials: only a URL
+can authorise it. A new driver is one more row of `DRIVERS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+
+from services.http.dataplane import dataplane_routes
+from services.objects.filesystem import FilesystemDriver, Syscalls
+from services.objects.keyring import Keyring
+from services.objects.port import ConstraintKind, ObjectCapabilities, ObjectDriver
+from services.objects.store import ObjectStore
+from services.objects.tokens import UrlSigner
+
+
+class Clock:
+    """Unix seconds that tests can move."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
+
+
+@dataclass
+class Revocations:
+    """The answers to `is_revoked`, and every question that was asked."""
+
+    principals: set[str] = field(default_factory=set)
+    broken: bool = False
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+
+    async def __call__(self, principal: str, scope: str, revision: int) -> bool:
+        self.asked.append((principal, scope, revision))
+        if self.broken:
+            raise ConnectionError("no answer")
+        return principal in self.principals
+
+
+@dataclass
+class Rig:
+    """An open driver, the portable store over it, and a client without rights."""
+
+    driver: ObjectDriver
+    store: ObjectStore
+    client: httpx.AsyncClient
+
+
+@dataclass
+class DataPlaneRig(Rig):
+    """A filesystem rig: its own data plane, clock, keys and revocations too."""
+
+    files: FilesystemDriver
+    signer: UrlSigner
+    keyring: Keyring
+    clock: Clock
+    revocations: Revocations
+    root: Path
+    port: int
+
+
+@asynccontextmanager
+async def served(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
+    """A real uvicorn on an open socket, as a task of this loop."""
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="off", access_log=False, log_level="critical"
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def filesystem_rig(
+    folder: Path,
+    *,
+    calls: Syscalls | None = None,
+    max_inflight: int = 64,
+    grace_seconds: float = 30.0,
+) -> AsyncIterator[DataPlaneRig]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    clock, revocations = Clock(), Revocations()
+    keyring = Keyring.open(folder / "keys")
+    signer = UrlSigner(keyring, clock=clock)
+    base = f"http://127.0.0.1:{port}"
+    files = FilesystemDriver(folder / "objects", signer=signer, public_url=base, calls=calls)
+    routes = dataplane_routes(
+        files,
+        signer,
+        is_revoked=revocations,
+        max_inflight=max_inflight,
+        grace_seconds=grace_seconds,
+    )
+    async with served(Starlette(routes=routes), listener), httpx.AsyncClient() as client:
+        yield DataPlaneRig(
+            driver=files,
+            store=ObjectStore(files),
+            client=client,
+            files=files,
+            signer=signer,
+            keyring=keyring,
+            clock=clock,
+            revocations=revocations,
+            root=folder / "objects",
+            port=port,
+        )
+    await files.close()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One driver: how to open it, what it must declare, and which cases it
+    cannot take part in (by capability, counted)."""
+
+    open: Callable[[Path], AbstractAsyncContextManager[Rig]]
+    capabilities: ObjectCapabilities
+    skips: int = 0
+
+
+DRIVERS: dict[str, Row] = {
+    "filesystem": Row(
+        open=filesystem_rig,
+        capabilities=ObjectCapabilities(
+            enforces=frozenset(ConstraintKind),
+            stores_sha256=True,
+            max_single_put=100 * 1024 * 1024,
+            max_url_seconds=3600,
+            revocable_urls=True,
+        ),
+    ),
+}

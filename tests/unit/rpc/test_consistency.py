@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.model.errors import Reason, WorkspaceError
+from services.rpc.consistency import ConsistencyToken, ConsistencyTokens
+
+KEY = b"k" * 32
+TOKENS = ConsistencyTokens(KEY, "instance-1")
+
+
+def _foreign(token: str, tokens: ConsistencyTokens = TOKENS) -> None:
+    with pytest.raises(WorkspaceError) as caught:
+        tokens.verify(token)
+    assert caught.value.reason == Reason.ERROR_REASON_FOREIGN_CONSISTENCY_TOKEN
+    assert caught.value.metadata == {"field": "consistency"}
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=80),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+)
+def test_a_token_comes_back(pk: str, pseq: int, time_ms: int) -> None:
+    token = TOKENS.issue(pk, pseq, time_ms)
+    assert TOKENS.verify(token) == ConsistencyToken(pk, pseq, time_ms)
+    assert 1 <= len(token) <= 512
+
+
+def test_a_token_of_another_instance_or_key_is_foreign() -> None:
+    token = TOKENS.issue("PROJECT#p", 7, 1000)
+    _foreign(token, ConsistencyTokens(KEY, "instance-2"))
+    _foreign(token, ConsistencyTokens(b"j" * 32, "instance-1"))
+
+
+def test_every_edited_byte_is_noticed() -> None:
+    token = TOKENS.issue("PROJECT#p", 7, 1000)
+    data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    for index in range(len(data)):
+        edited = bytearray(data)
+        edited[index] ^= 1
+        _foreign(base64.urlsafe_b64encode(edited).rstrip(b"=").decode())
+        _foreign(base64.urlsafe_b64encode(data[:index]).rstrip(b"=").decode())
+
+
+@pytest.mark.parametrize("junk", ["", "a", "====", "not base64!", "ü", "A" * 600])
+def test_junk_is_foreign(junk: str) -> None:
+    _foreign(junk)
+
+
+def test_what_cannot_be_a_token_is_refused_early() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        TOKENS.issue("p" * 500, 1, 1)
+    with pytest.raises(ValueError):
+        ConsistencyTokens(b"short", "instance-1")
+    with pytest.raises(ValueError):
+        ConsistencyTokens(KEY, "")
