@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
+GENERATED := $(GEN) docs/api docs/data-identity-model.md
 PACKAGES := services identity_svc project_svc storage_svc
 
 .PHONY: help run test check lint types contracts generate generated imports bench lock clean
@@ -44,10 +45,11 @@ generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	@cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f -name '*_pb2*') | \
 	  while read -r f; do [ -e ".next/$$f" ] || rm -f "python/$$f"; done; rm -rf .next
 	@$(PY) protos/reference.py protos/gen/.descriptors docs/api && rm -f protos/gen/.descriptors
+	@$(PY) -m services.model.reference > docs/data-identity-model.md
 
 generated: generate ## Fails when the committed generated code is not what protos/ say
-	git diff --exit-code --stat -- $(GEN) docs/api
-	@test -z "$$(git status --porcelain -- $(GEN) docs/api)" || (git status --porcelain -- $(GEN) docs/api; exit 1)
+	git diff --exit-code --stat -- $(GENERATED)
+	@test -z "$$(git status --porcelain -- $(GENERATED))" || (git status --porcelain -- $(GENERATED); exit 1)
 
 imports: $(VENV)/.dev ## Who may import whom
 	$(VENV)/bin/lint-imports
