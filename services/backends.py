@@ -11,14 +11,13 @@ from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
-from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.records.instance import Instance, open_instance
 from services.records.port import RecordDriver
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
 
-__all__ = ["open_data_dir", "open_objects", "open_records", "wall_millis"]
+__all__ = ["open_data_dir", "open_keyring", "open_objects", "open_records", "wall_millis"]
 
 
 def open_data_dir(path: Path) -> Path:
@@ -42,10 +41,9 @@ async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
     return RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis)), instance
 
 
-def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> ObjectStore:
-    """The object store of the deployment."""
-    driver = FilesystemDriver(settings.data_dir / "objects", signer=signer, public_url=public_url)
-    return ObjectStore(driver)
+def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> FilesystemDriver:
+    """The object driver of the deployment; `public_url` begins its signed URLs."""
+    return FilesystemDriver(settings.data_dir / "objects", signer=signer, public_url=public_url)
 
 
 def open_keyring(settings: Settings) -> Keyring:

@@ -67,11 +67,13 @@ class ServiceModule:
     """What a `*_svc` package contributes to a process.
 
     `policy` has a row for every RPC that is served. `authenticator` is given
-    by identity alone. `background` coroutines run until they are cancelled.
+    by identity alone, `url_revocation` (principal, scope, revision) by storage.
+    `background` coroutines run until they are cancelled.
     """
 
     name: str
     registrations: Sequence[Registration]
     policy: Mapping[str, Rule]
     authenticator: Authenticator | None = None
+    url_revocation: Callable[[str, str, int], Awaitable[bool]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)

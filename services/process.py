@@ -24,6 +24,8 @@ from services.http.gateway import Gateway
 from services.http.server import HttpServer, bind_http
 from services.kernel import Kernel, ServiceModule
 from services.model.errors import Reason, WorkspaceError
+from services.objects.port import StoreUnavailable
+from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
 from services.records.mutation import Mutations
@@ -107,7 +109,7 @@ class WorkspaceProcess:
     async def _start(self) -> None:
         settings = self.settings
         open_data_dir(settings.data_dir)
-        sock, self.http_url = bind_http(settings.http_host, settings.http_port)
+        sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
         self._closers.append(_closing(sock.close))
         self.kernel = await self._open_kernel(settings.public_url or self.http_url)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
@@ -121,13 +123,13 @@ class WorkspaceProcess:
         keys_dir = self.settings.data_dir / "keys"
         secret = load_or_create_secret(keys_dir / "instance.key")
         self.signer = UrlSigner(open_keyring(self.settings))
-        objects = open_objects(self.settings, self.signer, public_url)
-        self._closers.append(objects.close)
+        self.object_driver = open_objects(self.settings, self.signer, public_url)
+        self._closers.append(self.object_driver.close)
         consistency = ConsistencyTokens(_derive(secret, "consistency"), instance.instance_id)
         return Kernel(
             settings=self.settings,
             records=records,
-            objects=objects,
+            objects=ObjectStore(self.object_driver),
             mutations=Mutations(
                 records, instance_key=_derive(secret, "ids"), consistency=consistency
             ),
@@ -157,7 +159,7 @@ class WorkspaceProcess:
             listeners=[Listener(f"{settings.grpc_host}:{settings.grpc_port}", self._tls())],
             interceptors=interceptors,
             limits=Limits(max_concurrent_rpcs=settings.max_concurrent_rpcs),
-            probes={"records": self._probe_records},
+            probes={"records": self._probe_records, "objects": self._probe_objects},
             reflection=settings.reflection,
             drain_delay=settings.drain_delay,
             grace=settings.drain_grace,
@@ -171,16 +173,16 @@ class WorkspaceProcess:
 
     async def _serve_http(self, sock: Any) -> None:
         gateway = Gateway(
-            lambda service: LocalChannel(self.local, service=""),
+            lambda _: LocalChannel(self.local, service=""),
             self.rpc.methods,
             max_body_bytes=self.settings.max_message_bytes,
             extra_routes=dataplane_routes(
-                self.kernel.objects.driver, self.signer, is_revoked=_never
+                self.object_driver, self.signer, is_revoked=self._is_revoked
             ),
             ready=self._is_ready,
             metrics_registry=self.registry,
         )
-        http = HttpServer(gateway.asgi, sock)
+        http = HttpServer(gateway.asgi, sock, tls=self._tls())
         await http.start()
         self._closers.append(http.stop)
 
@@ -203,6 +205,17 @@ class WorkspaceProcess:
     async def _probe_records(self) -> None:
         await self.kernel.records.driver.get(Key("INSTANCE", "INSTANCE"))
 
+    async def _probe_objects(self) -> None:
+        if self.object_driver.degraded:
+            raise StoreUnavailable("the object store had a write error; start again")
+
+    async def _is_revoked(self, principal: str, scope: str, revision: int) -> bool:
+        """Whether a signed URL lost its ground; without a judge it has."""
+        for module in self.modules:
+            if module.url_revocation is not None:
+                return await module.url_revocation(principal, scope, revision)
+        return True
+
     async def _is_ready(self) -> bool:
         return self.rpc.health.ready
 
@@ -217,7 +230,3 @@ def _closing(close: Callable[[], object]) -> Callable[[], Awaitable[None]]:
         close()
 
     return run
-
-
-async def _never(principal: str, scope: str, revision: int) -> bool:
-    return False

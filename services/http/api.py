@@ -75,7 +75,9 @@ class Api:
             deadlines=self._limits.deadlines,
         )
         body = await read_body(scope, receive, self._limits)
-        request = await self._request(route, parameters, bytes(scope["query_string"]), body, headers)
+        request = await self._request(
+            route, parameters, bytes(scope["query_string"]), body, headers
+        )
         if route.streams:
             await while_connected(
                 receive,

@@ -41,8 +41,11 @@ class Caller:
         self, route: Route, request: Message, headers: RequestHeaders
     ) -> AsyncIterator[Message]:
         """The messages of a server stream; `cancel()` ends it."""
-        call = self._method(route)(request, timeout=headers.timeout, metadata=headers.metadata)
-        return call  # type: ignore[no-any-return]
+        method = self._method(route)
+        call: AsyncIterator[Message] = method(
+            request, timeout=headers.timeout, metadata=headers.metadata
+        )
+        return call
 
     def _method(self, route: Route) -> Any:
         method = self._methods.get(route.rpc)

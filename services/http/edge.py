@@ -52,9 +52,7 @@ class Edge:
         finally:
             if self._metrics is not None:
                 route = str(scope.get(ROUTE_KEY, ""))
-                self._metrics.observe(
-                    scope["method"], route, status, time.perf_counter() - started
-                )
+                self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)
 
 
 def _harden(message: Message, own_id: str) -> None:

@@ -11,11 +11,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
 from google.rpc import error_details_pb2, status_pb2
 from starlette.responses import Response
 
@@ -159,6 +160,6 @@ def _retry_seconds(status: status_pb2.Status) -> int | None:
     """Whole seconds, at least 1: HTTP knows no fractions."""
     info = error_details_pb2.RetryInfo()
     for detail in status.details:
-        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info):
+        if detail.Is(cast("Descriptor", info.DESCRIPTOR)) and detail.Unpack(info):
             return max(1, math.ceil(info.retry_delay.ToTimedelta().total_seconds()))
     return None

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as PlainRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.http.api import Api
 from services.http.calls import Caller
@@ -88,7 +88,7 @@ def _labelled(route: PlainRoute) -> PlainRoute:
     """The route, noting its path as the label of measurements."""
     inner = route.app
 
-    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE_KEY] = route.path
         await inner(scope, receive, send)
 

@@ -48,7 +48,7 @@ class HttpLimits:
     deadlines: DeadlineLimits = field(default_factory=DeadlineLimits)
 
 
-class ClientGone(Exception):  # noqa: N818
+class ClientGone(Exception):
     """The client closed the connection: nobody waits for an answer."""
 
 

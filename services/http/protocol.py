@@ -21,8 +21,8 @@ _TOO_LARGE = (
 )
 
 
-class _HeadTooLarge(Exception):  # noqa: N818
-    """Raised out of the parser's callbacks."""
+class _HeadTooLarge(Exception):
+    """Ends the parser's run; the answer was written already."""
 
 
 class _Protocol(HttpToolsProtocol):
@@ -30,8 +30,10 @@ class _Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._in_head = False
+        self._in_body = False
+        self._began = False
         self._head_bytes = 0
-        self._in_head = True
         self._refused = False
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -46,52 +48,57 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._in_head and self._head_timer is None:
-            self._arm()
+        self._began = False
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            # Unfinished fields are held by the parser and reach no callback.
+        if self.transport.is_closing():
+            return
+        # Unfinished fields are held by the parser and reach no callback, so
+        # the bytes are counted here; not the chunk that ends another message.
+        if self._in_head and not self._began:
             self._head_bytes += len(data)
-            self._check_head()
+            if self._head_bytes > self.limits.max_head_bytes:
+                self._refuse()
+                return
+        if not self._in_body and not self._answering():
+            self._arm()
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_head = self._began = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         self._disarm()
-        if self._refused or size > self.limits.max_head_bytes:
+        if size > self.limits.max_head_bytes:
             self._refuse()
             raise _HeadTooLarge
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._in_body = False
         super().on_message_complete()
-        self._in_head = True
-        self._head_bytes = 0
 
     def send_400_response(self, msg: str) -> None:
+        """Called by the base for what the parser refuses."""
         self._disarm()
         if not self._refused:
             self._refused = True
             super().send_400_response(msg)
 
-    def _check_head(self) -> None:
-        if self._head_bytes > self.limits.max_head_bytes:
-            self._refuse()
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self) -> None:
-        if not self._refused:
-            self._refused = True
-            self._disarm()
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        self._refused = True
+        self._disarm()
+        self.transport.write(_TOO_LARGE)
+        self.transport.close()
 
     def _arm(self) -> None:
-        self._head_timer = self.loop.call_later(self.limits.head_timeout, self._expired)
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_timeout, self._expired)
 
     def _disarm(self) -> None:
         if self._head_timer is not None:

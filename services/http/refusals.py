@@ -166,8 +166,9 @@ def driver_errors(*, upload: bool) -> Iterator[None]:
         text = "The object is there already; an upload URL works once."
         raise RefusedError(HTTPStatus.PRECONDITION_FAILED, reason, text) from None
     except WrongBytes:
-        reason = Reason.ERROR_REASON_CHECKSUM_MISMATCH
-        status = HTTPStatus.BAD_REQUEST if upload else HTTPStatus.INTERNAL_SERVER_ERROR
+        reason, status = Reason.ERROR_REASON_OBJECT_CORRUPT, HTTPStatus.INTERNAL_SERVER_ERROR
+        if upload:
+            reason, status = Reason.ERROR_REASON_CHECKSUM_MISMATCH, HTTPStatus.BAD_REQUEST
         text = "The bytes do not have the length and SHA-256 they should have."
         raise RefusedError(status, reason, text) from None
     except StoreFull:

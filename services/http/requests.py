@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -35,7 +35,7 @@ def build_request(
         merge_object(value, getattr(message, route.body), route.body)
     if route.body not in {"", "*"}:
         getattr(message, route.body).SetInParent()
-    descriptor: Descriptor = message.DESCRIPTOR
+    descriptor = cast("Descriptor", message.DESCRIPTOR)
     more = parse_query(query, descriptor, bound=route.template.variables, body=route.body)
     if more:
         merge_object(more, message)

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -108,7 +108,7 @@ def _fields(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
 
 
 def _descriptor(message: Message) -> Descriptor:
-    return message.DESCRIPTOR  # type: ignore[no-any-return, unused-ignore]
+    return cast("Descriptor", message.DESCRIPTOR)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,9 +181,7 @@ def _field(value: Any, field: FieldDescriptor, path: str, depth: int) -> Any:
         raise bad_request(path, "must be an array")
     if depth >= MAX_DEPTH:
         raise _too_deep(path)
-    return [
-        _single(item, field, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)
-    ]
+    return [_single(item, field, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
 
 
 def _map(value: Any, field: FieldDescriptor, path: str, depth: int) -> dict[str, Any]:
@@ -191,7 +189,7 @@ def _map(value: Any, field: FieldDescriptor, path: str, depth: int) -> dict[str,
         raise bad_request(path, "must be an object")
     if depth > MAX_DEPTH:
         raise _too_deep(path)
-    entry = field.message_type.fields_by_name
+    entry = cast("Descriptor", field.message_type).fields_by_name
     result: dict[str, Any] = {}
     for key, item in value.items():
         where = f"{path}[{json.dumps(_printable(key))}]"
@@ -228,7 +226,7 @@ def _scalar(value: Any, field: FieldDescriptor, path: str) -> Any:
     if field.cpp_type in {_F.CPPTYPE_DOUBLE, _F.CPPTYPE_FLOAT}:
         return _number(value, path)
     if field.cpp_type == _F.CPPTYPE_ENUM:
-        return _enum(value, field.enum_type, path)
+        return _enum(value, cast("EnumDescriptor", field.enum_type), path)
     return _text(value, path)
 
 
@@ -290,9 +288,13 @@ def _free(value: Any, path: str, depth: int = 1) -> Any:
         for index, item in enumerate(value):
             _free(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if _number(value, path) != value:
-            raise bad_request(path, "loses digits as a number; send it as a string")
+        _exact(value, path)
     return value
+
+
+def _exact(value: float, path: str) -> None:
+    if _number(value, path) != value:
+        raise bad_request(path, "loses digits as a number; send it as a string")
 
 
 def _struct(value: Any, path: str) -> Any:

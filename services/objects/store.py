@@ -59,18 +59,30 @@ def object_error(error: Exception, key: str = "") -> WorkspaceError:
     return WorkspaceError(reason, text, metadata=metadata)
 
 
+def corrupt(key: str) -> WorkspaceError:
+    """Stored bytes are no longer the recorded ones: they are not served."""
+    return WorkspaceError(
+        Reason.ERROR_REASON_OBJECT_CORRUPT,
+        "The stored bytes are no longer those recorded. Restore the object from a backup.",
+        metadata={"storage_key": key},
+    )
+
+
 @contextmanager
-def _translated(key: str = "") -> Iterator[None]:
+def _translated(key: str = "", *, reading: bool = False) -> Iterator[None]:
     try:
         yield
     except _DRIVER_ERRORS as error:
+        if reading and isinstance(error, WrongBytes):
+            raise corrupt(key) from error
         raise object_error(error, key) from error
 
 
 class ObjectStore:
     """The port's calls, validated, with WorkspaceError for every failure:
     INVALID_FIELD, NOT_FOUND, CHECKSUM_MISMATCH (the key holds other bytes, or
-    bytes are not those announced), STORAGE_FULL, BACKEND_UNAVAILABLE."""
+    bytes are not those announced), OBJECT_CORRUPT (on reads), STORAGE_FULL,
+    BACKEND_UNAVAILABLE."""
 
     def __init__(self, driver: ObjectDriver) -> None:
         self._driver = driver
@@ -114,7 +126,7 @@ class ObjectStore:
             span.first < 0 or (span.last is not None and span.last < span.first)
         ):
             raise invalid_field("span", "must be first..last with 0 <= first <= last")
-        with _translated(key):
+        with _translated(key, reading=True):
             async for chunk in self._driver.open_read(key, span):
                 yield chunk
 

@@ -49,9 +49,12 @@ def read_label(calls: Syscalls, fd: int, status: os.stat_result) -> Label | None
         label = Label(fields["sha256"], fields["content_type"], fields["size"])
     except (ValueError, KeyError, TypeError):
         return None
-    if len(label.sha256) != 64 or label.size != status.st_size:
-        return None
-    return label
+    return label if _is_sound(label) and label.size == status.st_size else None
+
+
+def _is_sound(label: Label) -> bool:
+    texts = isinstance(label.sha256, str) and isinstance(label.content_type, str)
+    return texts and len(label.sha256) == 64
 
 
 class HashCache:

@@ -112,7 +112,7 @@ async def test_a_cancelled_write_leaves_nothing(rig: Rig) -> None:
         await asyncio.Event().wait()
 
     write = rig.store.write(KEY, endless(), size=None, sha256=None, content_type=TEXT)
-    task = asyncio.create_task(write)  # type: ignore[arg-type]
+    task = asyncio.create_task(write)
     await arrived.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -20,12 +20,12 @@ from tests.conformance.records.harness import (
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], PostgresServer]]:
+def postgres_server() -> Iterator[Callable[[], PostgresServer]]:
     """Starts the server on first use: a run of SQLite alone needs none."""
 
     @cache
     def start() -> PostgresServer:
-        return PostgresServer(tmp_path_factory.mktemp("postgres") / "data")
+        return PostgresServer()
 
     yield start
     if start.cache_info().currsize:

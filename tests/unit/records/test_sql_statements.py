@@ -43,6 +43,8 @@ def test_a_page_enters_its_index_at_its_position(
     bounds = found.split("(", 1)[1]
     assert ">" in bounds
     assert ("<" in bounds) == (upper or (descending and after))
+    if after and index is not Index.BASE:  # the whole position, not its first part
+        assert (",pk,sk)<(" if descending else ",pk,sk)>(") in bounds
 
 
 def test_the_feed_and_the_scan_follow_an_index(connection: sqlite3.Connection) -> None:

@@ -89,11 +89,15 @@ async def test_a_full_disk_acknowledges_nothing_it_cannot_keep(small_disk: Path)
     ballast.write_bytes(b"x" * 200_000)
     driver = await SqliteDriver.open(path)
     acked: list[str] = []
-    with pytest.raises(StorageFull):
+
+    async def fill() -> None:
         for number in range(10_000):
             key = Key("P#1", f"{number:05}")
             await driver.commit("P#1", [Put(key, ABSENT, "t", "x" * 1000)])
             acked.append(key.sk)
+
+    with pytest.raises(StorageFull):
+        await fill()
     assert len(acked) > 10
     assert [item.key.sk for item in await driver.scan(None, 10_000)] == acked
     ballast.unlink()

@@ -145,8 +145,7 @@ async def _gated(
         gate.wait()
 
     held = asyncio.create_task(driver._writer.submit(hold))
-    while not started.is_set():
-        await asyncio.sleep(0)
+    await asyncio.to_thread(started.wait)
     tasks = [asyncio.ensure_future(commit) for commit in commits]
     await asyncio.sleep(0)  # every task has now run up to its submission
     gate.set()
@@ -207,7 +206,7 @@ async def test_a_reader_after_commit_never_sees_the_cached_past(driver: SqliteDr
         committed.set()
         finish(*arguments)  # type: ignore[arg-type]
 
-    driver._writer._finish = slow  # type: ignore[method-assign]
+    driver._writer._finish = slow  # type: ignore[assignment,method-assign]
     task = asyncio.create_task(driver.commit("P#1", [put("a", "new", Match(token))]))
     await asyncio.sleep(0)
     committed.wait()  # blocks the loop: the acknowledgement cannot have run
@@ -226,10 +225,14 @@ async def test_no_space_is_reported_and_the_store_goes_on_when_there_is(
         lambda s: s.connection.execute("PRAGMA max_page_count=60").fetchone()
     )
     acknowledged = ["a"]
-    with pytest.raises(StorageFull):
+
+    async def fill() -> None:
         for number in range(1000):
             await driver.commit("P#1", [put(f"{number:04}", "x" * 2000)])
             acknowledged.append(f"{number:04}")
+
+    with pytest.raises(StorageFull):
+        await fill()
     assert len(acknowledged) > 1
     assert sorted(i.key.sk for i in await driver.scan(None, 2000)) == sorted(acknowledged)
     await driver._writer.submit(
@@ -299,7 +302,7 @@ async def test_a_disk_error_ends_writing_and_acknowledged_commits_stay(path: Pat
 
 
 async def test_a_damaged_file_is_unavailable_and_gives_its_lock_back(path: Path) -> None:
-    path.write_bytes(b"not a database at all" * 100)
+    path.write_bytes(b"not a database at all" * 100)  # noqa: ASYNC240
     for _ in range(2):
         with pytest.raises(DriverUnavailable, match="SQLITE_NOTADB"):
             await SqliteDriver.open(path)
@@ -352,12 +355,12 @@ async def test_a_copy_of_the_file_loses_its_cursors(path: Path, tmp_path: Path) 
 async def test_a_store_rolled_back_in_place_loses_cursors_of_its_future(path: Path) -> None:
     driver = await SqliteDriver.open(path)
     await driver.close()
-    backup = path.read_bytes()
+    backup = path.read_bytes()  # noqa: ASYNC240
     driver = await SqliteDriver.open(path)
     await driver.commit("P#1", [put("a")])
     cursor = (await driver.changes(None, 10)).cursor
     await driver.close()
-    path.write_bytes(backup)
+    path.write_bytes(backup)  # noqa: ASYNC240 - in place: the same inode
     driver = await SqliteDriver.open(path)
     with pytest.raises(CursorLost):
         await driver.changes(cursor, 10)

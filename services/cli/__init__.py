@@ -1,0 +1,1 @@
+"""`wm`: the command line of the workspace."""
