@@ -71,6 +71,7 @@ class WorkspaceProcess:
         self._closers: list[Callable[[], Awaitable[object]]] = []
         self.registry = CollectorRegistry()
         self.modules: list[ServiceModule] = []
+        self.local = LocalServer()
 
     async def start(self) -> None:
         """Open the stores, bind the ports, serve. On failure nothing is left."""
@@ -154,7 +155,7 @@ class WorkspaceProcess:
             tracing=tracing,
             services={},
         )
-        self.local = LocalServer(interceptors=interceptors)
+        self.local.intercept(interceptors)
         self.rpc = RpcServer(
             listeners=[Listener(f"{settings.grpc_host}:{settings.grpc_port}", self._tls())],
             interceptors=interceptors,

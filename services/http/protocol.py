@@ -65,6 +65,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = self._began = True
         self._head_bytes = 0
+        self._arm()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -107,7 +108,9 @@ class _Protocol(HttpToolsProtocol):
 
     def _expired(self) -> None:
         self._head_timer = None
-        if not self.transport.is_closing():
+        if self._answering():  # a pipelined head waits for the answer before it
+            self._arm()
+        elif not self.transport.is_closing():
             self.transport.close()
 
 

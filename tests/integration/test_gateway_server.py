@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import ssl
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -13,6 +19,7 @@ from starlette.routing import Route
 from services.http.limits import HttpLimits
 from services.http.server import HttpServer, bind_http
 from services.model.errors import Reason, WorkspaceError
+from services.rpc.tls import ServerTls
 from tests.integration.gateway_app import serving
 
 
@@ -159,11 +166,11 @@ async def test_extra_routes_are_mounted_and_hardened() -> None:
             raise ZeroDivisionError("secret")
         return PlainTextResponse("bytes", headers={"Cache-Control": "private, no-store"})
 
-    async with serving(extra_routes=[Route("/data/{key:path}", data)]) as app:
-        async with app.client() as client:
-            served = await client.get("/data/a/b")
-            refused = await client.get("/data/refused")
-            defect = await client.get("/data/defect")
+    routes = [Route("/data/{key:path}", data)]
+    async with serving(extra_routes=routes) as app, app.client() as client:
+        served = await client.get("/data/a/b")
+        refused = await client.get("/data/refused")
+        defect = await client.get("/data/defect")
     assert served.text == "bytes"
     assert served.headers["cache-control"] == "private, no-store"
     assert served.headers["x-request-id"]
@@ -171,3 +178,68 @@ async def test_extra_routes_are_mounted_and_hardened() -> None:
     assert refused.json()["details"][0]["reason"] == "ERROR_REASON_STORAGE_FULL"
     assert defect.status_code == 500
     assert "secret" not in defect.text
+
+
+def write_certificate(tls: ServerTls) -> ssl.SSLContext:
+    """A new self-signed pair; returns a context that trusts only it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    tls.key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    tls.cert_file.write_bytes(pem)
+    return ssl.create_default_context(cadata=pem.decode())
+
+
+async def test_tls_with_a_replaced_certificate(tmp_path: Path) -> None:
+    async def hello(_: Request) -> Response:
+        return PlainTextResponse("hello")
+
+    tls = ServerTls(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    first = write_certificate(tls)
+    sock, url = bind_http("127.0.0.1", 0, tls=tls)
+    server = HttpServer(Route("/", hello).app, sock, tls=tls)
+    await server.start()
+
+    async def get(trust: ssl.SSLContext) -> str:
+        async with httpx.AsyncClient(base_url=url, verify=trust, trust_env=False) as client:
+            return (await client.get("/")).text
+
+    try:
+        assert await get(first) == "hello"
+        second = write_certificate(tls)
+        assert await get(second) == "hello"
+        with pytest.raises(httpx.ConnectError):
+            await get(first)
+        tls.cert_file.write_text("half written")
+        assert await get(second) == "hello"
+    finally:
+        await server.stop(grace=0)
+    assert url.startswith("https://")
+
+
+async def test_unusable_certificate_is_named(tmp_path: Path) -> None:
+    tls = ServerTls(cert_file=tmp_path / "no.crt", key_file=tmp_path / "no.key")
+    sock, _ = bind_http("127.0.0.1", 0, tls=tls)
+    server = HttpServer(PlainTextResponse("x"), sock, tls=tls)
+    with pytest.raises(WorkspaceError, match="no.crt"):
+        await server.start()
+    await server.stop()

@@ -69,6 +69,15 @@ class LocalServer(grpc.aio.Server):
         self._stopping = False
         self._stopped = asyncio.Event()
 
+    def intercept(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+        """Set the interceptors of a server whose channels had to be handed out
+        before they could be built (services that call each other). Only before
+        the first registration, so that nothing is ever served without them.
+        """
+        if self._registered or self._generic:
+            raise grpc.aio.UsageError("set the interceptors before anything is registered")
+        self._interceptors = tuple(interceptors)
+
     # Registration, as generated code does it
 
     def add_generic_rpc_handlers(

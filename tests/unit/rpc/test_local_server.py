@@ -302,3 +302,15 @@ async def test_concurrency_limit_refuses_at_once() -> None:
 async def test_a_local_server_has_no_ports() -> None:
     with pytest.raises(grpc.aio.UsageError, match="no ports"):
         LocalServer().add_insecure_port("127.0.0.1:0")
+
+
+async def test_interceptors_are_set_before_anything_is_registered() -> None:
+    server = LocalServer()
+    server.intercept([])
+    server.add_registered_method_handlers("x.Y", {})
+    server.add_generic_rpc_handlers([])
+    server.intercept([])  # nothing is served yet
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    server.add_registered_method_handlers("x.Y", {"Z": handler})
+    with pytest.raises(grpc.aio.UsageError):
+        server.intercept([])
