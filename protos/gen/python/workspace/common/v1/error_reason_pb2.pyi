@@ -175,8 +175,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {"expected_size": "10", "actual_size": "0"}}
     """
     ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 18
-    """The bytes in the store are not the bytes that were announced. Nothing was
-    overwritten. Code: DATA_LOSS on reads, FAILED_PRECONDITION on completion.
+    """The bytes that arrived, or that the key holds already, are not the bytes
+    that were announced. Nothing was overwritten. Code: FAILED_PRECONDITION.
 
     Example:
 
@@ -322,6 +322,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "ERROR_REASON_RUN_ACTIVE", "domain": "workspace",
          "metadata": {"run_id": "r_abc"}}
+    """
+    ERROR_REASON_OBJECT_CORRUPT: _ErrorReason.ValueType  # 35
+    """Stored bytes are no longer the bytes that were recorded. They are not
+    served. Code: DATA_LOSS.
+
+    Example:
+
+        {"reason": "ERROR_REASON_OBJECT_CORRUPT", "domain": "workspace",
+         "metadata": {"storage_key": "accounts/a/projects/p/..."}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -484,8 +493,8 @@ Example:
      "metadata": {"expected_size": "10", "actual_size": "0"}}
 """
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 18
-"""The bytes in the store are not the bytes that were announced. Nothing was
-overwritten. Code: DATA_LOSS on reads, FAILED_PRECONDITION on completion.
+"""The bytes that arrived, or that the key holds already, are not the bytes
+that were announced. Nothing was overwritten. Code: FAILED_PRECONDITION.
 
 Example:
 
@@ -631,5 +640,14 @@ Example:
 
     {"reason": "ERROR_REASON_RUN_ACTIVE", "domain": "workspace",
      "metadata": {"run_id": "r_abc"}}
+"""
+ERROR_REASON_OBJECT_CORRUPT: ErrorReason.ValueType  # 35
+"""Stored bytes are no longer the bytes that were recorded. They are not
+served. Code: DATA_LOSS.
+
+Example:
+
+    {"reason": "ERROR_REASON_OBJECT_CORRUPT", "domain": "workspace",
+     "metadata": {"storage_key": "accounts/a/projects/p/..."}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

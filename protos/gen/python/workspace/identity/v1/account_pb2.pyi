@@ -182,6 +182,7 @@ class Account(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SUSPENDED_BY_PLATFORM_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Id of the account; also the `workspace_id` if the type is `personal`.
     Server-set.
@@ -226,6 +227,10 @@ class Account(_message.Message):
     """Names exactly what the reader saw; send it back in an update. Not stored.
     Server-set.
     """
+    suspended_by_platform: _builtins.bool
+    """True while the account is suspended by a platform admin: then only a
+    platform admin changes its status. Server-set.
+    """
     @_builtins.property
     def status_changed_at(self) -> _timestamp_pb2.Timestamp:
         """When the status last changed. Server-set."""
@@ -265,10 +270,11 @@ class Account(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         updated_by: _builtins.str = ...,
         etag: _builtins.str = ...,
+        suspended_by_platform: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "purge_at", b"purge_at", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_plan", b"billing_plan", "created_at", b"created_at", "created_by", b"created_by", "data_classification", b"data_classification", "default_project_visibility", b"default_project_visibility", "description", b"description", "etag", b"etag", "legal_hold", b"legal_hold", "name", b"name", "owner_user_id", b"owner_user_id", "purge_at", b"purge_at", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "status", b"status", "status_changed_at", b"status_changed_at", "status_reason", b"status_reason", "type", b"type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_plan", b"billing_plan", "created_at", b"created_at", "created_by", b"created_by", "data_classification", b"data_classification", "default_project_visibility", b"default_project_visibility", "description", b"description", "etag", b"etag", "legal_hold", b"legal_hold", "name", b"name", "owner_user_id", b"owner_user_id", "purge_at", b"purge_at", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "status", b"status", "status_changed_at", b"status_changed_at", "status_reason", b"status_reason", "suspended_by_platform", b"suspended_by_platform", "type", b"type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -732,7 +732,9 @@ class IssueLocalTokenRequest(_message.Message):
     """
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
-        """How long the token works; default 12 h, 1 minute to 7 days."""
+        """How long the token works, cut to whole seconds; default and at most what the
+        deployment allows (1 h unless configured shorter), 1 minute to 1 h.
+        """
 
     def __init__(
         self,

@@ -33,6 +33,9 @@ class IdentityServiceStub:
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     def __init__(self, channel):
@@ -156,6 +159,9 @@ class IdentityServiceServicer:
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     def NormalizeIdentity(self, request, context):
@@ -163,8 +169,9 @@ class IdentityServiceServicer:
         it makes the user, then the personal workspace account with its one member;
         a saga with ids derived from issuer and subject: (1) create the identity
         link, the claim; (2) create the user; (3) create the account with its
-        member; (4) mark the link finished. A repeat or a sweeper completes it. Later
-        it refreshes e-mail and claims. The identity comes from the token alone.
+        member; (4) set `personal_workspace_id` of the user, which marks the end. A
+        repeat completes it. Later it refreshes e-mail and claims. The identity
+        comes from the token alone.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the token is
         not a user's, for example an app-only token.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -301,7 +308,8 @@ class IdentityServiceServicer:
         that only the operating-system user can read stands for it. Makes no user:
         NormalizeIdentity does. A replay signs a new token; no token is stored.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the secret
-        is wrong.
+        is wrong, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED instead
+        after 10 wrong ones within a minute.
         MUST return UNIMPLEMENTED with ERROR_REASON_NOT_SERVED if the provider
         `local` is not active.
         MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the user of
@@ -574,6 +582,9 @@ class IdentityService:
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     @staticmethod

@@ -34,6 +34,9 @@ class IdentityServiceStub:
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     @_typing.overload
@@ -45,8 +48,9 @@ class IdentityServiceStub:
     it makes the user, then the personal workspace account with its one member;
     a saga with ids derived from issuer and subject: (1) create the identity
     link, the claim; (2) create the user; (3) create the account with its
-    member; (4) mark the link finished. A repeat or a sweeper completes it. Later
-    it refreshes e-mail and claims. The identity comes from the token alone.
+    member; (4) set `personal_workspace_id` of the user, which marks the end. A
+    repeat completes it. Later it refreshes e-mail and claims. The identity
+    comes from the token alone.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the token is
     not a user's, for example an app-only token.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -143,7 +147,8 @@ class IdentityServiceStub:
     that only the operating-system user can read stands for it. Makes no user:
     NormalizeIdentity does. A replay signs a new token; no token is stored.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the secret
-    is wrong.
+    is wrong, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED instead
+    after 10 wrong ones within a minute.
     MUST return UNIMPLEMENTED with ERROR_REASON_NOT_SERVED if the provider
     `local` is not active.
     MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the user of
@@ -258,6 +263,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -266,8 +274,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     it makes the user, then the personal workspace account with its one member;
     a saga with ids derived from issuer and subject: (1) create the identity
     link, the claim; (2) create the user; (3) create the account with its
-    member; (4) mark the link finished. A repeat or a sweeper completes it. Later
-    it refreshes e-mail and claims. The identity comes from the token alone.
+    member; (4) set `personal_workspace_id` of the user, which marks the end. A
+    repeat completes it. Later it refreshes e-mail and claims. The identity
+    comes from the token alone.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the token is
     not a user's, for example an app-only token.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -364,7 +373,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     that only the operating-system user can read stands for it. Makes no user:
     NormalizeIdentity does. A replay signs a new token; no token is stored.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the secret
-    is wrong.
+    is wrong, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED instead
+    after 10 wrong ones within a minute.
     MUST return UNIMPLEMENTED with ERROR_REASON_NOT_SERVED if the provider
     `local` is not active.
     MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the user of
@@ -478,6 +488,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     is missing or does not verify, PERMISSION_DENIED with
     ERROR_REASON_USER_DISABLED if the caller is disabled, and INVALID_ARGUMENT
     with ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema.
+    Every RPC of every service but NormalizeIdentity MUST return
+    FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the caller's identity
+    was never normalised.
     """
 
     @_abc_1.abstractmethod
@@ -490,8 +503,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         it makes the user, then the personal workspace account with its one member;
         a saga with ids derived from issuer and subject: (1) create the identity
         link, the claim; (2) create the user; (3) create the account with its
-        member; (4) mark the link finished. A repeat or a sweeper completes it. Later
-        it refreshes e-mail and claims. The identity comes from the token alone.
+        member; (4) set `personal_workspace_id` of the user, which marks the end. A
+        repeat completes it. Later it refreshes e-mail and claims. The identity
+        comes from the token alone.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the token is
         not a user's, for example an app-only token.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -648,7 +662,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         that only the operating-system user can read stands for it. Makes no user:
         NormalizeIdentity does. A replay signs a new token; no token is stored.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the secret
-        is wrong.
+        is wrong, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED instead
+        after 10 wrong ones within a minute.
         MUST return UNIMPLEMENTED with ERROR_REASON_NOT_SERVED if the provider
         `local` is not active.
         MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the user of

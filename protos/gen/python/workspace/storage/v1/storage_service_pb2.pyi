@@ -35,7 +35,9 @@ class _DispositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dispositi
     DISPOSITION_UNSPECIFIED: _Disposition.ValueType  # 0
     """ATTACHMENT."""
     DISPOSITION_INLINE: _Disposition.ValueType  # 1
-    """Show it. Media types that can run script are sent as attachments anyway."""
+    """Show it. Only raster images and plain text are; every other media type is
+    sent as an attachment.
+    """
     DISPOSITION_ATTACHMENT: _Disposition.ValueType  # 2
     """Save it under its name."""
 
@@ -45,7 +47,9 @@ class Disposition(_Disposition, metaclass=_DispositionEnumTypeWrapper):
 DISPOSITION_UNSPECIFIED: Disposition.ValueType  # 0
 """ATTACHMENT."""
 DISPOSITION_INLINE: Disposition.ValueType  # 1
-"""Show it. Media types that can run script are sent as attachments anyway."""
+"""Show it. Only raster images and plain text are; every other media type is
+sent as an attachment.
+"""
 DISPOSITION_ATTACHMENT: Disposition.ValueType  # 2
 """Save it under its name."""
 Global___Disposition: _TypeAlias = Disposition  # noqa: Y015
@@ -136,8 +140,9 @@ class CreateUploadRequest(_message.Message):
     """
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """How long the URL should work; default 15 min, at most 7 days. Clamped to
-        policy and to the life of the signing credentials.
+        """How long the URL should work; default is the deployment's. Clamped to
+        policy (60 min) and to the life of the signing credentials. The upload
+        itself may stay pending for 24 h.
         """
 
     def __init__(
@@ -220,11 +225,11 @@ class CreateMultipartUploadRequest(_message.Message):
     content_type: _builtins.str
     """Media type; default `application/octet-stream`."""
     size_bytes: _builtins.int
-    """Exact size, bytes; 1 to 5 TiB."""
+    """Exact size, bytes; 1 to 1048576000000 (10000 parts of 100 MiB)."""
     sha256: _builtins.str
     """SHA-256 of the whole file, 64 lower-case hex digits."""
     part_size_bytes: _builtins.int
-    """Wanted size of every part but the last, bytes; 5 MiB to 1 GiB. Default 0:
+    """Wanted size of every part but the last, bytes; 5 MiB to 100 MiB. Default 0:
     the server chooses. `upload.part_size_bytes` is what holds.
     """
     request_id: _builtins.str
@@ -314,13 +319,8 @@ class SignUploadPartsRequest(_message.Message):
     PART_NUMBERS_FIELD_NUMBER: _builtins.int
     PART_SHA256_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Upload."""
-    request_id: _builtins.str
-    """Makes the call repeatable: the same id and payload give one effect and equal
-    answers for 24 h. Empty or a UUID; the server makes one when empty.
-    """
     @_builtins.property
     def part_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Parts to sign, from 1; at most 100."""
@@ -333,8 +333,8 @@ class SignUploadPartsRequest(_message.Message):
 
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """How long the URLs should work; default 15 min, at most 7 days. Never
-        beyond the upload's `expires_at`.
+        """How long the URLs should work; default is the deployment's. Clamped to
+        policy (60 min) and to the upload's `expires_at`.
         """
 
     def __init__(
@@ -344,11 +344,10 @@ class SignUploadPartsRequest(_message.Message):
         part_numbers: _abc.Iterable[_builtins.int] | None = ...,
         part_sha256: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
         expires_in: _duration_pb2.Duration | None = ...,
-        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "part_numbers", b"part_numbers", "part_sha256", b"part_sha256", "request_id", b"request_id", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "part_numbers", b"part_numbers", "part_sha256", b"part_sha256", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,9 +360,6 @@ class SignUploadPartsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARTS_FIELD_NUMBER: _builtins.int
-    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
-    consistency_token: _builtins.str
-    """Pass to a permission read for at-least-as-fresh."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_transfer_pb2.PartTransfer]:
         """One per part asked for, in the order asked."""
@@ -372,11 +368,10 @@ class SignUploadPartsResponse(_message.Message):
         self,
         *,
         parts: _abc.Iterable[_transfer_pb2.PartTransfer] | None = ...,
-        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,7 +648,6 @@ class CreateDownloadRequest(_message.Message):
     FILE_REVISION_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     """Document whose file to fetch; with `artifact_id`, the artifact's parent."""
     artifact_id: _builtins.str
@@ -662,14 +656,10 @@ class CreateDownloadRequest(_message.Message):
     """File revision of the document, from 1; default 0: the current one."""
     disposition: Global___Disposition.ValueType
     """How a browser should treat it; default ATTACHMENT."""
-    request_id: _builtins.str
-    """Makes the call repeatable: the same id and payload give one effect and equal
-    answers for 24 h. Empty or a UUID; the server makes one when empty.
-    """
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """How long the URL should work; default 15 min, at most 7 days. Clamped to
-        policy and to the life of the signing credentials.
+        """How long the URL should work; default is the deployment's. Clamped to
+        policy (15 min) and to the life of the signing credentials.
         """
 
     def __init__(
@@ -680,11 +670,10 @@ class CreateDownloadRequest(_message.Message):
         file_revision: _builtins.int = ...,
         disposition: Global___Disposition.ValueType = ...,
         expires_in: _duration_pb2.Duration | None = ...,
-        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "disposition", b"disposition", "document_id", b"document_id", "expires_in", b"expires_in", "file_revision", b"file_revision", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "disposition", b"disposition", "document_id", b"document_id", "expires_in", b"expires_in", "file_revision", b"file_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -701,7 +690,6 @@ class CreateDownloadResponse(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
-    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
     """Name to save under."""
     size_bytes: _builtins.int
@@ -710,8 +698,6 @@ class CreateDownloadResponse(_message.Message):
     """SHA-256, 64 lower-case hex digits. Check it after the transfer."""
     content_type: _builtins.str
     """Media type."""
-    consistency_token: _builtins.str
-    """Pass to a permission read for at-least-as-fresh."""
     @_builtins.property
     def transfer(self) -> _transfer_pb2.Transfer:
         """How to fetch the bytes."""
@@ -724,11 +710,10 @@ class CreateDownloadResponse(_message.Message):
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
         content_type: _builtins.str = ...,
-        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "content_type", b"content_type", "filename", b"filename", "sha256", b"sha256", "size_bytes", b"size_bytes", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "filename", b"filename", "sha256", b"sha256", "size_bytes", b"size_bytes", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -743,20 +728,17 @@ class BatchCreateDownloadsRequest(_message.Message):
     DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     disposition: Global___Disposition.ValueType
     """How a browser should treat them; default ATTACHMENT."""
-    request_id: _builtins.str
-    """Makes the call repeatable: the same id and payload give one effect and equal
-    answers for 24 h. Empty or a UUID; the server makes one when empty.
-    """
     @_builtins.property
     def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Documents whose current files to fetch; at most 500."""
 
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """How long the URLs should work; default 15 min, at most 7 days."""
+        """How long the URLs should work; default is the deployment's. Clamped to
+        policy (15 min).
+        """
 
     def __init__(
         self,
@@ -764,11 +746,10 @@ class BatchCreateDownloadsRequest(_message.Message):
         document_ids: _abc.Iterable[_builtins.str] | None = ...,
         disposition: Global___Disposition.ValueType = ...,
         expires_in: _duration_pb2.Duration | None = ...,
-        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "document_ids", b"document_ids", "expires_in", b"expires_in", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disposition", b"disposition", "document_ids", b"document_ids", "expires_in", b"expires_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -857,9 +838,6 @@ class BatchCreateDownloadsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
-    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
-    consistency_token: _builtins.str
-    """Pass to a permission read for at-least-as-fresh."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___DownloadResult]:
         """One per document asked for, in the order asked."""
@@ -868,11 +846,10 @@ class BatchCreateDownloadsResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___DownloadResult] | None = ...,
-        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

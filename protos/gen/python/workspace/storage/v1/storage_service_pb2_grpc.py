@@ -122,7 +122,8 @@ class StorageServiceServicer:
     def CreateUpload(self, request, context):
         """CreateUpload announces a file of at most 100 MiB and answers how to send
         it. Repeating the call with the same `request_id` answers the same upload
-        with a freshly signed transfer.
+        with a freshly signed transfer. The key is made by the server; a name that
+        holds other bytes already gets a suffix.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller holds `write` on the document's project.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if
@@ -166,13 +167,15 @@ class StorageServiceServicer:
 
     def SignUploadParts(self, request, context):
         """SignUploadParts answers how to send some parts. Parts may be signed and
-        sent again until the upload is completed. URLs are signed anew each time.
+        sent again until the upload is completed. Nothing is stored: URLs are
+        signed anew each time.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller holds `write` on the upload's project.
+        the caller announced the upload and holds `write` on the document's
+        project.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if a part
         number is above `part_count`.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-        upload is not multipart.
+        upload is not multipart, or the document does not take files now.
         MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if the
         upload is not PENDING.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
@@ -201,13 +204,17 @@ class StorageServiceServicer:
 
     def CompleteUpload(self, request, context):
         """CompleteUpload reads size and checksum back from the store and, only when
-        they agree, gives the file to the document. Steps, each repeatable: verify
-        the object; claim the upload (PENDING -> COMPLETED); set the file on the
-        document or artifact with ids derived from the upload; answer. A sweeper finishes what was interrupted.
+        they agree, gives the file to the document. Steps, each repeatable, so that
+        repeating the call repairs an interruption anywhere: verify the object;
+        claim the upload (`verified_at`, the single-use point: from here on it can
+        be neither aborted nor collected); attach the file to the document or
+        artifact, idempotent by `upload_id`; mark the upload COMPLETED. A sweeper
+        finishes claimed uploads that nobody repeats.
         Completing a completed upload answers the same again.
         With a DocumentReady hook the file is SCANNING until released.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller holds `write` on the upload's project.
+        the caller announced the upload and holds `write` on the document's
+        project.
         MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_INCOMPLETE if the
         object or a part is missing or has another size.
         MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
@@ -226,12 +233,12 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortUpload(self, request, context):
-        """AbortUpload gives an upload up, releases its quota and leaves its bytes to
-        collection. Aborting an aborted upload answers it again.
+        """AbortUpload gives an upload up and leaves its bytes to collection. Aborting
+        an aborted upload answers it again.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller holds `write` on the upload's project.
         MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if the
-        upload is completed.
+        upload is completed, verified for completion, or expired.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if `etag` is stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -250,8 +257,9 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateDownload(self, request, context):
-        """CreateDownload answers how to fetch a file. Repeating the call with the
-        same `request_id` signs again.
+        """CreateDownload answers how to fetch a file. Nothing is stored: each call
+        signs anew. Where the data plane is ours, the URL ends within 5 seconds of
+        the loss of `view`; elsewhere at its expiry.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller holds `view` on the document's project.
         MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the artifact or the
@@ -330,14 +338,17 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteObject(self, request, context):
-        """DeleteObject removes the bytes of one key that no record names any more.
-        Deleting an absent object succeeds.
+        """DeleteObject removes the bytes of one key that no document or artifact
+        names any more. The caller owns those records and has decided on retention
+        and legal holds. Deleting an absent object succeeds.
         For services: MUST return PERMISSION_DENIED unless the caller presents a
         service identity on the method's list.
-        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if a record
-        or a pending upload still names the key.
-        MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if a legal hold or
-        retention keeps it.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the key is
+        not a storage path of the workspace model.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if a pending
+        upload still names the key.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
+        bytes do not have `sha256`; nothing is deleted.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
         provider does not answer.
         """

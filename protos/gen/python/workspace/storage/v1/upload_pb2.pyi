@@ -108,6 +108,10 @@ class Upload(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    FILE_REVISION_FIELD_NUMBER: _builtins.int
+    VERIFIED_AT_FIELD_NUMBER: _builtins.int
+    COLLECTED_AT_FIELD_NUMBER: _builtins.int
+    PROVIDER_UPLOAD_ID_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Id of the upload. Server-set."""
     document_id: _builtins.str
@@ -140,6 +144,14 @@ class Upload(_message.Message):
     """User who announced it. Server-set."""
     etag: _builtins.str
     """Names exactly what the reader saw. Server-set, not stored."""
+    file_revision: _builtins.int
+    """File revision of the document that the file becomes, from 1; 0 for an
+    artifact's file. Server-set.
+    """
+    provider_upload_id: _builtins.str
+    """Server-internal: the provider's id of a multipart upload. Stored, cleared
+    in every answer, never accepted from a caller.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was announced. Server-set."""
@@ -151,6 +163,18 @@ class Upload(_message.Message):
     @_builtins.property
     def completed_at(self) -> _timestamp_pb2.Timestamp:
         """When it was completed; unset before. Server-set."""
+
+    @_builtins.property
+    def verified_at(self) -> _timestamp_pb2.Timestamp:
+        """When its bytes were verified; unset before. From then on it can only be
+        completed. Server-set.
+        """
+
+    @_builtins.property
+    def collected_at(self) -> _timestamp_pb2.Timestamp:
+        """When the bytes of an aborted or expired upload were collected; unset
+        before. Server-set.
+        """
 
     def __init__(
         self,
@@ -173,10 +197,14 @@ class Upload(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         completed_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        file_revision: _builtins.int = ...,
+        verified_at: _timestamp_pb2.Timestamp | None = ...,
+        collected_at: _timestamp_pb2.Timestamp | None = ...,
+        provider_upload_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collected_at", b"collected_at", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "completed_at", b"completed_at", "content_type", b"content_type", "created_at", b"created_at", "created_by", b"created_by", "document_id", b"document_id", "etag", b"etag", "expires_at", b"expires_at", "filename", b"filename", "multipart", b"multipart", "part_count", b"part_count", "part_size_bytes", b"part_size_bytes", "project_id", b"project_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "storage_key", b"storage_key", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "collected_at", b"collected_at", "completed_at", b"completed_at", "content_type", b"content_type", "created_at", b"created_at", "created_by", b"created_by", "document_id", b"document_id", "etag", b"etag", "expires_at", b"expires_at", "file_revision", b"file_revision", "filename", b"filename", "multipart", b"multipart", "part_count", b"part_count", "part_size_bytes", b"part_size_bytes", "project_id", b"project_id", "provider_upload_id", b"provider_upload_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "storage_key", b"storage_key", "upload_id", b"upload_id", "verified_at", b"verified_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

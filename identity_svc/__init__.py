@@ -1,0 +1,1 @@
+"""Identity: users, accounts, teams, preferences, sessions and membership facts."""

@@ -1,0 +1,3 @@
+from services.cli.serve import run_target
+
+run_target("identity")

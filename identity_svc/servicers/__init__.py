@@ -1,0 +1,1 @@
+"""gRPC servicers: one class per service, each method one use case."""

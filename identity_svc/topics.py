@@ -1,0 +1,19 @@
+"""The notification topics that exist; a preference of another is refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["USER_TOPICS"]
+
+USER_TOPICS: Final = (
+    "account.members",
+    "invitation.received",
+    "project.access_requested",
+    "project.assigned",
+    "project.orphaned",
+    "project.shared",
+    "sync.conflict",
+    "team.members",
+)
+"""What a person can be told of, in the order shown."""

@@ -1,0 +1,157 @@
+"""Who may do what on a project: the one gate of every RPC of this service.
+
+Absent and forbidden are the same PERMISSION_DENIED (AIP-211). What the state
+of the project forbids is INVALID_STATE, told only to who may see the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from workspace.project.v1.project_pb2 import Project, ProjectStatus
+
+from project_svc.facts import FactsReader, ProjectView, UserView
+from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.permissions import (
+    COMMENT,
+    REVIEW,
+    VIEW,
+    WRITE,
+    Effective,
+    allows,
+    evaluate,
+    may_read_suspended,
+    permission_names,
+)
+from services.records.record import Head, Record
+from services.rpc.context import current_call
+
+__all__ = ["Access", "ProjectAccess", "invalid_state", "require_active", "status_word"]
+
+_ACTIVE = int(ProjectStatus.PROJECT_STATUS_ACTIVE)
+_GONE = frozenset(
+    [int(ProjectStatus.PROJECT_STATUS_TRASHED), int(ProjectStatus.PROJECT_STATUS_PURGED)]
+)
+_CHANGES_CONTENT = frozenset([COMMENT, REVIEW, WRITE])
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectAccess:
+    """What was decided, and what it rests on.
+
+    `record` is the project; `permissions` all the caller holds, expanded;
+    `grant_revision` changes with grants and assignment. Commit to the
+    project's partition with `if_head=head`, so that a right that is revoked
+    in between fails the write.
+    """
+
+    user_id: str
+    view: ProjectView
+    user: UserView
+    effective: Effective
+
+    @property
+    def record(self) -> Record[Project]:
+        return self.view.record
+
+    @property
+    def project(self) -> Project:
+        """The stored message; never change it."""
+        return self.view.record.message
+
+    @property
+    def permissions(self) -> frozenset[int]:
+        return self.effective.permissions
+
+    @property
+    def grant_revision(self) -> str:
+        return self.view.grant_revision
+
+    @property
+    def head(self) -> Head:
+        return self.view.head
+
+
+class Access:
+    """Decides by strong reads. `now` is unix seconds."""
+
+    def __init__(self, *, facts: FactsReader, now: Callable[[], float]) -> None:
+        self.facts = facts
+        self._now = now
+
+    def now(self) -> datetime:
+        """Server time, by which grants end."""
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    async def check(self, user_id: str, project_id: str, permission: int) -> bool:
+        """Whether the user holds the permission; an absent project is False."""
+        view = await self.facts.project(project_id)
+        if view is None:
+            return False
+        facts, _ = await self.facts.facts(view, user_id)
+        return allows(facts, permission, self.now())
+
+    async def of(self, user_id: str, project_id: str) -> ProjectAccess | None:
+        """What the user holds on a project; None if there is no such project."""
+        view = await self.facts.project(project_id)
+        if view is None:
+            return None
+        facts, user = await self.facts.facts(view, user_id)
+        return ProjectAccess(user_id, view, user, evaluate(facts, self.now()))
+
+    async def require(
+        self,
+        project_id: str,
+        permission: int,
+        *,
+        resource: str | None = None,
+        active: bool | None = None,
+        closed_home: bool = False,
+    ) -> ProjectAccess:
+        """The caller's access, or the reason why not.
+
+        `resource` is what the denial names (default: the project). `active`
+        demands an active project (default: for comment, review and write; what
+        is archived, trashed or purged can be read, not changed). `closed_home`
+        lets the owners of a suspended home read: GetProject and export alone.
+
+        Raises PERMISSION_DENIED for absent and forbidden, INVALID_STATE for a
+        state that forbids it.
+        """
+        resource = resource or f"projects/{project_id}"
+        user_id = current_call().user_id
+        found = await self.of(user_id, project_id) if user_id else None
+        if found is None or not self._holds(found, permission, closed_home):
+            raise permission_denied(permission_names([permission])[0], resource)
+        if active if active is not None else permission in _CHANGES_CONTENT:
+            require_active(found.project)
+        return found
+
+    def _holds(self, found: ProjectAccess, permission: int, closed_home: bool) -> bool:
+        if permission in found.permissions:
+            return True
+        facts = found.view.facts(found.user_id, found.user)
+        return closed_home and permission == VIEW and may_read_suspended(facts, self.now())
+
+
+def status_word(project: Project) -> str:
+    """`active`, `archived`, `trashed`, `purged`."""
+    return ProjectStatus.Name(project.status).removeprefix("PROJECT_STATUS_").lower()
+
+
+def invalid_state(resource: str, state: str, remedy: str) -> WorkspaceError:
+    """FAILED_PRECONDITION that names the state and what to do about it."""
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        f"{resource} is {state}; {remedy}",
+        metadata={"resource": resource, "state": state},
+    )
+
+
+def require_active(project: Project) -> None:
+    """Raises INVALID_STATE unless the project is active."""
+    if project.status != _ACTIVE:
+        remedy = "restore it first" if project.status in _GONE else "set it active first"
+        raise invalid_state(f"projects/{project.project_id}", status_word(project), remedy)

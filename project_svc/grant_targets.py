@@ -1,0 +1,85 @@
+"""Whom a grant may be given to: active targets, the account's own or shared with."""
+
+from __future__ import annotations
+
+from workspace.identity.v1.account_pb2 import AccountCapability, AccountStatus, MemberStatus
+from workspace.identity.v1.membership_pb2 import MembershipFact
+from workspace.identity.v1.user_pb2 import UserStatus
+from workspace.project.v1.grant_pb2 import Grant, GrantTargetType
+
+from project_svc.access import ProjectAccess, invalid_state
+from project_svc.facts import FactsReader
+from project_svc.homes import home_of, team_of
+from services.model.errors import Reason, WorkspaceError
+
+__all__ = ["GrantTargets"]
+
+_SHARE = AccountCapability.ACCOUNT_CAPABILITY_SHARE_PROJECT
+
+
+class GrantTargets:
+    """Decides about targets by strong facts."""
+
+    def __init__(self, facts: FactsReader) -> None:
+        self._facts = facts
+
+    async def require(self, found: ProjectAccess, grant: Grant) -> None:
+        """Raises NOT_FOUND if no active target fits, PERMISSION_DENIED without
+        `share_project` for a target outside of the account, and INVALID_STATE
+        for a foreign team or account, which has to accept an invitation."""
+        match grant.target_type:
+            case GrantTargetType.GRANT_TARGET_TYPE_USER:
+                await self._user(found, grant.target_id)
+            case GrantTargetType.GRANT_TARGET_TYPE_TEAM:
+                await self._team(found, grant.target_id)
+            case _:
+                await self._account(found, grant.target_id)
+
+    async def _user(self, found: ProjectAccess, user_id: str) -> None:
+        home = found.project.account_id
+        user = await self._facts.user(user_id, accounts=[home])
+        if user.status != UserStatus.USER_STATUS_ACTIVE:
+            raise _no_target(f"users/{user_id}")
+        if home and user.raw[home].account_member_status != MemberStatus.MEMBER_STATUS_ACTIVE:
+            _require_share(found)
+
+    async def _team(self, found: ProjectAccess, team_id: str) -> None:
+        user = await self._facts.user(found.user_id, teams=[team_id])
+        team = team_of(team_id, user.raw[team_id])
+        if not team.active:
+            raise _no_target(team.resource)
+        project = found.project
+        own = team.account_id if project.account_id else team.workspace_id
+        if own != (project.account_id or project.workspace_id):
+            _require_share(found)
+            raise _must_be_invited(team.resource)
+
+    async def _account(self, found: ProjectAccess, account_id: str) -> None:
+        user = await self._facts.user(found.user_id, accounts=[account_id])
+        fact: MembershipFact = user.raw[account_id]
+        if fact.account_status != AccountStatus.ACCOUNT_STATUS_ACTIVE:
+            raise _no_target(f"accounts/{account_id}")
+        if account_id != found.project.account_id:
+            _require_share(found)
+            raise _must_be_invited(f"accounts/{account_id}")
+
+
+def _require_share(found: ProjectAccess) -> None:
+    """A private workspace has no members to keep inside."""
+    account_id = found.project.account_id
+    if account_id:
+        home_of(account_id, found.user.raw[account_id], personal=False).require(_SHARE)
+
+
+def _no_target(resource: str) -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_NOT_FOUND,
+        f"{resource} is not an active target; check the id, or invite the person",
+        metadata={"resource": resource},
+    )
+
+
+def _must_be_invited(resource: str) -> WorkspaceError:
+    return invalid_state(
+        resource, "foreign", "it accepts first: send an invitation with CreateInvitation"
+    )

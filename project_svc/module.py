@@ -1,0 +1,106 @@
+"""Assembles the services of this package from the kernel and the peers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workspace.identity.v1 import account_service_pb2_grpc, identity_service_pb2_grpc
+from workspace.project.v1 import (
+    grant_service_pb2_grpc,
+    permission_service_pb2_grpc,
+    project_service_pb2_grpc,
+)
+
+from project_svc.access import Access
+from project_svc.assignment import Assignments
+from project_svc.candidates import Candidates
+from project_svc.facts import FactsReader
+from project_svc.grant_targets import GrantTargets
+from project_svc.grants import Grants
+from project_svc.homes import Homes
+from project_svc.permissions import Permissions
+from project_svc.policy import policy_of
+from project_svc.projects import Projects
+from project_svc.servicers.grant import GrantServicer
+from project_svc.servicers.permission import PermissionServicer
+from project_svc.servicers.project import ProjectServicer
+from project_svc.trash import Trash
+from project_svc.visible import VisibleProjects
+from services.kernel import Kernel, Peers, Registration, ServiceModule
+
+if TYPE_CHECKING:  # the generated classes exist for type checkers only
+    from workspace.identity.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+
+__all__ = ["build", "build_access"]
+
+_ME = "project_svc"
+
+
+def build_access(kernel: Kernel, peers: Peers) -> Access:
+    """The permission gate on its own."""
+    facts = FactsReader(records=kernel.records, identity=_identity(peers))
+    return Access(facts=facts, now=kernel.now)
+
+
+def build(kernel: Kernel, peers: Peers) -> ServiceModule:
+    """The project services of one process."""
+    access = build_access(kernel, peers)
+    registrations = [
+        *_project_registrations(kernel, peers, access),
+        # DocumentService and HistoryService register here (documents.py, history.py).
+    ]
+    return ServiceModule(
+        name=_ME,
+        registrations=registrations,
+        policy=policy_of(registrations),
+    )
+
+
+def _project_registrations(kernel: Kernel, peers: Peers, access: Access) -> list[Registration]:
+    homes = Homes(facts=access.facts, accounts=_accounts(peers), identity=_identity(peers))
+    visible = VisibleProjects(
+        access=access,
+        candidates=Candidates(kernel.records),
+        identity=_identity(peers),
+        page_tokens=kernel.page_tokens,
+        consistency=kernel.consistency,
+    )
+    # What a servicer does not implement is not registered: gRPC answers UNIMPLEMENTED.
+    projects = ProjectServicer(  # type: ignore[abstract]
+        projects=Projects(kernel=kernel, access=access, homes=homes),
+        assignments=Assignments(kernel=kernel, access=access, homes=homes),
+        trash=Trash(kernel=kernel, access=access, homes=homes, visible=visible),
+        visible=visible,
+    )
+    permissions = PermissionServicer(  # type: ignore[abstract]
+        permissions=Permissions(access=access, consistency=kernel.consistency), visible=visible
+    )
+    grants = GrantServicer(  # type: ignore[abstract]
+        Grants(kernel=kernel, access=access, targets=GrantTargets(access.facts))
+    )
+    return [
+        Registration(
+            project_service_pb2_grpc.add_ProjectServiceServicer_to_server,
+            projects,
+            "workspace.project.v1.ProjectService",
+        ),
+        Registration(
+            grant_service_pb2_grpc.add_GrantServiceServicer_to_server,
+            grants,
+            "workspace.project.v1.GrantService",
+        ),
+        Registration(
+            permission_service_pb2_grpc.add_PermissionServiceServicer_to_server,
+            permissions,
+            "workspace.project.v1.PermissionService",
+        ),
+    ]
+
+
+def _identity(peers: Peers) -> IdentityServiceAsyncStub:
+    return identity_service_pb2_grpc.IdentityServiceStub(peers("identity", asking=_ME))
+
+
+def _accounts(peers: Peers) -> AccountServiceAsyncStub:
+    return account_service_pb2_grpc.AccountServiceStub(peers("identity", asking=_ME))

@@ -1,0 +1,162 @@
+"""Answers to permission questions: about oneself freely, about others with
+`manage_access` or as one of the services that may ask.
+
+Every read of this deployment is strong, so every consistency level is met;
+tokens are verified all the same. Tokens of answers carry the time alone: the
+commit counter of a project would tell strangers that it exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from workspace.common.v1.consistency_pb2 import Consistency
+from workspace.project.v1.permission_pb2 import CheckResult
+from workspace.project.v1.permission_service_pb2 import (
+    BatchCheckPermissionsRequest,
+    BatchCheckPermissionsResponse,
+    BatchCheckResult,
+    CheckItem,
+    CheckPermissionRequest,
+    CheckPermissionResponse,
+    GetEffectivePermissionsRequest,
+    GetEffectivePermissionsResponse,
+)
+
+from project_svc.access import Access
+from project_svc.answers import effective_message
+from project_svc.facts import ProjectView, UserView, project_pk
+from project_svc.policy import ASKING_SERVICES
+from services.model.errors import WorkspaceError, invalid_field, permission_denied
+from services.model.permissions import MANAGE_ACCESS, Effective, allows
+from services.rpc.consistency import ConsistencyTokens
+from services.rpc.context import current_call
+from services.rpc.errors import to_status
+
+__all__ = ["Permissions"]
+
+_NOTHING = Effective(frozenset(), (), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """The facts of one batch: projects by id, users by id."""
+
+    views: Mapping[str, ProjectView]
+    users: Mapping[str, UserView]
+    now: datetime
+
+    def allows(self, user_id: str, project_id: str, permission: int) -> bool:
+        view = self.views.get(project_id)
+        if view is None:
+            return False
+        return allows(view.facts(user_id, self.users[user_id]), permission, self.now)
+
+
+class Permissions:
+    """Use cases of PermissionService."""
+
+    def __init__(self, *, access: Access, consistency: ConsistencyTokens) -> None:
+        self._access = access
+        self._consistency = consistency
+
+    async def check(self, request: CheckPermissionRequest) -> CheckPermissionResponse:
+        """One question; an absent project is `allowed: false`."""
+        self._verify(request.consistency)
+        user_id = await self._asked(request.user_id, request.project_id)
+        allowed = await self._access.check(user_id, request.project_id, request.permission)
+        return CheckPermissionResponse(
+            allowed=allowed, consistency_token=self._token(request.project_id)
+        )
+
+    async def batch(self, request: BatchCheckPermissionsRequest) -> BatchCheckPermissionsResponse:
+        """Many questions; the facts of a user and of a project are read once."""
+        self._verify(request.consistency)
+        call = current_call()
+        gathered = await self._gather(request.items, call.user_id, call.service)
+        results = [
+            _item_result(item, gathered, call.user_id, call.service, call.request_id)
+            for item in request.items
+        ]
+        return BatchCheckPermissionsResponse(
+            results=results, consistency_token=self._token(request.items[0].project_id)
+        )
+
+    async def effective(
+        self, request: GetEffectivePermissionsRequest
+    ) -> GetEffectivePermissionsResponse:
+        """Everything a user holds, with sources. For oneself a project that
+        gives nothing looks like one that is not there."""
+        self._verify(request.consistency)
+        user_id = await self._asked(request.user_id, request.project_id)
+        found = await self._access.of(user_id, request.project_id)
+        effective = found.effective if found and found.effective.sources else _NOTHING
+        return GetEffectivePermissionsResponse(
+            effective_permissions=effective_message(
+                request.project_id, user_id, effective, sources=True
+            ),
+            grant_revision=found.grant_revision if found and effective is not _NOTHING else "",
+            consistency_token=self._token(request.project_id),
+        )
+
+    def _verify(self, consistency: Consistency) -> None:
+        for token in consistency.at_least_as_fresh.tokens:
+            self._consistency.verify(token)
+
+    def _token(self, project_id: str) -> str:
+        now_ms = int(self._access.now().timestamp() * 1000)
+        return self._consistency.issue(project_pk(project_id), 0, now_ms)
+
+    async def _asked(self, user_id: str, project_id: str) -> str:
+        """The user asked about; raises PERMISSION_DENIED when the caller may not."""
+        call = current_call()
+        asked = user_id or call.user_id
+        if not asked:
+            raise invalid_field("user_id", "a service names the user it asks about")
+        if asked != call.user_id and call.service not in ASKING_SERVICES:
+            await self._access.require(project_id, MANAGE_ACCESS)
+        return asked
+
+    async def _gather(self, items: Sequence[CheckItem], caller: str, service: str) -> _Gathered:
+        views = await self._access.facts.projects(item.project_id for item in items)
+        wanted: dict[str, set[str]] = {}
+        for item in items:
+            user_id = item.user_id or caller
+            wanted.setdefault(user_id, set()).add(item.project_id)
+            if user_id != caller and service not in ASKING_SERVICES:
+                wanted.setdefault(caller, set()).add(item.project_id)
+        users = {
+            user_id: await self._user(user_id, [views[p] for p in projects if p in views])
+            for user_id, projects in wanted.items()
+            if user_id
+        }
+        return _Gathered(views, users, self._access.now())
+
+    async def _user(self, user_id: str, views: Iterable[ProjectView]) -> UserView:
+        accounts: set[str] = set()
+        teams: set[str] = set()
+        for view in views:
+            accounts |= view.accounts
+            teams |= view.teams
+        return await self._access.facts.user(user_id, accounts, teams)
+
+
+def _item_result(
+    item: CheckItem, gathered: _Gathered, caller: str, service: str, request_id: str
+) -> BatchCheckResult:
+    user_id = item.user_id or caller
+    error: WorkspaceError | None = None
+    if not user_id:
+        error = invalid_field("user_id", "a service names the user it asks about")
+    elif not (
+        user_id == caller
+        or service in ASKING_SERVICES
+        or gathered.allows(caller, item.project_id, MANAGE_ACCESS)
+    ):
+        error = permission_denied("manage_access", f"projects/{item.project_id}")
+    if error is not None:
+        return BatchCheckResult(error=to_status(error, request_id))
+    allowed = gathered.allows(user_id, item.project_id, item.permission)
+    return BatchCheckResult(result=CheckResult(allowed=allowed))

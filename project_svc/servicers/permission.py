@@ -1,0 +1,43 @@
+"""The gRPC surface of permission questions."""
+
+# ruff: noqa: N802 - the contract names the methods
+
+from __future__ import annotations
+
+from typing import Any
+
+from workspace.project.v1 import permission_service_pb2 as pb
+from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceServicer
+
+from project_svc.permissions import Permissions
+from project_svc.visible import VisibleProjects
+
+__all__ = ["PermissionServicer"]
+
+
+class PermissionServicer(PermissionServiceServicer):
+    """Answers PermissionService from the use cases."""
+
+    def __init__(self, *, permissions: Permissions, visible: VisibleProjects) -> None:
+        self._permissions = permissions
+        self._visible = visible
+
+    async def CheckPermission(
+        self, request: pb.CheckPermissionRequest, _: Any
+    ) -> pb.CheckPermissionResponse:
+        return await self._permissions.check(request)
+
+    async def BatchCheckPermissions(
+        self, request: pb.BatchCheckPermissionsRequest, _: Any
+    ) -> pb.BatchCheckPermissionsResponse:
+        return await self._permissions.batch(request)
+
+    async def GetEffectivePermissions(
+        self, request: pb.GetEffectivePermissionsRequest, _: Any
+    ) -> pb.GetEffectivePermissionsResponse:
+        return await self._permissions.effective(request)
+
+    async def ListAccessibleProjects(
+        self, request: pb.ListAccessibleProjectsRequest, _: Any
+    ) -> pb.ListAccessibleProjectsResponse:
+        return await self._visible.accessible(request)

@@ -1,0 +1,136 @@
+"""What project_svc decides for this service: may this person, which key, and
+the hand-over of a completed file.
+
+No URL is signed and no byte is touched before one of these calls has answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import TYPE_CHECKING
+
+import grpc.aio
+from workspace.common.v1.consistency_pb2 import Consistency
+from workspace.common.v1.permission_pb2 import Permission
+from workspace.project.v1.document_pb2 import FileInfo
+from workspace.project.v1.document_service_pb2 import (
+    AttachFileRequest,
+    AuthorizeFileRequest,
+    AuthorizeFileResponse,
+    FileDisposition,
+    FilePurpose,
+)
+from workspace.project.v1.permission_service_pb2 import (
+    CheckPermissionRequest,
+    GetEffectivePermissionsRequest,
+)
+from workspace.storage.v1.upload_pb2 import Upload
+
+from services.model.errors import Reason, permission_denied
+from services.rpc.errors import error_info, peer_status
+
+if TYPE_CHECKING:  # the generated classes exist for type checkers only
+    from workspace.project.v1.document_service_pb2_grpc import DocumentServiceAsyncStub
+    from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceAsyncStub
+
+__all__ = ["ProjectGate", "reason_of", "revision_number"]
+
+_FRESH = Consistency(fully_consistent=True)
+_REQUEST_IDS = uuid.UUID("5a0d0f5e-7d2c-4f5b-9a4e-8f0f6c1d2b3a")
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> int:
+    """The reason that a peer gave; UNSPECIFIED when it gave none of ours."""
+    status = peer_status(error)
+    info = error_info(status) if status is not None else None
+    return int(Reason.Value(info.reason)) if info is not None else 0
+
+
+def revision_number(grant_revision: str) -> int:
+    """The opaque grant revision as the number a URL carries (48 bits)."""
+    return int.from_bytes(hashlib.sha256(grant_revision.encode()).digest()[:6], "big")
+
+
+class ProjectGate:
+    """Calls to project_svc; the user acts through the forwarded token.
+
+    Errors of project_svc pass through unchanged (AioRpcError): the caller of
+    this service sees project_svc's reason.
+    """
+
+    def __init__(
+        self, *, documents: DocumentServiceAsyncStub, permissions: PermissionServiceAsyncStub
+    ) -> None:
+        self._documents = documents
+        self._permissions = permissions
+
+    async def authorize(
+        self,
+        document_id: str,
+        purpose: FilePurpose.ValueType,
+        *,
+        artifact_id: str = "",
+        file_revision: int = 0,
+    ) -> AuthorizeFileResponse:
+        """The decision about a transfer and all that is needed for it."""
+        return await self._documents.AuthorizeFile(
+            AuthorizeFileRequest(
+                document_id=document_id,
+                purpose=purpose,
+                artifact_id=artifact_id,
+                file_revision=file_revision,
+            )
+        )
+
+    async def authorize_upload(self, upload: Upload) -> AuthorizeFileResponse:
+        """As `authorize`, for an upload that exists. A denial names the upload,
+        so that it equals that of an upload which does not exist."""
+        try:
+            return await self.authorize(
+                upload.document_id,
+                FilePurpose.FILE_PURPOSE_UPLOAD,
+                artifact_id=upload.artifact_id,
+            )
+        except grpc.aio.AioRpcError as error:
+            if reason_of(error) == Reason.ERROR_REASON_PERMISSION_DENIED:
+                raise permission_denied("write", f"uploads/{upload.upload_id}") from None
+            raise
+
+    async def require_write(self, project_id: str, resource: str) -> None:
+        """Raises PERMISSION_DENIED about `resource` unless the caller holds
+        `write` on the project now."""
+        answer = await self._permissions.CheckPermission(
+            CheckPermissionRequest(
+                project_id=project_id,
+                permission=Permission.PERMISSION_WRITE,
+                consistency=_FRESH,
+            )
+        )
+        if not answer.allowed:
+            raise permission_denied("write", resource)
+
+    async def permissions_of(self, user_id: str, project_id: str) -> tuple[frozenset[int], int]:
+        """(permissions, revision number) of a user, asked as a service."""
+        answer = await self._permissions.GetEffectivePermissions(
+            GetEffectivePermissionsRequest(
+                project_id=project_id, user_id=user_id, consistency=_FRESH
+            )
+        )
+        held = frozenset(map(int, answer.effective_permissions.permissions))
+        return held, revision_number(answer.grant_revision)
+
+    async def attach(self, upload: Upload, file: FileInfo) -> None:
+        """Give a verified file to its document. The request id derives from
+        the upload and the payload from its record: every repeat is the same
+        call, whoever makes it."""
+        await self._documents.AttachFile(
+            AttachFileRequest(
+                document_id=upload.document_id,
+                artifact_id=upload.artifact_id,
+                upload_id=upload.upload_id,
+                file=file,
+                disposition=FileDisposition.FILE_DISPOSITION_AVAILABLE,
+                request_id=str(uuid.uuid5(_REQUEST_IDS, upload.upload_id)),
+            )
+        )
