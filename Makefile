@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
-GENERATED := $(GEN) docs/api docs/data-identity-model.md
+GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md
 PACKAGES := services identity_svc project_svc storage_svc
 
 .PHONY: help run test check lint types contracts generate generated imports bench lock clean
@@ -46,6 +46,7 @@ generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	  while read -r f; do [ -e ".next/$$f" ] || rm -f "python/$$f"; done; rm -rf .next
 	@$(PY) protos/reference.py protos/gen/.descriptors docs/api && rm -f protos/gen/.descriptors
 	@$(PY) -m services.model.reference > docs/data-identity-model.md
+	@$(PY) -m services.config_reference > docs/operations/configuration.md
 
 generated: generate ## Fails when the committed generated code is not what protos/ say
 	git diff --exit-code --stat -- $(GENERATED)

@@ -28,6 +28,7 @@ __all__ = [
     "AccountPlace",
     "Directory",
     "account_pk",
+    "cut_off",
     "invalid_state",
     "not_found",
     "team_pk",
@@ -59,6 +60,17 @@ def team_pk(team: str) -> str:
 def timestamp(now: float) -> Timestamp:
     """Unix seconds as a timestamp of whole microseconds."""
     return to_timestamp(from_micros(int(now * 1_000_000)))
+
+
+def cut_off(user: User, now: float) -> Timestamp:
+    """A `tokens_not_before` that refuses every token issued until now.
+
+    After an earlier revocation a fresh token is dated at the next whole second
+    (local_tokens), so a second revocation must reach beyond that.
+    """
+    earlier = user.tokens_not_before
+    dated = earlier.seconds + (earlier.nanos > 0)
+    return timestamp(max(now, dated + 0.001 if dated else 0.0))
 
 
 def not_found(resource: str) -> WorkspaceError:

@@ -15,7 +15,7 @@ from workspace.identity.v1.identity_service_pb2 import (
 )
 from workspace.identity.v1.machine_token_pb2 import MachineToken, MachineTokenStatus
 
-from identity_svc.directory import USER, Directory, not_found, timestamp, user_pk
+from identity_svc.directory import USER, Directory, cut_off, not_found, timestamp, user_pk
 from identity_svc.listing import every
 from identity_svc.settling import settle
 from identity_svc.users import require_self_or_admin
@@ -86,7 +86,7 @@ class Revocation:
     def _cut_off(self, base: Record[Any]) -> Write[Any]:
         user = base.edit()
         now = timestamp(self._kernel.now())
-        user.tokens_not_before.CopyFrom(now)
+        user.tokens_not_before.CopyFrom(cut_off(base.message, self._kernel.now()))
         user.updated_at.CopyFrom(now)
         user.updated_by = current_call().user_id
         return Write(USER, user, base)

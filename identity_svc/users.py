@@ -28,6 +28,7 @@ from identity_svc.directory import (
     USER,
     Directory,
     account_pk,
+    cut_off,
     invalid_state,
     not_found,
     timestamp,
@@ -148,7 +149,7 @@ class Users:
             changed.status = _DISABLED
             changed.disabled_reason = request.reason
             changed.disabled_at.CopyFrom(now)
-            changed.tokens_not_before.CopyFrom(now)
+            changed.tokens_not_before.CopyFrom(cut_off(base.message, self._kernel.now()))
             self._stamp(changed)
             orphans, count = await self._orphans.left_by(request.user_id)
             return await mutation.commit(

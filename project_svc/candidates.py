@@ -12,9 +12,9 @@ import heapq
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from services.model.errors import Reason, WorkspaceError
+from project_svc.reads import index_run
 from services.model.indexes import Index
-from services.records.port import DriverUnavailable, ItemPage
+from services.records.port import ItemPage
 from services.records.store import RecordStore
 
 __all__ = ["CandidateSource", "Candidates", "granted_to", "open_projects", "projects_of"]
@@ -102,22 +102,15 @@ class Candidates:
         self, source: CandidateSource, after: str, limit: int, position: str | None
     ) -> ItemPage:
         lower = source.prefix + after + (_AFTER_ID if after else "")
-        try:
-            return await self._records.driver.query(
-                source.index,
-                source.partition,
-                lower=lower,
-                upper=source.prefix[:-1] + _AFTER_ID,
-                limit=limit,
-                after=position,
-            )
-        except DriverUnavailable as error:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                "the record store does not answer; repeat the call",
-                metadata={"backend": "records"},
-                retry_after=1.0,
-            ) from error
+        return await index_run(
+            self._records,
+            source.index,
+            source.partition,
+            lower=lower,
+            upper=source.prefix[:-1] + _AFTER_ID,
+            limit=limit,
+            after=position,
+        )
 
 
 def _sorts(source: CandidateSource, page: ItemPage) -> Sequence[str]:

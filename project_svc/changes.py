@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+from google.protobuf.message import Message
 from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access import Access, ProjectAccess
-from project_svc.answers import project_message, touched
+from project_svc.answers import is_cut, project_message, storable, touched
 from project_svc.facts import project_pk
 from services.kernel import Kernel
 from services.model.families import FAMILIES
+from services.model.permissions import VIEW
 from services.records.deciding import deciding
 from services.records.mutation import require_etag
 from services.records.record import Activity, Record, Write
+from services.rpc.context import current_call
 
 __all__ = ["ProjectChanges", "activity_of"]
 
@@ -25,6 +28,7 @@ class _Answer(Protocol):
     def __call__(self, *, project: Project) -> Any: ...
 
 
+M = TypeVar("M", bound=Message)
 R = TypeVar("R")
 Decide = Callable[[ProjectAccess, Project], Awaitable[None]]
 
@@ -40,7 +44,7 @@ class ProjectChanges:
     async def run(
         self,
         request: Any,
-        answer: type[R],
+        kind: type[R],
         *,
         project_id: str,
         etag: str,
@@ -52,27 +56,38 @@ class ProjectChanges:
         nothing writes nothing. Raises ETAG_MISMATCH for an outdated etag."""
         mutation = self._kernel.mutations.begin(request)
         pk = project_pk(project_id)
-        make: Any = answer
+        make: Any = kind
 
         async def attempt() -> R:
             found = await authorise()
             if done := await mutation.replay(pk, make):
-                return done  # type: ignore[no-any-return]
+                return await self.whole(done)  # type: ignore[no-any-return]
             require_etag(found.record, etag, f"projects/{project_id}")
             project = found.record.edit()
             await decide(found, project)
             if project == found.project:
                 return self._unchanged(make, found)  # type: ignore[no-any-return]
             touched(project, user_id=found.user_id, now=self._access.now())
-            return await mutation.commit(  # type: ignore[no-any-return]
+            answer = await mutation.commit(
                 pk,
                 [Write(_PROJECT, project, base=found.record)],
                 activity=activity_of(event, project),
-                answer=lambda records: _answered(make, found, records[0]),
+                answer=lambda records: storable(_answered(make, found, records[0])),
                 if_head=found.head,
             )
+            return await self.whole(answer)  # type: ignore[no-any-return]
 
         return await deciding(attempt)
+
+    async def whole(self, answer: M) -> M:
+        """The answer with its project; one that was too large for the request
+        row is read again, as it is now."""
+        project: Project = answer.project  # type: ignore[attr-defined]
+        if is_cut(project):
+            found = await self._access.of(current_call().user_id, project.project_id)
+            if found is not None and VIEW in found.permissions:
+                project.CopyFrom(project_message(found.record, found.permissions))
+        return answer
 
     def _unchanged(self, make: Any, found: ProjectAccess) -> Any:
         answer = _answered(make, found, found.record)

@@ -8,17 +8,21 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from workspace.project.v1.document_pb2 import Document, DocumentStatus
+from workspace.project.v1.document_pb2 import Document, DocumentStatus, FileInfo
+from workspace.project.v1.history_pb2 import MetadataRecordType
+from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access import Access, ProjectAccess, invalid_state, require_active
 from project_svc.document_rows import (
     DOCUMENT,
+    METADATA,
     activity_on,
     copy_home,
     document_key,
     document_pk,
     shown,
     status_of,
+    take_snapshot,
 )
 from project_svc.large_answers import storable, whole
 from services.kernel import Kernel
@@ -31,10 +35,14 @@ from services.records.record import Head, Record, Write
 from services.rpc.context import current_call
 
 __all__ = [
+    "CallersEdit",
     "DocumentAccess",
     "DocumentChanges",
+    "Edit",
     "actor_of_call",
+    "require_present",
     "require_status",
+    "require_usable",
     "wrong_state",
 ]
 
@@ -67,19 +75,65 @@ class DocumentAccess:
     def resource(self) -> str:
         return f"documents/{self.document.document_id}"
 
-    def require_usable(self, *, archived: bool = False) -> None:
-        """Raises INVALID_STATE in the trash, purged or (unless `archived`)
-        archived, and unless the project is active."""
-        require_active(self.access.project)
-        refused: tuple[DocumentStatus.ValueType, ...] = _GONE
-        if not archived:
-            refused = (*_GONE, DocumentStatus.DOCUMENT_STATUS_ARCHIVED)
-        if self.document.status in refused:
-            raise wrong_state(self.document)
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One attempt to change a document. `document` is the copy to edit, `now`
+    the time of everything that the commit writes."""
+
+    record: Record[Document]
+    project: Project
+    document: Document
+    mutation: Mutation
+    now: datetime
+
+    @property
+    def before(self) -> Document:
+        """The stored message; never change it."""
+        return self.record.message
+
+    def touch(self) -> None:
+        """Note who changed it and when; refresh the copies of its home."""
+        copy_home(self.document, self.project)
+        self.document.updated_at.CopyFrom(to_timestamp(self.now))
+        self.document.updated_by = current_call().user_id or self.document.updated_by
+
+    def snapshot(
+        self,
+        kind: MetadataRecordType.ValueType,
+        reason: str,
+        *,
+        note: str = "",
+        file: FileInfo | None = None,
+    ) -> Write[Any]:
+        """The metadata record of the document as edited."""
+        self.touch()
+        record = take_snapshot(
+            kind,
+            self.document,
+            record_id=self.mutation.new_id("m"),
+            now=self.now,
+            actor=actor_of_call(),
+            reason=reason,
+            note=note,
+            file=file,
+        )
+        return Write(METADATA, record)
 
 
-Decide = Callable[[DocumentAccess, Document, Mutation], Awaitable[Sequence[Write[Any]]]]
-"""Edits the copy that it is given and returns what else the commit writes."""
+@dataclass(frozen=True, slots=True)
+class CallersEdit(Edit):
+    """An edit for a caller whose right was checked."""
+
+    access: ProjectAccess
+
+    def require_usable(self) -> None:
+        """Raises INVALID_STATE unless the document can be worked on."""
+        require_usable(self.before, self.project)
+
+
+Decide = Callable[[CallersEdit], Awaitable[Sequence[Write[Any]]]]
+"""Edits the document and returns what else the commit writes."""
 
 
 class DocumentChanges:
@@ -167,56 +221,54 @@ class DocumentChanges:
             if done := await self.replay(mutation, request, pk, answer):
                 return done
             require_etag(seen.record, request.etag if etag is None else etag, seen.resource)
-            document = seen.record.edit()
-            more = await decide(seen, document, mutation)
-            if not more and document == seen.document:
-                return await self._unchanged(make, seen.record, pk)
-            self.touch(document, seen.access)
-            return await self._write(mutation, pk, seen, document, more, event, make)
+            edit = CallersEdit(
+                seen.record,
+                seen.access.project,
+                seen.record.edit(),
+                mutation,
+                self.now(),
+                access=seen.access,
+            )
+            more = await decide(edit)
+            if not more and edit.document == edit.before:
+                return await self.unchanged(make, seen.record)
+            edit.touch()
+            return await self.write(edit, more, event, make)
 
         return await deciding(attempt)
 
-    def touch(self, document: Document, found: ProjectAccess) -> None:
-        """Note who changed it and when; refresh the copies of its home."""
-        copy_home(document, found.project)
-        document.updated_at.CopyFrom(to_timestamp(self.now()))
-        document.updated_by = found.user_id
-
-    async def _write(
+    async def write(
         self,
-        mutation: Mutation,
-        pk: str,
-        seen: DocumentAccess,
-        document: Document,
+        edit: Edit,
         more: Sequence[Write[Any]],
         event: str,
         make: Callable[[Sequence[Record[Any]]], M],
     ) -> M:
+        """Commit the edited document and `more`. A row that changed after it
+        was read is CONFLICTING_WRITE: `deciding` reads it again."""
         try:
             return await self.commit(
-                mutation,
-                pk,
-                [Write(DOCUMENT, document, base=seen.record), *more],
-                activity=activity_on(event, document, seen.access.project),
+                edit.mutation,
+                document_pk(edit.document.document_id),
+                [Write(DOCUMENT, edit.document, base=edit.record), *more],
+                activity=activity_on(event, edit.document, edit.project),
                 answer=make,
             )
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_ETAG_MISMATCH:
                 raise
-            # The row changed after it was read: `deciding` reads it again.
             raise WorkspaceError(
                 Reason.ERROR_REASON_CONFLICTING_WRITE,
-                f"{seen.resource} is changing faster than it can be read; repeat the call",
+                f"documents/{edit.document.document_id} is changing faster than it can be read; repeat the call",
                 retry_after=0.1,
             ) from error
 
-    async def _unchanged(
-        self, make: Callable[[Sequence[Record[Any]]], M], record: Record[Any], pk: str
-    ) -> M:
+    async def unchanged(self, make: Callable[[Sequence[Record[Any]]], M], record: Record[Any]) -> M:
+        """The answer of a change that was there already."""
         answer: Any = make([record])
-        head = await self.records.head(pk)
+        head = await self.records.head(record.key.pk)
         answer.consistency_token = self.kernel.consistency.issue(
-            pk, head.pseq, int(self.kernel.now() * 1000)
+            head.pk, head.pseq, int(self.kernel.now() * 1000)
         )
         return answer  # type: ignore[no-any-return]
 
@@ -226,6 +278,21 @@ def wrong_state(document: Document) -> WorkspaceError:
     return invalid_state(
         f"documents/{document.document_id}", status_of(document), _REMEDIES[document.status]
     )
+
+
+def require_usable(document: Document, project: Project) -> None:
+    """Raises INVALID_STATE for a document that is archived, in the trash or
+    purged, and unless its project is active."""
+    require_active(project)
+    if document.status in (*_GONE, DocumentStatus.DOCUMENT_STATUS_ARCHIVED):
+        raise wrong_state(document)
+
+
+def require_present(document: Document, project: Project) -> None:
+    """The same, but an archived document will do."""
+    require_active(project)
+    if document.status in _GONE:
+        raise wrong_state(document)
 
 
 def require_status(document: Document, *allowed: DocumentStatus.ValueType) -> None:

@@ -23,9 +23,8 @@ from workspace.project.v1.document_service_pb2 import (
 from workspace.project.v1.history_pb2 import MetadataRecordType
 
 from project_svc.access import require_active
-from project_svc.document_changes import DocumentAccess, DocumentChanges, require_status, wrong_state
+from project_svc.document_changes import CallersEdit, DocumentChanges, require_status, wrong_state
 from project_svc.document_names import Claim, Place, PlaceClaims, place_of
-from project_svc.document_rows import METADATA, take_snapshot
 from project_svc.documents import extension_of
 from project_svc.holds import require_no_hold
 from project_svc.homes import Homes
@@ -33,7 +32,6 @@ from services.model.errors import WorkspaceError, invalid_field
 from services.model.names import validate_document_name, validate_relative_path
 from services.model.permissions import OWNER, WRITE
 from services.model.times import to_timestamp
-from services.records.mutation import Mutation
 from services.records.record import Write
 
 __all__ = ["DocumentPlaces"]
@@ -61,11 +59,10 @@ class DocumentPlaces:
         old: list[Claim | None] = []
         new: list[Claim] = []
 
-        async def decide(
-            seen: DocumentAccess, document: Document, mutation: Mutation
-        ) -> list[Write[Any]]:
-            seen.require_usable()
-            target = _target(seen.document, request)
+        async def decide(edit: CallersEdit) -> list[Write[Any]]:
+            document = edit.document
+            edit.require_usable()
+            target = _target(edit.before, request)
             old[:], new[:] = [], []
             if target == place_of(document):
                 return []
@@ -73,7 +70,7 @@ class DocumentPlaces:
             new.append(await self._claims.take(target, document.document_id, renew=True))
             document.name, document.relative_path = target.name, target.relative_path
             document.file_extension = extension_of(target.name)
-            return [self._snapshot(seen, document, mutation, "moved")]
+            return [edit.snapshot(_LIFECYCLE, "moved")]
 
         try:
             answer = await self._changes.run(
@@ -96,22 +93,21 @@ class DocumentPlaces:
         is there already or purged."""
         held: list[Claim | None] = []
 
-        async def decide(
-            seen: DocumentAccess, document: Document, mutation: Mutation
-        ) -> list[Write[Any]]:
-            require_active(seen.access.project)
+        async def decide(edit: CallersEdit) -> list[Write[Any]]:
+            document = edit.document
+            require_active(edit.project)
             if document.status in (_TRASHED, _PURGED):
                 raise wrong_state(document)
-            await require_no_hold(seen.access.project, self._homes)
+            await require_no_hold(edit.project, self._homes)
             held[:] = [await self._claims.held(place_of(document), document.document_id)]
-            now = self._changes.now()
+            now = edit.now
             keep = timedelta(days=self._changes.kernel.settings.trash_days)
             document.status_before_trash = document.status
             document.status = _TRASHED
             document.trashed_at.CopyFrom(to_timestamp(now))
-            document.trashed_by = seen.access.user_id
+            document.trashed_by = edit.access.user_id
             document.purge_after.CopyFrom(to_timestamp(now + keep))
-            return [self._snapshot(seen, document, mutation, "trashed")]
+            return [edit.snapshot(_LIFECYCLE, "trashed")]
 
         answer = await self._changes.run(
             request,
@@ -128,16 +124,15 @@ class DocumentPlaces:
         """Out of the trash, to the place it had. Raises INVALID_STATE when it is
         not there, ALREADY_EXISTS when the place is taken."""
 
-        async def decide(
-            seen: DocumentAccess, document: Document, mutation: Mutation
-        ) -> list[Write[Any]]:
-            require_active(seen.access.project)
+        async def decide(edit: CallersEdit) -> list[Write[Any]]:
+            document = edit.document
+            require_active(edit.project)
             require_status(document, _TRASHED)
             await self._claims.take(place_of(document), document.document_id, renew=True)
             document.status = document.status_before_trash
             for name in _TRASH_FIELDS:
                 document.ClearField(name)  # type: ignore[arg-type]
-            return [self._snapshot(seen, document, mutation, "restored")]
+            return [edit.snapshot(_LIFECYCLE, "restored")]
 
         return await self._changes.run(
             request,
@@ -146,20 +141,6 @@ class DocumentPlaces:
             event="document.restored",
             decide=decide,
         )
-
-    def _snapshot(
-        self, seen: DocumentAccess, document: Document, mutation: Mutation, reason: str
-    ) -> Write[Any]:
-        self._changes.touch(document, seen.access)
-        record = take_snapshot(
-            _LIFECYCLE,
-            document,
-            record_id=mutation.new_id("m"),
-            now=self._changes.now(),
-            actor=seen.access.user_id,
-            reason=reason,
-        )
-        return Write(METADATA, record)
 
 
 def _target(document: Document, request: MoveDocumentRequest) -> Place:

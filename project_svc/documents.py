@@ -26,7 +26,7 @@ from workspace.project.v1.history_pb2 import MetadataRecordType
 from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access import ProjectAccess, require_active
-from project_svc.document_changes import DocumentAccess, DocumentChanges, require_status
+from project_svc.document_changes import CallersEdit, DocumentChanges, require_status
 from project_svc.document_names import PlaceClaims, place_of, taken
 from project_svc.document_rows import (
     DOCUMENT,
@@ -148,20 +148,19 @@ class Documents:
         """
         wanted = request.document
 
-        async def decide(
-            seen: DocumentAccess, document: Document, mutation: Mutation
-        ) -> list[Write[Any]]:
+        async def decide(edit: CallersEdit) -> list[Write[Any]]:
+            document = edit.document
             paths = apply_mask(document, wanted, request.update_mask, server_set=_SERVER_SET)
-            seen.require_usable()
+            edit.require_usable()
             _check_metadata(document)
             document.classification = (
-                document.classification or seen.access.project.data_classification
+                document.classification or edit.project.data_classification
             )
-            if OWNER not in seen.access.permissions:
-                _refuse_lower(seen.document, document)
-            if not paths or document == seen.document:
+            if OWNER not in edit.access.permissions:
+                _refuse_lower(edit.before, document)
+            if not paths or document == edit.before:
                 return []
-            return [self._snapshot(_CURATED, seen, document, mutation, "updated")]
+            return [edit.snapshot(_CURATED, "updated")]
 
         return await self._changes.run(
             request,
@@ -179,15 +178,14 @@ class Documents:
         status = _AVAILABLE if request.unarchive else _ARCHIVED
         reason = "unarchived" if request.unarchive else "archived"
 
-        async def decide(
-            seen: DocumentAccess, document: Document, mutation: Mutation
-        ) -> list[Write[Any]]:
-            require_active(seen.access.project)
+        async def decide(edit: CallersEdit) -> list[Write[Any]]:
+            document = edit.document
+            require_active(edit.project)
             require_status(document, _AVAILABLE, _ARCHIVED)
             if document.status == status:
                 return []
             document.status = status
-            return [self._snapshot(_LIFECYCLE, seen, document, mutation, reason)]
+            return [edit.snapshot(_LIFECYCLE, reason)]
 
         return await self._changes.run(
             request,
@@ -196,25 +194,6 @@ class Documents:
             event=f"document.{reason}",
             decide=decide,
         )
-
-    def _snapshot(
-        self,
-        kind: MetadataRecordType.ValueType,
-        seen: DocumentAccess,
-        document: Document,
-        mutation: Mutation,
-        reason: str,
-    ) -> Write[Any]:
-        self._changes.touch(document, seen.access)
-        record = take_snapshot(
-            kind,
-            document,
-            record_id=mutation.new_id("m"),
-            now=self._changes.now(),
-            actor=seen.access.user_id,
-            reason=reason,
-        )
-        return Write(METADATA, record)
 
     async def _commit(
         self,
@@ -237,9 +216,7 @@ class Documents:
             pk,
             [Write(DOCUMENT, document, base=base), Write(METADATA, first)],
             activity=activity_on("document.created", document, project),
-            answer=lambda records: CreateDocumentResponse(
-                document=self._changes.shown(records[0])
-            ),
+            answer=lambda records: CreateDocumentResponse(document=self._changes.shown(records[0])),
         )
 
     def _new(

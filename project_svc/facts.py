@@ -23,6 +23,7 @@ from workspace.identity.v1.membership_pb2 import MembershipFact, ScopeRef
 from workspace.project.v1.grant_pb2 import Grant, GrantStatus
 from workspace.project.v1.project_pb2 import Project
 
+from project_svc.reads import heads
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.indexes import Index
@@ -118,14 +119,15 @@ class FactsReader:
 
     async def project(self, project_id: str) -> ProjectView | None:
         """The project and its grants, of one moment; None if there is none."""
+        return await self._at(project_id, await self._records.head(project_pk(project_id)))
+
+    async def _at(self, project_id: str, head: Head) -> ProjectView | None:
         pk = project_pk(project_id)
-        head = await self._records.head(pk)
         for _ in range(_UNDISTURBED_READS):
             if not head.token:
                 return None
-            cached = self._views.get(project_id)
-            if cached is not None and cached.head.token == head.token:
-                self._views.move_to_end(project_id)
+            cached = self._cached(project_id, head)
+            if cached is not None:
                 return cached
             view = await self._read(project_id, head)
             after = await self._records.head(pk)
@@ -141,8 +143,17 @@ class FactsReader:
     async def projects(self, project_ids: Iterable[str]) -> dict[str, ProjectView]:
         """Those of the projects that exist, by id."""
         wanted = list(dict.fromkeys(project_ids))
-        views = await asyncio.gather(*map(self.project, wanted))
-        return {view.project_id: view for view in views if view is not None}
+        found: dict[str, ProjectView] = {}
+        missing: list[tuple[str, Head]] = []
+        current = await heads(self._records, [project_pk(p) for p in wanted])
+        for project_id, head in zip(wanted, current, strict=True):
+            view = self._cached(project_id, head)
+            if view is not None:
+                found[project_id] = view
+            elif head.token:
+                missing.append((project_id, head))
+        read = await asyncio.gather(*(self._at(*pair) for pair in missing))
+        return found | {view.project_id: view for view in read if view is not None}
 
     async def user(
         self, user_id: str, accounts: Iterable[str] = (), teams: Iterable[str] = ()
@@ -163,6 +174,13 @@ class FactsReader:
         """Everything about one user and one project."""
         user = await self.user(user_id, view.accounts, view.teams)
         return view.facts(user_id, user), user
+
+    def _cached(self, project_id: str, head: Head) -> ProjectView | None:
+        view = self._views.get(project_id)
+        if view is None or view.head.token != head.token:
+            return None
+        self._views.move_to_end(project_id)
+        return view
 
     def _keep(self, project_id: str, view: ProjectView | None) -> ProjectView | None:
         if view is None:

@@ -25,6 +25,7 @@ from project_svc.servicers.grant import GrantServicer
 from project_svc.servicers.permission import PermissionServicer
 from project_svc.servicers.project import ProjectServicer
 from project_svc.trash import Trash
+from project_svc.trash_list import TrashList
 from project_svc.visible import VisibleProjects
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 
@@ -70,7 +71,8 @@ def _project_registrations(kernel: Kernel, peers: Peers, access: Access) -> list
     projects = ProjectServicer(  # type: ignore[abstract]
         projects=Projects(kernel=kernel, access=access, homes=homes),
         assignments=Assignments(kernel=kernel, access=access, homes=homes),
-        trash=Trash(kernel=kernel, access=access, homes=homes, visible=visible),
+        trash=Trash(kernel=kernel, access=access, homes=homes),
+        trash_list=TrashList(kernel=kernel, access=access, visible=visible),
         visible=visible,
     )
     permissions = PermissionServicer(  # type: ignore[abstract]

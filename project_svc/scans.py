@@ -62,7 +62,8 @@ async def scan(
         page = await records.query(
             family, index, partition, prefix=prefix, limit=size, after=after, descending=descending
         )
-        out.examined += size
+        # A page that has a successor was full: what is dead was looked at too.
+        out.examined += len(page.records) if page.next is None else size
         for record in page.records:
             where = _where(record, index)
             if last is not None and (where >= last if descending else where <= last):
@@ -70,7 +71,7 @@ async def scan(
             if enough is not None and enough(record):
                 return out
             made = 1 if weight is None else weight(record)
-            if made and out.weight >= limit or (out.weight and out.weight + made > limit):
+            if (made and out.weight >= limit) or (out.weight and out.weight + made > limit):
                 out.next = _write(after, last)
                 return out
             last = where

@@ -13,34 +13,27 @@ from workspace.project.v1.project_pb2 import Project, ProjectStatus
 from workspace.project.v1.project_service_pb2 import (
     DeleteProjectRequest,
     DeleteProjectResponse,
-    ListTrashRequest,
-    ListTrashResponse,
     RestoreProjectRequest,
     RestoreProjectResponse,
     SetLegalHoldRequest,
     SetLegalHoldResponse,
-    TrashItem,
 )
 
 from project_svc.access import Access, ProjectAccess, invalid_state, status_word
-from project_svc.answers import project_message, touched
-from project_svc.candidates import granted_to
+from project_svc.answers import project_message, storable, touched
 from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.holds import require_no_hold
 from project_svc.homes import Homes, home_of
-from project_svc.visible import VisibleProjects
 from services.kernel import Kernel
 from services.model.errors import permission_denied
 from services.model.families import FAMILIES
-from services.model.indexes import Index
 from services.model.permissions import OWNER, VIEW
 from services.model.times import to_timestamp
 from services.records.deciding import deciding
 from services.records.mutation import require_etag
 from services.records.record import Record, Write
 from services.rpc.context import current_call
-from services.rpc.page_tokens import page_size
 
 __all__ = ["Trash"]
 
@@ -53,13 +46,10 @@ _SHOWN_TO_HOLDERS = ("project_id", "account_id", "status", "legal_hold", "legal_
 class Trash:
     """Use cases of deleting, restoring and holding projects."""
 
-    def __init__(
-        self, *, kernel: Kernel, access: Access, homes: Homes, visible: VisibleProjects
-    ) -> None:
+    def __init__(self, *, kernel: Kernel, access: Access, homes: Homes) -> None:
         self._kernel = kernel
         self._access = access
         self._homes = homes
-        self._visible = visible
         self._changes = ProjectChanges(kernel=kernel, access=access)
 
     async def delete(self, request: DeleteProjectRequest) -> DeleteProjectResponse:
@@ -110,34 +100,6 @@ class Trash:
             decide=decide,
         )
 
-    async def list(self, request: ListTrashRequest) -> ListTrashResponse:
-        """Trashed projects that the caller owns, in order of id."""
-        call = current_call()
-        members = await self._visible.memberships(call.user_id)
-        page = await self._visible.page(
-            call.user_id,
-            members,
-            # Owner grants are for users only.
-            [granted_to(Index.USER, f"USER#{call.user_id}")],
-            after=self._kernel.page_tokens.open(
-                call.method, call.user_id, request, request.page_token
-            ),
-            limit=page_size(request),
-            permission=OWNER,
-            wanted=lambda project: _is_listed(project, request),
-        )
-        answer = ListTrashResponse(
-            items=[
-                TrashItem(project=project_message(f.view.record, f.effective.permissions))
-                for f in page.found
-            ]
-        )
-        if page.next:
-            answer.next_page_token = self._kernel.page_tokens.issue(
-                call.method, call.user_id, request, page.next
-            )
-        return answer
-
     async def set_legal_hold(self, request: SetLegalHoldRequest) -> SetLegalHoldResponse:
         """Set or lift the hold. Needs `manage_account` of the home account, or
         `owner` in a private workspace; no right to see the project."""
@@ -147,7 +109,7 @@ class Trash:
         async def attempt() -> SetLegalHoldResponse:
             found = await self._holder(request.project_id)
             if done := await mutation.replay(pk, SetLegalHoldResponse):
-                return done
+                return await self._changes.whole(done)
             require_etag(found.record, request.etag, f"projects/{request.project_id}")
             if found.project.status == _PURGED:
                 raise invalid_state(_name(found.project), "purged", "nothing is left to hold")
@@ -156,13 +118,16 @@ class Trash:
             project.legal_hold_reason = request.reason
             touched(project, user_id=found.user_id, now=self._access.now())
             event = "project.held" if request.legal_hold else "project.released"
-            return await mutation.commit(
+            answer = await mutation.commit(
                 pk,
                 [Write(_PROJECT, project, base=found.record)],
                 activity=activity_of(event, project),
-                answer=lambda records: SetLegalHoldResponse(project=_held(found, records[0])),
+                answer=lambda records: storable(
+                    SetLegalHoldResponse(project=_held(found, records[0]))
+                ),
                 if_head=found.head,
             )
+            return await self._changes.whole(answer)
 
         return await deciding(attempt)
 
@@ -181,15 +146,6 @@ class Trash:
 
 def _name(project: Project) -> str:
     return f"projects/{project.project_id}"
-
-
-def _is_listed(project: Project, request: ListTrashRequest) -> bool:
-    return (
-        project.status == _TRASHED
-        and not request.project_id
-        and request.account_id in ("", project.account_id)
-        and request.workspace_id in ("", project.workspace_id)
-    )
 
 
 def _held(found: ProjectAccess, record: Record[Project]) -> Project:

@@ -240,8 +240,8 @@ class VisibleProjects:
     def _decide(
         self, user_id: str, user: UserView, view: ProjectView, permission: int
     ) -> Effective | None:
-        effective = evaluate(view.facts(user_id, user), self._access.now())
-        return effective if permission in effective.permissions else None
+        facts, now = view.facts(user_id, user), self._access.now()
+        return evaluate(facts, now) if allows(facts, permission, now) else None
 
     def _manages(self, asker: str, user: UserView, view: ProjectView) -> bool:
         return allows(view.facts(asker, user), MANAGE_ACCESS, self._access.now())

@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=65_536, description="gRPC and JSON bodies")
     max_concurrent_rpcs: int = Field(1000, ge=1, description="more are RESOURCE_EXHAUSTED")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a TTY")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
     local_token_seconds: int = Field(3600, ge=60, le=3600, description="life of local tokens")
     download_seconds: int = Field(300, ge=30, le=900, description="default life of download URLs")
     upload_seconds: int = Field(3600, ge=60, le=3600, description="default life of upload URLs")

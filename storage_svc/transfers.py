@@ -94,9 +94,7 @@ class Transfers:
             )
         )
 
-    def download(
-        self, file: FileInfo, disposition: str, bearer: Bearer, seconds: int
-    ) -> Transfer:
+    def download(self, file: FileInfo, disposition: str, bearer: Bearer, seconds: int) -> Transfer:
         """The GET of a file of that very SHA-256."""
         return self._sign(
             SignRequest(

@@ -103,9 +103,7 @@ def shown(record: Record[Upload], now: float) -> Upload:
 
 def activity_of(kind: str, upload: Upload) -> Activity:
     """The activity `upload.<kind>` of an upload."""
-    return Activity(
-        f"upload.{kind}", f"uploads/{upload.upload_id}", project_id=upload.project_id
-    )
+    return Activity(f"upload.{kind}", f"uploads/{upload.upload_id}", project_id=upload.project_id)
 
 
 def file_info(upload: Upload, storage_provider: str) -> FileInfo:

@@ -12,6 +12,7 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceServicer
 from project_svc.assignment import Assignments
 from project_svc.projects import Projects
 from project_svc.trash import Trash
+from project_svc.trash_list import TrashList
 from project_svc.visible import VisibleProjects
 
 __all__ = ["ProjectServicer"]
@@ -26,11 +27,13 @@ class ProjectServicer(ProjectServiceServicer):
         projects: Projects,
         assignments: Assignments,
         trash: Trash,
+        trash_list: TrashList,
         visible: VisibleProjects,
     ) -> None:
         self._projects = projects
         self._assignments = assignments
         self._trash = trash
+        self._trash_list = trash_list
         self._visible = visible
 
     async def CreateProject(
@@ -67,7 +70,7 @@ class ProjectServicer(ProjectServiceServicer):
         return await self._trash.delete(request)
 
     async def ListTrash(self, request: pb.ListTrashRequest, _: Any) -> pb.ListTrashResponse:
-        return await self._trash.list(request)
+        return await self._trash_list.list(request)
 
     async def RestoreProject(
         self, request: pb.RestoreProjectRequest, _: Any

@@ -1,4 +1,7 @@
-"""Etags over HTTP: If-Match into a request, and the ETag of an answer."""
+"""Etags over HTTP: If-Match into a request, and the ETag of an answer.
+
+Our etags hold their quotes (`etag_of`, AIP-154), so field and header are equal.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from services.http.routes import Route
 __all__ = ["apply_if_match", "response_etag"]
 
 _NOUN_VERBS = frozenset({"PATCH", "PUT"})
-_SAFE = re.compile(r"[\x21\x23-\x7e]+")
+_STRONG = re.compile(r'"[\x21\x23-\x7e]+"')
 
 
 def apply_if_match(route: Route, request: Message, etag: str) -> None:
@@ -46,7 +49,7 @@ def _has_etag(message: Message) -> bool:
 
 
 def response_etag(answer: Message) -> str:
-    """The quoted etag of the answer, or of the first noun in it; '' for none."""
+    """The etag of the answer, or of the first noun in it; '' for none."""
     holder: Any = answer if _has_etag(answer) else None
     if holder is None:
         nouns = (
@@ -57,5 +60,5 @@ def response_etag(answer: Message) -> str:
             and answer.HasField(field.name)
         )
         holder = next((noun for noun in nouns if _has_etag(noun)), None)
-    etag = holder.etag if holder is not None else ""
-    return f'"{etag}"' if _SAFE.fullmatch(etag) else ""
+    etag = str(holder.etag) if holder is not None else ""
+    return etag if _STRONG.fullmatch(etag) else ""

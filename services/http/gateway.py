@@ -111,7 +111,7 @@ async def _failed(request: Request, exc: Exception) -> Response:
 
 
 def _landing(has_metrics: bool) -> PlainRoute:
-    links = {"api": "/api", "health": "/healthz", "ready": "/readyz", "guide": _GUIDE}
+    links = {"health": "/healthz", "ready": "/readyz", "guide": _GUIDE}
     if has_metrics:
         links["metrics"] = "/metrics"
 

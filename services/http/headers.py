@@ -18,13 +18,13 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
-_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,512})"')
+_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,510}"')
 _MAX_AUTHORIZATION = 24 * 1024  # room for the rest within gRPC's 32 KiB of metadata
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHeaders:
-    """`timeout` in seconds; `if_match` is the bare etag, '' for none."""
+    """`timeout` in seconds; `if_match` is an etag with its quotes, '' for none."""
 
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
     timeout: float
@@ -90,7 +90,7 @@ def _if_match(values: list[str]) -> str:
     """`*` asks for nothing more than that the record exists, as every call does."""
     if not values or values == ["*"]:
         return ""
-    match = _ETAG.fullmatch(values[0].strip())
-    if len(values) > 1 or match is None:
+    etag = values[0].strip()
+    if len(values) > 1 or not _ETAG.fullmatch(etag):
         raise bad_request("if-match", 'must be one strong etag in quotes, such as "abc"')
-    return match[1]
+    return etag

@@ -138,7 +138,9 @@ class HttpServer:
         await asyncio.wait({self._task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         waiter.cancel()
         if self._task.done():
-            self._task.result()
+            task, self._task = self._task, None
+            self._sock.close()
+            task.result()
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new connections, finish running requests. May be called again."""

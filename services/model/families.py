@@ -229,9 +229,9 @@ _TABLE = (
         "upload", Upload, "UPLOAD#{upload_id}", "UPLOAD", _STORAGE,
         indexes={
             Index.USER: _index(("USER#{created_by}", "UPLOAD#{upload_id}")),
-            Index.PROJECT: _index(("PROJECT#{project_id}", "UPLOAD#{upload_id}")),
+            Index.PROJECT: _index(("PROJECT#{project_id}", "UPLOAD#{created_at}#{upload_id}")),
         },
-        synced=False, policy="local",
+        synced=False, policy="local", local=frozenset({"provider_upload_id"}),
     ),
     _family(
         "activity_event", ActivityEvent, "(the partition that changed)",

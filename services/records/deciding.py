@@ -1,11 +1,11 @@
 """Decisions under `if_head`, made again when the partition moved meanwhile.
 
-    async def attempt() -> RevokeGrantResponse:
-        head = await records.head(pk)
-        ...  # read the rows, decide
-        return await mutation.commit(pk, writes, ..., if_head=head)
+async def attempt() -> RevokeGrantResponse:
+    head = await records.head(pk)
+    ...  # read the rows, decide
+    return await mutation.commit(pk, writes, ..., if_head=head)
 
-    return await deciding(attempt)
+return await deciding(attempt)
 """
 
 from __future__ import annotations

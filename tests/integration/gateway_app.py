@@ -21,6 +21,7 @@ from services.http.gateway import Gateway
 from services.http.limits import HttpLimits
 from services.http.server import HttpServer, bind_http
 from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.stamp import etag_of
 from services.rpc.channels import open_channel
 from services.rpc.errors import ErrorInterceptor
 from services.rpc.limits import Limits
@@ -29,6 +30,7 @@ from services.rpc.registration import register
 from services.rpc.request_id import RequestIdInterceptor
 
 QUOTA = 2**53 + 1
+ETAG = etag_of(("n1", 7))
 
 
 class Accounts(accounts_grpc.AccountServiceServicer):
@@ -61,7 +63,7 @@ class Accounts(accounts_grpc.AccountServiceServicer):
         answer = accounts_pb2.GetAccountResponse()
         answer.account.account_id = request.account_id
         answer.account.quota_bytes = QUOTA
-        answer.account.etag = "e-1"
+        answer.account.etag = ETAG
         if request.account_id == "large":
             answer.account.description = "é" * 200_000
         return answer
@@ -128,13 +130,12 @@ class Identity(identity_grpc.IdentityServiceServicer):
 class Running:
     """What the tests reach."""
 
-    def __init__(self, gateway: Gateway, url: str, port: int) -> None:
-        self.gateway = gateway
-        self.url = url
-        self.port = port
-        self.accounts = Accounts()
-        self.history = History()
+    def __init__(self, accounts: Accounts, history: History) -> None:
+        self.accounts = accounts
+        self.history = history
         self.ready = True
+        self.url = ""
+        self.port = 0
 
     async def is_ready(self) -> bool:
         return self.ready
@@ -164,8 +165,11 @@ async def serving(
     extra_routes: Any = (),
 ) -> AsyncIterator[Running]:
     """Servicers behind a socket (or in-process), a gateway before them."""
-    running = Running.__new__(Running)
-    accounts, history = Accounts(), History()
+    accounts: Any = Accounts
+    history: Any = History
+    identity: Any = Identity  # the stubs type servicers as abstract
+    accounts, history, identity = accounts(), history(), identity()
+    running = Running(accounts, history)
     interceptors = (RequestIdInterceptor(), ErrorInterceptor())
     server: Any = (
         LocalServer(interceptors=interceptors)
@@ -175,7 +179,7 @@ async def serving(
     methods = [
         *register(server, accounts_grpc.add_AccountServiceServicer_to_server, accounts),
         *register(server, history_grpc.add_HistoryServiceServicer_to_server, history),
-        *register(server, identity_grpc.add_IdentityServiceServicer_to_server, Identity()),
+        *register(server, identity_grpc.add_IdentityServiceServicer_to_server, identity),
     ]
     if local:
         channel: grpc.aio.Channel = LocalChannel(server, service="")
@@ -183,19 +187,18 @@ async def serving(
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         channel = open_channel(f"127.0.0.1:{port}")
-    sock, url = bind_http("127.0.0.1", 0)
+    sock, running.url = bind_http("127.0.0.1", 0)
     gateway = Gateway(
         lambda _: channel,
         methods,
         max_body_bytes=max_body_bytes,
         extra_routes=extra_routes,
-        ready=lambda: running.is_ready(),
+        ready=running.is_ready,
         metrics_registry=CollectorRegistry(),
         limits=limits,
     )
     http = HttpServer(gateway.asgi, sock, limits=limits, grace=1)
-    Running.__init__(running, gateway, url, http.port)
-    running.accounts, running.history = accounts, history
+    running.port = http.port
     await http.start()
     try:
         yield running

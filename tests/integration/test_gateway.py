@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.http.limits import HttpLimits
-from tests.integration.gateway_app import QUOTA, Running, serving
+from tests.integration.gateway_app import ETAG, QUOTA, Running, serving
 
 JSON = {"content-type": "application/json"}
 
@@ -43,7 +43,7 @@ async def test_get_answers_snake_case_and_safe_headers(app: Running) -> None:
     assert account["account_id"] == "a1"
     assert account["quota_bytes"] == str(QUOTA)
     assert account["legal_hold"] is False
-    assert response.headers["etag"] == '"e-1"'
+    assert response.headers["etag"] == account["etag"] == ETAG
     assert response.headers["x-request-id"] == "abc-1"
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -210,14 +210,14 @@ async def test_create_and_update(app: Running) -> None:
         updated = await client.patch(
             "/api/accounts/a1?update_mask=name,billing_plan",
             json={"name": "n", "billingPlan": "free"},
-            headers={"if-match": '"e-7"'},
+            headers={"if-match": ETAG},
         )
     assert created.json()["account"]["name"] == "Ärger & Söhne"
     assert updated.json()["account"]["billing_plan"] == "free"
-    assert updated.headers["etag"] == '"e-7"'
+    assert updated.headers["etag"] == ETAG
     request = app.accounts.calls[-1]
     assert request.account.account_id == "a1"
-    assert request.account.etag == "e-7"
+    assert request.account.etag == ETAG
     assert list(request.update_mask.paths) == ["name", "billing_plan"]
 
 

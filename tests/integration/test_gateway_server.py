@@ -240,6 +240,6 @@ async def test_unusable_certificate_is_named(tmp_path: Path) -> None:
     tls = ServerTls(cert_file=tmp_path / "no.crt", key_file=tmp_path / "no.key")
     sock, _ = bind_http("127.0.0.1", 0, tls=tls)
     server = HttpServer(PlainTextResponse("x"), sock, tls=tls)
-    with pytest.raises(WorkspaceError, match="no.crt"):
+    with pytest.raises(WorkspaceError, match=r"no\.crt"):
         await server.start()
     await server.stop()

@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from services.model.families import FAMILIES
-from services.model.indexes import Index
-from tests.integration.project.world import Refused, World, refused, request_id
 from workspace.common.v1.classification_pb2 import Classification
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.common.v1.visibility_pb2 import Visibility
@@ -16,8 +12,14 @@ from workspace.identity.v1.account_pb2 import AccountStatus, MemberStatus
 from workspace.identity.v1.team_pb2 import TeamStatus
 from workspace.project.v1 import grant_service_pb2 as grants
 from workspace.project.v1 import project_service_pb2 as pb
+from workspace.project.v1.document_pb2 import Document, DocumentStatus
 from workspace.project.v1.grant_pb2 import GrantSource, GrantTargetType
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
+
+from services.model.families import FAMILIES
+from services.model.indexes import Index
+from services.records.record import Activity, Write
+from tests.integration.project.world import Refused, World, refused, request_id
 
 PERMISSIONS = list(Permission.values())[1:]
 
@@ -139,6 +141,25 @@ class TestCreate:
         assert len({project.SerializeToString(deterministic=True) for project in made}) == 1
         no = await refused(create(world, "ann", request_id=same, name="Other"))
         assert no.reason == "REQUEST_ID_REUSED"
+
+    async def test_the_largest_texts_are_answered_whole_again_and_again(self, world: World) -> None:
+        same, face = request_id(), "\U0001f600"
+        fields = {"name": face * 200, "description": face * 4000, "request_id": same}
+        first = await create(world, "ann", **fields)
+        assert first == await create(world, "ann", **fields)
+        assert first.description == face * 4000
+        held = await world.projects("ann").SetLegalHold(
+            pb.SetLegalHoldRequest(
+                project_id=first.project_id, legal_hold=True, reason=face * 4000, request_id=same
+            )
+        )
+        assert held.project.legal_hold_reason == face * 4000
+        moved = await world.projects("ann").AssignProject(
+            pb.AssignProjectRequest(project_id=first.project_id, team_id="t_ann")
+        )
+        assert moved.project.name == face * 200
+        renamed = (await _rename(world, "ann", first)).project
+        assert (renamed.name, len(renamed.description)) == ("New", 4000)
 
     async def test_a_hidden_character_in_the_name_is_refused(self, world: World) -> None:
         no = await refused(create(world, "ann", name="pay\u202eroll"))
@@ -345,6 +366,40 @@ class TestStatusAndTrash:
         other = await world.projects("ann").ListTrash(pb.ListTrashRequest(account_id="a_two"))
         assert not other.items
 
+    async def test_the_trash_lists_documents_of_live_projects_that_the_caller_owns(
+        self, world: World
+    ) -> None:
+        one, two, gone = sorted(
+            [await create(world, "ann") for _ in range(3)], key=lambda p: p.project_id
+        )
+        await give(world, one, "bob", "WRITE")
+        for project in (one, two, gone):
+            for number in range(4):
+                await put_document(world, project, f"d_{project.project_id[2:8]}_{number}", number)
+        await self._delete(world, "ann", gone.project_id)
+
+        async def listed(user_id: str, size: int, **fields: str) -> list[str]:
+            seen: list[str] = []
+            token = ""
+            while True:
+                page = await world.projects(user_id).ListTrash(
+                    pb.ListTrashRequest(page_size=size, page_token=token, **fields)
+                )
+                assert len(page.items) <= size
+                seen += [i.document.document_id or i.project.project_id for i in page.items]
+                token = page.next_page_token
+                if not token:
+                    return seen
+
+        of = {p.project_id: f"d_{p.project_id[2:8]}_" for p in (one, two)}
+        wanted = [prefix + n for prefix in of.values() for n in ("0", "2")] + [gone.project_id]
+        for size in (1, 2, 3, 5, 50):
+            assert await listed("ann", size) == wanted
+            assert await listed("ann", size, project_id=two.project_id) == wanted[2:4]
+        assert await listed("bob", 5) == []
+        no = await refused(listed("bob", 5, project_id=one.project_id))
+        assert no.reason == "PERMISSION_DENIED"
+
     async def test_a_hold_of_project_or_account_keeps_it_out_of_the_trash(
         self, world: World
     ) -> None:
@@ -374,6 +429,19 @@ class TestStatusAndTrash:
         no = await refused(self._hold(world, "ann", private.project_id, False))
         absent = await refused(self._hold(world, "ann", "p_absent", False))
         assert no.reason == absent.reason == "PERMISSION_DENIED"
+
+
+async def put_document(world: World, project: Project, document_id: str, number: int) -> None:
+    """A document row; every other one is in the trash."""
+    status = DocumentStatus.DOCUMENT_STATUS_AVAILABLE
+    if number % 2 == 0:
+        status = DocumentStatus.DOCUMENT_STATUS_TRASHED
+    document = Document(document_id=document_id, project_id=project.project_id, status=status)
+    await world.records.commit(
+        f"DOCUMENT#{document_id}",
+        [Write(FAMILIES["document"], document)],
+        activity=Activity("document.created", f"documents/{document_id}"),
+    )
 
 
 async def list_all(world: World, user_id: str, size: int = 0, **fields: object) -> list[str]:

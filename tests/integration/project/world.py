@@ -19,6 +19,26 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 from prometheus_client import CollectorRegistry
+from workspace.common.v1.classification_pb2 import Classification
+from workspace.common.v1.error_reason_pb2 import ErrorReason
+from workspace.common.v1.visibility_pb2 import Visibility
+from workspace.identity.v1 import account_pb2 as accounts
+from workspace.identity.v1 import identity_service_pb2 as identity
+from workspace.identity.v1 import team_pb2 as teams
+from workspace.identity.v1.account_service_pb2 import GetAccountResponse
+from workspace.identity.v1.account_service_pb2_grpc import (
+    AccountServiceServicer,
+    add_AccountServiceServicer_to_server,
+)
+from workspace.identity.v1.identity_service_pb2_grpc import (
+    IdentityServiceServicer,
+    add_IdentityServiceServicer_to_server,
+)
+from workspace.identity.v1.membership_pb2 import Membership, MembershipFact
+from workspace.identity.v1.user_pb2 import User, UserStatus
+from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
+from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
+from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from project_svc.module import build
 from services.config import Settings
@@ -40,26 +60,6 @@ from services.rpc.stack import build_interceptors
 from services.rpc.validation import Validator
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import open_tracing
-from workspace.common.v1.classification_pb2 import Classification
-from workspace.common.v1.error_reason_pb2 import ErrorReason
-from workspace.common.v1.visibility_pb2 import Visibility
-from workspace.identity.v1 import account_pb2 as accounts
-from workspace.identity.v1 import identity_service_pb2 as identity
-from workspace.identity.v1 import team_pb2 as teams
-from workspace.identity.v1.account_service_pb2 import GetAccountResponse
-from workspace.identity.v1.account_service_pb2_grpc import (
-    AccountServiceServicer,
-    add_AccountServiceServicer_to_server,
-)
-from workspace.identity.v1.identity_service_pb2_grpc import (
-    IdentityServiceServicer,
-    add_IdentityServiceServicer_to_server,
-)
-from workspace.identity.v1.membership_pb2 import Membership, MembershipFact
-from workspace.identity.v1.user_pb2 import User, UserStatus
-from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
-from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
-from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 S = TypeVar("S")
 KEY = b"k" * 32
@@ -111,7 +111,9 @@ class People:
         )
         for user_id in members:
             self.team_members[team_id, user_id] = teams.TeamMember(
-                team_id=team_id, user_id=user_id, status=ACTIVE_MEMBER,
+                team_id=team_id,
+                user_id=user_id,
+                status=ACTIVE_MEMBER,
                 role=teams.TeamRole.TEAM_ROLE_MEMBER,
             )
         return team_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -32,13 +32,13 @@ def messages(draw: st.DrawFn, kind: Descriptor, depth: int = 0) -> Message:
     """A message of type `kind`, with any of its fields set."""
     message: Any = message_factory.GetMessageClass(kind)()
     if _special(draw, message, kind.full_name):
-        return message
+        return cast("Message", message)
     fields = [field for field in kind.fields if draw(st.booleans())]
     for field in fields:
         if field.message_type is not None and depth > 3:
             continue
         _fill(draw, message, field, depth)
-    return message
+    return cast("Message", message)
 
 
 def _special(draw: st.DrawFn, message: Any, name: str) -> bool:

@@ -41,7 +41,7 @@ def test_status_of_a_service_passes_unchanged() -> None:
     error = rpc_error(grpc.StatusCode.PERMISSION_DENIED, status.message, status)
     response = error_response(error, "r1")
     assert response.status_code == 403
-    shown = json.loads(response.body)
+    shown = json.loads(bytes(response.body))
     assert shown["code"] == 7
     assert shown["details"] == [
         {
@@ -92,7 +92,7 @@ def test_retry_info_becomes_whole_seconds() -> None:
 
 
 def test_field_violations_are_shown() -> None:
-    shown = json.loads(error_response(invalid_field("name", "is bad"), "r").body)
+    shown = json.loads(bytes(error_response(invalid_field("name", "is bad"), "r").body))
     assert shown["details"][1]["field_violations"] == [{"field": "name", "description": "is bad"}]
 
 

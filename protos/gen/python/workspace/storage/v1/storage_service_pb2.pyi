@@ -1091,14 +1091,11 @@ class DeleteObjectRequest(_message.Message):
 
     STORAGE_KEY_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
-    NOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     storage_key: _builtins.str
     """Provider-neutral path of the object."""
     sha256: _builtins.str
     """Delete only if the bytes have this SHA-256; empty: whatever is there."""
-    note: _builtins.str
-    """Why, for the audit trail."""
     request_id: _builtins.str
     """Makes the call repeatable: the same id and payload give one effect and equal
     answers for 24 h. Empty or a UUID; the server makes one when empty.
@@ -1108,12 +1105,11 @@ class DeleteObjectRequest(_message.Message):
         *,
         storage_key: _builtins.str = ...,
         sha256: _builtins.str = ...,
-        note: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "request_id", b"request_id", "sha256", b"sha256", "storage_key", b"storage_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sha256", b"sha256", "storage_key", b"storage_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

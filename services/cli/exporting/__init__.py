@@ -1,0 +1,1 @@
+"""`wm export`: a project as a folder, verified and resumable."""

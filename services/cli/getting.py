@@ -1,0 +1,100 @@
+"""`wm get`: the file of one document."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import typer
+from workspace.storage.v1.storage_service_pb2 import CreateDownloadRequest
+from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
+
+from services.cli.arguments import DOCUMENT
+from services.cli.client import Session, in_session
+from services.cli.exit_codes import ExitCode
+from services.cli.exporting.fetch import CHUNK, opened, verify
+from services.cli.failures import CliError
+from services.cli.importing.put import http_client
+from services.cli.options import options_of
+from services.cli.output import human_bytes, print_json, print_line
+from services.cli.resolve import document_id_of
+from services.model.names import validate_document_name
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    document: str = DOCUMENT,
+    project: str = typer.Option("", "--project", "-p", help="Project of the path."),
+    output: str = typer.Option(
+        "", "--output", "-o", help="File or folder to write; - is standard output."
+    ),
+    revision: int = typer.Option(0, "--revision", min=0, help="File revision; 0: the current."),
+    force: bool = typer.Option(False, "--force", help="Replace a file that is there."),
+) -> None:
+    """Download one document: wm get Plans:reports/q3.pdf"""
+    options = options_of(ctx)
+
+    async def work(session: Session) -> None:
+        request = CreateDownloadRequest(
+            document_id=await document_id_of(session, document, project), file_revision=revision
+        )
+        stub = session.stub(StorageServiceStub)
+        download = await session.call(stub.CreateDownload, request)
+        if output == "-":
+            await _receive(download, sys.stdout.buffer)
+            return
+        path = _target(output, download.filename)
+        await _save(download, path, force=force)
+        if options.json:
+            size = download.size_bytes
+            print_json({"path": str(path), "size_bytes": size, "sha256": download.sha256})
+        else:
+            print_line(f"{path} ({human_bytes(download.size_bytes)})")
+
+    in_session(options, work)
+
+
+def _target(output: str, filename: str) -> Path:
+    path = Path(output or ".")
+    if path.is_dir():
+        return path / validate_document_name("name", filename)
+    return path
+
+
+async def _save(download: Any, path: Path, *, force: bool) -> None:
+    temp = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    if os.path.lexists(path) and not force:
+        raise CliError(
+            f"{path} is there already",
+            remedy="replace it with --force, or name another with --output",
+            exit_code=ExitCode.CONFLICT,
+        )
+    try:
+        with _create(temp) as file:
+            await _receive(download, file)
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+async def _receive(download: Any, file: BinaryIO) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    async with http_client(1) as http, opened(http, download.transfer) as response:
+        async for chunk in response.aiter_bytes(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    verify(download, size, digest.hexdigest())
+    file.flush()

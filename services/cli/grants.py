@@ -1,0 +1,137 @@
+"""`wm grants`: who has been given what on a project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from workspace.common.v1.permission_pb2 import Permission, PermissionPreset
+from workspace.project.v1.grant_pb2 import GrantStatus, GrantTargetType
+from workspace.project.v1.grant_service_pb2 import (
+    CreateGrantRequest,
+    ListGrantsRequest,
+    RevokeGrantRequest,
+)
+from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
+
+from services.cli.arguments import LIMIT, PROJECT
+from services.cli.client import Session, in_session
+from services.cli.enums import enum_words, parse_enum, parse_enums, parse_time
+from services.cli.failures import not_found, usage
+from services.cli.options import options_of
+from services.cli.output import show_list, show_record
+from services.cli.resolve import account_id_of, is_id, pick, project_id_of, team_id_of
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Grants: who has been given what on a project.")
+
+_COLUMNS = ("target_type", "target_id", "permissions", "source", "status", "expires_at", "grant_id")
+_PRESETS = ", ".join(enum_words(PermissionPreset.DESCRIPTOR))
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    project: str = PROJECT,
+    revoked: bool = typer.Option(False, "--revoked", help="The revoked ones instead."),
+    limit: int = LIMIT,
+) -> None:
+    """Grants of a project."""
+    options = options_of(ctx)
+    request = ListGrantsRequest()
+    if revoked:
+        request.status = GrantStatus.GRANT_STATUS_REVOKED
+
+    async def work(session: Session) -> None:
+        request.project_id = await project_id_of(session, project)
+        stub = session.stub(GrantServiceStub)
+        found = await session.pages(stub.ListGrants, request, "grants", limit=limit)
+        show_list(options, "grants", found, _COLUMNS)
+
+    in_session(options, work)
+
+
+@app.command()
+def give(
+    ctx: typer.Context,
+    project: str = PROJECT,
+    to: str = typer.Argument(
+        metavar="TO", help="E-mail or user id; team:NAME; account:NAME.", show_default=False
+    ),
+    role: str = typer.Argument("", metavar="[PRESET]", help=f"One of {_PRESETS}."),
+    permission: list[str] = typer.Option(
+        [], "--permission", "-p", help="Single right; repeatable, instead of a preset."
+    ),
+    expires: str = typer.Option("", "--expires", help="2026-12-31, or 7d from now."),
+    note: str = typer.Option("", "--note"),
+) -> None:
+    """Share a project: wm grants give Plans ann@example.com writer"""
+    if bool(role) == bool(permission):
+        raise usage("give a preset or --permission", remedy=f"presets: {_PRESETS}")
+    options = options_of(ctx)
+    preset: Any = parse_enum("PRESET", PermissionPreset.DESCRIPTOR, role)
+    rights: Any = parse_enums("--permission", Permission.DESCRIPTOR, permission)
+    request = CreateGrantRequest(preset=preset, permissions=rights, note=note)
+    if expires:
+        request.expires_at.FromDatetime(parse_time("--expires", expires))
+
+    async def work(session: Session) -> None:
+        request.project_id = await project_id_of(session, project)
+        await _aim(session, request, to)
+        answer = await session.call(session.stub(GrantServiceStub).CreateGrant, request)
+        show_record(options, answer.grant, (*_COLUMNS, "note"), title="Given")
+
+    in_session(options, work)
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    project: str = PROJECT,
+    grant: str = typer.Argument(
+        metavar="GRANT", help="Grant id, or whom it was given to (user id, team:NAME, account:NAME)."
+    ),
+) -> None:
+    """Take a grant back; the record of it stays."""
+    options = options_of(ctx)
+
+    async def work(session: Session) -> None:
+        project_id = await project_id_of(session, project)
+        request = RevokeGrantRequest(
+            project_id=project_id, grant_id=await _grant_id(session, project_id, grant)
+        )
+        answer = await session.call(session.stub(GrantServiceStub).RevokeGrant, request)
+        show_record(options, answer.grant, _COLUMNS, title="Revoked")
+
+    in_session(options, work)
+
+
+async def _aim(session: Session, request: CreateGrantRequest, to: str) -> None:
+    kind, _, rest = to.partition(":")
+    if kind == "team" and rest:
+        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_TEAM
+        request.target_id = await team_id_of(session, rest)
+    elif kind == "account" and rest:
+        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_ACCOUNT
+        request.target_id = await account_id_of(session, rest)
+    else:
+        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_USER
+        if "@" in to:
+            request.target_email = to
+        else:
+            request.target_id = session.user_id if to == "me" else to
+
+
+async def _grant_id(session: Session, project_id: str, text: str) -> str:
+    if is_id("g", text):
+        return text
+    aimed = CreateGrantRequest()
+    await _aim(session, aimed, text)
+    if aimed.target_email:
+        raise not_found(
+            "a grant does not keep addresses", remedy="use the user id or grant id of `grants list`"
+        )
+    stub = session.stub(GrantServiceStub)
+    request = ListGrantsRequest(project_id=project_id, status=GrantStatus.GRANT_STATUS_ACTIVE)
+    grants = await session.pages(stub.ListGrants, request, "grants")
+    found = [grant for grant in grants if grant.target_id == aimed.target_id]
+    return str(pick("grant", text, found, lambda g: g.grant_id).grant_id)

@@ -1,0 +1,1 @@
+"""`wm import`: a folder into a project, in parallel and resumable."""

@@ -1,0 +1,78 @@
+"""Bytes to a signed URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from services.cli.failures import CliError
+from services.cli.importing.retry import Busy
+from services.cli.importing.source import Source
+
+__all__ = ["UrlRefused", "http_client", "put_bytes", "put_part"]
+
+_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+_BUSY = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+
+class UrlRefused(Exception):
+    """The URL has expired or was revoked: ask for a new one."""
+
+
+def http_client(connections: int) -> httpx.AsyncClient:
+    """A client with connections that stay open. Proxies of the environment are
+    for the web, not for the data plane of this machine."""
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.AsyncClient(limits=limits, timeout=_TIMEOUT, trust_env=False)
+
+
+async def put_bytes(http: httpx.AsyncClient, transfer: Any, source: Source) -> None:
+    """The whole file. An object that is there already is left to the
+    completion, which compares its checksum."""
+    content = source.data if source.data is not None else source.chunks()
+    await _put(http, transfer, content, source.size)
+
+
+async def put_part(
+    http: httpx.AsyncClient, transfer: Any, source: Source, first: int, length: int
+) -> None:
+    """Bytes first..first+length as one part."""
+    await _put(http, transfer, source.chunks(first, length), length)
+
+
+async def _put(
+    http: httpx.AsyncClient, transfer: Any, content: bytes | AsyncIterator[bytes], size: int
+) -> None:
+    headers = {**transfer.headers, "Content-Length": str(size)}
+    try:
+        response = await http.request(
+            transfer.method or "PUT", transfer.url, content=content, headers=headers
+        )
+    except httpx.LocalProtocolError:
+        raise CliError("changed while it was sent; repeat the import") from None
+    status = response.status_code
+    if response.is_success or status == HTTPStatus.PRECONDITION_FAILED:
+        return
+    if status in _BUSY:
+        raise Busy
+    if status == HTTPStatus.FORBIDDEN:
+        raise UrlRefused
+    raise CliError(_message(response))
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the store answered {response.status_code}"

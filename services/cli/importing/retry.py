@@ -1,0 +1,50 @@
+"""Repeating what failed because something did not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+import httpx
+
+__all__ = ["Busy", "Unavailable", "with_retries"]
+
+T = TypeVar("T")
+_FIRST = 0.1
+_LONGEST = 3.0
+_CODES = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
+)
+
+
+class Busy(Exception):
+    """The data plane asked to come back later (408, 429, 503)."""
+
+
+class Unavailable(Exception):
+    """Nothing answered for as long as was allowed."""
+
+
+async def with_retries(call: Callable[[], Awaitable[T]], *, patience: float) -> T:
+    """`call()`, repeated with backoff (full jitter) for `patience` seconds.
+
+    The call must be safe to repeat. Raises Unavailable at the end; any other
+    failure at once.
+    """
+    end = time.monotonic() + patience
+    pause = _FIRST
+    while True:
+        try:
+            return await call()
+        except (grpc.aio.AioRpcError, httpx.TransportError, Busy) as error:
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() not in _CODES:
+                raise
+            if time.monotonic() >= end:
+                raise Unavailable("the workspace does not answer") from error
+        await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - no secret
+        pause = min(pause * 2, _LONGEST)

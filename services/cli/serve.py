@@ -1,0 +1,107 @@
+"""`wm serve`: the whole workspace in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from services.cli.failures import usage
+from services.cli.options import options_of
+
+if TYPE_CHECKING:
+    from services.config import Settings
+    from services.process import WorkspaceProcess
+
+app = typer.Typer(add_completion=False)
+
+_BANNER = """
+  The workspace is running.
+
+    gRPC   {grpc}
+    HTTP   {http}
+    data   {data}
+
+  Next, in another terminal:  {next}
+  Stop it with Ctrl-C.
+"""
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    grpc_port: int | None = typer.Option(None, "--grpc-port", help="0: any free port."),
+    http_port: int | None = typer.Option(None, "--http-port", help="0: any free port."),
+    grpc_host: str | None = typer.Option(None, "--grpc-host", help="Beyond loopback needs TLS."),
+    http_host: str | None = typer.Option(None, "--http-host", help="Beyond loopback needs TLS."),
+    backend: Path | None = typer.Option(None, "--backend", help="Selection; backend.toml."),
+    log_format: str | None = typer.Option(None, "--log-format", help="auto, json or text."),
+    log_level: str | None = typer.Option(None, "--log-level", help="debug, info, warning, error."),
+) -> None:
+    """Serve the workspace until Ctrl-C or SIGTERM. Settings: WM_* variables."""
+    from services.config import load_settings
+
+    if backend is not None and not backend.is_file():
+        raise usage(f"there is no file {backend}", remedy="write it with `wm init`")
+    data = options_of(ctx).data
+    settings = load_settings(
+        data_dir=data, grpc_port=grpc_port, http_port=http_port, grpc_host=grpc_host,
+        http_host=http_host, backend_file=backend, log_format=log_format, log_level=log_level,
+    )
+    _configure_logs(settings)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_serve(settings, explicit_data=data is not None))
+    raise typer.Exit(code)
+
+
+async def _serve(settings: Settings, *, explicit_data: bool) -> int:
+    from services.cli.endpoint import Endpoint, forget_endpoint, write_endpoint
+    from services.process import WorkspaceProcess
+
+    process = WorkspaceProcess(settings)
+    await process.start()
+    endpoint = Endpoint(process.grpc_address, process.http_url, os.getpid())
+    write_endpoint(settings.data_dir, endpoint)
+    try:
+        _announce(process, explicit_data=explicit_data)
+        return await process.run()
+    finally:
+        forget_endpoint(settings.data_dir)
+
+
+def _announce(process: WorkspaceProcess, *, explicit_data: bool) -> None:
+    data = process.settings.data_dir.absolute()
+    if sys.stdout.isatty():
+        option = f"--data {process.settings.data_dir} " if explicit_data else ""
+        sys.stdout.write(
+            _BANNER.format(
+                grpc=process.grpc_address, http=process.http_url, data=data,
+                next=f"wm {option}login --as you@example.com",
+            )
+        )
+        sys.stdout.flush()
+    where = {"grpc": process.grpc_address, "http": process.http_url, "data": str(data)}
+    logging.getLogger("workspace.serve").info("ready", extra=where)
+
+
+def _configure_logs(settings: Settings) -> None:
+    from services.telemetry.logs import configure_logging
+
+    formats = {"json": True, "text": False}
+    configure_logging(
+        level=settings.log_level.upper(), as_json=formats.get(settings.log_format)
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

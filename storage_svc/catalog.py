@@ -1,0 +1,61 @@
+"""The backend catalog and the active selection: labels and names, no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+from workspace.storage.v1.catalog_pb2 import BackendProvider, BackendSelection
+from workspace.storage.v1.catalog_service_pb2 import (
+    GetBackendCatalogResponse,
+    GetBackendSelectionResponse,
+)
+
+from services.config import Settings, load_selection
+from services.model.catalog import PROVIDERS, services_of
+from services.model.selection import backend_selection
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Answers from the model's table and the selection file of this process,
+    which is read once: a process does not change its backend."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._selection = _selection(settings)
+
+    def providers(self) -> GetBackendCatalogResponse:
+        """Every provider, in the order local, aws, azure."""
+        return GetBackendCatalogResponse(
+            providers=[
+                BackendProvider(
+                    provider=provider.key,
+                    label=provider.label,
+                    services=services_of(provider.key),
+                    defaults=_parsed(backend_selection(provider=provider.key)),
+                )
+                for provider in PROVIDERS
+            ]
+        )
+
+    def selection(self) -> GetBackendSelectionResponse:
+        """The active selection."""
+        return GetBackendSelectionResponse(selection=self._selection)
+
+
+def _selection(settings: Settings) -> BackendSelection:
+    """What the file says, or what runs without one: the local default."""
+    if settings.backend_file.exists():
+        return _parsed(load_selection(settings.backend_file))
+    selection = _parsed(
+        backend_selection(provider=settings.provider, environment=settings.environment)
+    )
+    selection.storage.folder = str(settings.data_dir / "objects")
+    selection.database.file = str(settings.data_dir / "workspace.sqlite")
+    return selection
+
+
+def _parsed(selection: Mapping[str, Any]) -> BackendSelection:
+    return ParseDict(dict(selection), BackendSelection(), ignore_unknown_fields=True)

@@ -1,0 +1,179 @@
+"""Collecting what was announced and never completed.
+
+An upload is due two hours after its expiry: by then no URL signed for it works
+and no transfer begun in time is still running. Steps, each repeatable:
+
+1. PENDING -> EXPIRED by a conditional write; it decides against a completion.
+   A claimed upload (`verified_at`) is finished instead, never collected.
+2. The parts are dropped, and the object deleted, unless another upload that is
+   pending or completed names the key. The object is looked at first: who
+   announces the same name while it is there gets another key.
+3. `collected_at` is set; the row itself goes after 30 days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc.aio
+from workspace.storage.v1.upload_pb2 import Upload, UploadStatus
+
+from services.kernel import Kernel
+from services.model.errors import Reason, WorkspaceError
+from services.records.port import Key
+from services.records.record import Record, Write
+from services.rpc.context import set_current_call
+from storage_svc.completion import REFUSED, Completion
+from storage_svc.gate import reason_of
+from storage_svc.stored import uploads_naming
+from storage_svc.upload_rows import UPLOADS, activity_of, moment, upload_key, upload_pk
+
+__all__ = ["CLAIM_SECONDS", "GRACE_SECONDS", "PERIOD_SECONDS", "Collected", "Collector"]
+
+PERIOD_SECONDS = 600.0
+GRACE_SECONDS = 2 * 3600
+"""60 s of clock skew and the longest transfer of 100 MiB at 16 KiB/s (6,430 s)."""
+CLAIM_SECONDS = 300
+"""After this an interrupted completion is finished without its caller."""
+KEPT_SECONDS = 30 * 24 * 3600
+_PAGE = 500
+_LOG = logging.getLogger("workspace.storage.collection")
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one run did: uploads collected, objects deleted, completions
+    finished, and uploads left for the next run because something failed."""
+
+    uploads: int = 0
+    objects: int = 0
+    finished: int = 0
+    failed: int = 0
+
+
+class Collector:
+    """See the module."""
+
+    def __init__(self, *, kernel: Kernel, completion: Completion) -> None:
+        self._kernel = kernel
+        self._records = kernel.records
+        self._objects = kernel.objects
+        self._completion = completion
+
+    async def run(self) -> None:
+        """Collect every ten minutes until cancelled."""
+        set_current_call(None)
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            try:
+                done = await self.collect(self._kernel.now())
+            except Exception:
+                _LOG.exception("collection failed; the next run goes on")
+            else:
+                _LOG.info("collection: %s", done)
+
+    async def collect(self, now: float) -> Collected:
+        """One pass over all uploads at `now` (unix seconds). A failure of one
+        upload leaves it for the next pass and touches no other."""
+        done = Collected()
+        async for upload_id in self._ids():
+            try:
+                await self._one(upload_id, now, done)
+            except (WorkspaceError, grpc.aio.AioRpcError) as error:
+                done.failed += 1
+                _LOG.warning("upload %s is left: %s", upload_id, _why(error))
+        return done
+
+    async def _ids(self) -> AsyncIterator[str]:
+        after = Key("UPLOAD#", "")
+        while True:
+            items = await self._records.driver.scan(after, _PAGE)
+            for item in items:
+                if not item.key.pk.startswith("UPLOAD#"):
+                    return
+                if item.family == UPLOADS.name and not item.deleted:
+                    yield item.key.pk.removeprefix("UPLOAD#")
+            if len(items) < _PAGE:
+                return
+            after = items[-1].key
+
+    async def _one(self, upload_id: str, now: float, done: Collected) -> None:
+        record: Record[Upload] | None = await self._records.get(UPLOADS, upload_key(upload_id))
+        if record is None:
+            return
+        upload = record.message
+        pending = upload.status == UploadStatus.UPLOAD_STATUS_PENDING
+        if pending and upload.HasField("verified_at"):
+            if upload.verified_at.seconds + CLAIM_SECONDS <= now:
+                await self._finish(record, now)
+                done.finished += 1
+        elif _is_due(upload, now):
+            expired = await self._expire(record) if pending else record
+            done.objects += await self._drop_bytes(expired.message)
+            await self._mark(expired, now)
+            done.uploads += 1
+
+    async def _finish(self, record: Record[Upload], now: float) -> None:
+        """Finish a claim. One that is refused for good is given back when the
+        upload is due; the next pass collects it."""
+        try:
+            await self._completion.finish(record)
+        except grpc.aio.AioRpcError as error:
+            if _is_due(record.message, now) and reason_of(error) in REFUSED:
+                await self._completion.give_back(record)
+            raise
+
+    async def _expire(self, record: Record[Upload]) -> Record[Upload]:
+        upload = record.edit()
+        upload.status = UploadStatus.UPLOAD_STATUS_EXPIRED
+        return await self._write(record, upload, "expired")
+
+    async def _drop_bytes(self, upload: Upload) -> int:
+        if upload.multipart:
+            await self._objects.multipart_abort(upload.storage_key, upload.provider_upload_id)
+        if not await self._is_there(upload.storage_key):
+            return 0
+        if await uploads_naming(self._records, upload.project_id, upload.storage_key):
+            return 0
+        await self._objects.delete(upload.storage_key)
+        return 1
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self._objects.head(key)
+        except WorkspaceError as error:
+            if error.reason != Reason.ERROR_REASON_NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def _mark(self, record: Record[Upload], now: float) -> None:
+        upload = record.edit()
+        upload.collected_at.CopyFrom(moment(now))
+        await self._write(record, upload, "collected", expires_at=int(now) + KEPT_SECONDS)
+
+    async def _write(
+        self, base: Record[Upload], upload: Upload, kind: str, expires_at: int | None = None
+    ) -> Record[Upload]:
+        done = await self._records.commit(
+            upload_pk(upload.upload_id),
+            [Write(UPLOADS, upload, base=base, expires_at=expires_at)],
+            activity=activity_of(kind, upload),
+        )
+        return done.records[0]  # type: ignore[return-value]
+
+
+def _is_due(upload: Upload, now: float) -> bool:
+    completed = upload.status == UploadStatus.UPLOAD_STATUS_COMPLETED
+    collected = upload.HasField("collected_at")
+    return not completed and not collected and upload.expires_at.seconds + GRACE_SECONDS <= now
+
+
+def _why(error: Exception) -> str:
+    """Codes only: messages of peers are not for logs."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code().name
+    return Reason.Name(error.reason) if isinstance(error, WorkspaceError) else "error"

@@ -1,0 +1,128 @@
+"""Downloads: a transfer for a file that the caller may view. Nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from workspace.project.v1.document_service_pb2 import AuthorizeFileResponse, FilePurpose
+from workspace.storage.v1.storage_service_pb2 import (
+    BatchCreateDownloadsRequest,
+    BatchCreateDownloadsResponse,
+    CreateDownloadRequest,
+    CreateDownloadResponse,
+    Disposition,
+    Download,
+    DownloadResult,
+)
+
+from services.kernel import Kernel
+from services.model.errors import Reason, WorkspaceError
+from services.objects.disposition import content_disposition
+from services.rpc.context import current_call
+from services.rpc.errors import to_status
+from storage_svc.announcing import bearer_of
+from storage_svc.gate import ProjectGate
+from storage_svc.transfers import Transfers, seconds_of
+
+__all__ = ["INLINE_TYPES", "Downloads", "disposition_of", "file_name"]
+
+INLINE_TYPES = frozenset(
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
+)
+"""Media types that no browser executes; all others are sent as attachments."""
+_AT_A_TIME = 16
+
+
+def file_name(decision: AuthorizeFileResponse) -> str:
+    """The name to save under: the artifact's, the document's, the key's."""
+    artifact = decision.artifact.name if decision.HasField("artifact") else ""
+    return artifact or decision.document.name or decision.file.filename
+
+
+def disposition_of(filename: str, content_type: str, wanted: Disposition.ValueType) -> str:
+    """The Content-Disposition (RFC 6266): inline only where asked and safe."""
+    bare = content_type.split(";")[0].strip().lower()
+    inline = wanted == Disposition.DISPOSITION_INLINE and bare in INLINE_TYPES
+    return content_disposition(filename, inline=inline)
+
+
+class Downloads:
+    """See the module."""
+
+    def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
+        self._gate = gate
+        self._transfers = Transfers(kernel.objects)
+        self._default_seconds = kernel.settings.download_seconds
+
+    async def create(self, request: CreateDownloadRequest) -> CreateDownloadResponse:
+        """A transfer of a document's or an artifact's file."""
+        decision = await self._gate.authorize(
+            request.document_id,
+            FilePurpose.FILE_PURPOSE_DOWNLOAD,
+            artifact_id=request.artifact_id,
+            file_revision=request.file_revision,
+        )
+        asked = request.expires_in if request.HasField("expires_in") else None
+        made = self._prepare(decision, request.disposition, asked)
+        return CreateDownloadResponse(
+            transfer=made.transfer,
+            filename=made.filename,
+            size_bytes=made.size_bytes,
+            sha256=made.sha256,
+            content_type=made.content_type,
+        )
+
+    async def batch(self, request: BatchCreateDownloadsRequest) -> BatchCreateDownloadsResponse:
+        """One outcome per document, in the order asked."""
+        free = asyncio.Semaphore(_AT_A_TIME)
+        asked = request.expires_in if request.HasField("expires_in") else None
+
+        async def one(document_id: str) -> DownloadResult:
+            async with free:
+                return await self._result(document_id, request.disposition, asked)
+
+        results = await asyncio.gather(*map(one, request.document_ids))
+        return BatchCreateDownloadsResponse(results=results)
+
+    async def _result(
+        self, document_id: str, disposition: Disposition.ValueType, asked: Duration | None
+    ) -> DownloadResult:
+        try:
+            decision = await self._gate.authorize(document_id, FilePurpose.FILE_PURPOSE_DOWNLOAD)
+            download = self._prepare(decision, disposition, asked)
+        except grpc.aio.AioRpcError as error:
+            return _failed(document_id, error)
+        except WorkspaceError as error:
+            if error.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE:
+                raise  # the provider signs nothing at all now
+            return _failed(document_id, error)
+        return DownloadResult(document_id=document_id, download=download)
+
+    def _prepare(
+        self,
+        decision: AuthorizeFileResponse,
+        disposition: Disposition.ValueType,
+        asked: Duration | None,
+    ) -> Download:
+        file, name = decision.file, file_name(decision)
+        transfer = self._transfers.download(
+            file,
+            disposition_of(name, file.content_type, disposition),
+            bearer_of(decision, "view"),
+            seconds_of(asked, self._default_seconds),
+        )
+        return Download(
+            transfer=transfer,
+            filename=name,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            content_type=file.content_type,
+        )
+
+
+def _failed(document_id: str, error: Exception) -> DownloadResult:
+    return DownloadResult(
+        document_id=document_id, error=to_status(error, current_call().request_id)
+    )

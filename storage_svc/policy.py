@@ -1,0 +1,26 @@
+"""Who may call which RPC of this package at all; project_svc decides the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from services.kernel import Registration
+from services.rpc.policy import USER, Rule, service
+from services.rpc.registration import registered_methods
+
+__all__ = ["POLICY", "policy_of"]
+
+POLICY: Mapping[str, Rule] = {
+    "/workspace.storage.v1.StorageService/DeleteObject": service("project_svc"),
+}
+"""The rows that are not USER."""
+
+
+def policy_of(registrations: Iterable[Registration]) -> dict[str, Rule]:
+    """A row for every method served: those of POLICY, USER for all others."""
+    methods = [
+        method
+        for registration in registrations
+        for method in registered_methods(registration.add, registration.servicer)
+    ]
+    return {method: POLICY.get(method, USER) for method in methods}

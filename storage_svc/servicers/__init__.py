@@ -1,0 +1,1 @@
+"""The gRPC surface of this package: request -> use case -> response, no rules."""
