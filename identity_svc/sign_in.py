@@ -43,10 +43,12 @@ from services.rpc.authentication import unauthenticated
 from services.rpc.context import Caller, current_call
 from services.tokens.local import LOCAL_PROVIDER
 
-__all__ = ["SignIn", "personal_account_id"]
+__all__ = ["SignIn", "personal_account_id", "record_claims"]
 
 _LINK = FAMILIES["identity_link"]
 _MAX_CLAIMS = 256
+_MAX_CLAIM_CHARS = 256
+_CLAIM_BYTES = 10 * 1024
 
 
 def personal_account_id(user: str) -> str:
@@ -123,7 +125,7 @@ class SignIn:
             updated_at=now,
             updated_by=caller.user_id,
         )
-        _refresh(user, caller)
+        record_claims(user, caller)
         return user
 
     async def _personal_account(self, user: User) -> None:
@@ -156,7 +158,7 @@ class SignIn:
         created = not user.personal_workspace_id
         user.personal_workspace_id = account.message.account_id
         user.last_seen_at.CopyFrom(timestamp(self._kernel.now()))
-        _refresh(user, caller)
+        record_claims(user, caller)
         kind = "user.signed_up" if created else "user.signed_in"
         return await mutation.commit(
             pk,
@@ -169,13 +171,24 @@ class SignIn:
         )
 
 
-def _refresh(user: User, caller: Caller) -> None:
+def record_claims(user: User, caller: Caller) -> None:
     """What the issuer says now. Claims are recorded; they grant nothing."""
     user.email = caller.email
     user.email_verified = caller.email_verified
-    claims = sorted({group for group in caller.groups if 0 < len(group) <= _MAX_CLAIMS})
-    user.deployment_claims[:] = claims[:_MAX_CLAIMS]
-    user.deployment_claims_incomplete = len(claims) > _MAX_CLAIMS
+    groups = sorted(set(caller.groups) - {""})
+    claims = _bounded(groups)
+    user.deployment_claims[:] = claims
+    user.deployment_claims_incomplete = len(claims) < len(groups)
+
+
+def _bounded(groups: list[str]) -> list[str]:
+    """The first of them, so many that an answer fits into its request row (16 KiB)."""
+    kept, room = list[str](), _CLAIM_BYTES
+    for group in groups:
+        room -= len(group.encode())
+        if room >= 0 and len(group) <= _MAX_CLAIM_CHARS and len(kept) < _MAX_CLAIMS:
+            kept.append(group)
+    return kept
 
 
 def _name_of(caller: Caller) -> str:

@@ -82,6 +82,8 @@ _ATTRIBUTES_BYTES = 16 * 1024
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
 _NEVER_ENDING = 1_000_000
 
+_Rows = list[Record[DerivedArtifact]]
+
 
 class DerivedArtifacts:
     """Use cases of derived artifacts."""
@@ -212,8 +214,8 @@ class DerivedArtifacts:
 
     async def _superseded(
         self, request: CreateDerivedArtifactRequest, name: str
-    ) -> list[Record[DerivedArtifact]]:
-        old = []
+    ) -> _Rows:
+        old: _Rows = []
         if request.supersedes:
             named = await find_artifact(self._records, request.document_id, request.supersedes)
             if named is None:

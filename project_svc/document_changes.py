@@ -214,7 +214,7 @@ class DocumentChanges:
         """
         document_id = document_id or request.document_id
         mutation, pk = self.kernel.mutations.begin(request), document_pk(document_id)
-        make: Any = build or (lambda records: answer(document=self.shown(records[0])))  # type: ignore[call-arg]
+        make: Any = build or (lambda records: answer(document=self.shown(records[0])))
 
         async def attempt() -> M:
             seen = await self.require(document_id, permission)
@@ -259,7 +259,8 @@ class DocumentChanges:
                 raise
             raise WorkspaceError(
                 Reason.ERROR_REASON_CONFLICTING_WRITE,
-                f"documents/{edit.document.document_id} is changing faster than it can be read; repeat the call",
+                f"documents/{edit.document.document_id} is changing faster than it can be read; "
+                "repeat the call",
                 retry_after=0.1,
             ) from error
 

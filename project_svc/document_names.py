@@ -205,8 +205,8 @@ def taken(place: Place, document_id: str) -> WorkspaceError:
     """ALREADY_EXISTS that names the document at the place."""
     return WorkspaceError(
         Reason.ERROR_REASON_ALREADY_EXISTS,
-        f"name: documents/{document_id} has this folder and name already; choose another name, "
-        "or upload a new revision of that document",
+        f"name: documents/{document_id} is '{place.path.lstrip('/')}' already; choose another "
+        "name, or upload a new revision of that document",
         metadata={"resource": f"documents/{document_id}", "document_id": document_id},
     )
 

@@ -19,6 +19,7 @@ from workspace.project.v1.project_pb2 import Project
 from services.model.canonical import canonical_json
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.families import FAMILIES
+from services.model.templates import enum_word
 from services.model.times import to_timestamp
 from services.records.port import Key
 from services.records.record import Activity, Record
@@ -82,9 +83,7 @@ def copy_home(document: Document, project: Project) -> None:
 
 def status_of(message: Document | DerivedArtifact) -> str:
     """`available`, `trashed`, ... for error metadata."""
-    field = message.DESCRIPTOR.fields_by_name["status"]
-    name = field.enum_type.values_by_number[message.status].name
-    return str(name).split("_STATUS_", 1)[1].lower()
+    return enum_word(message.DESCRIPTOR.fields_by_name["status"], message.status)
 
 
 def shown(record: Record[Any], provider: str) -> Any:
@@ -164,13 +163,14 @@ def take_snapshot(
 def struct_bytes(field: str, value: Struct) -> int:
     """Bytes of a Struct as JSON. Raises INVALID_FIELD for what JSON cannot
     hold, and for nesting that a reader's parser would refuse."""
-    members = MessageToDict(value)
-    if _depth(members.values()) >= _DEEPEST:
-        raise invalid_field(field, f"is nested deeper than {_DEEPEST} levels; flatten it")
     try:
-        return len(canonical_json(members).encode())
+        members = MessageToDict(value)
+        size = len(canonical_json(members).encode())
     except ValueError:
         raise invalid_field(field, "holds a number that JSON cannot express; use text") from None
+    if _depth(members.values()) >= _DEEPEST:
+        raise invalid_field(field, f"is nested deeper than {_DEEPEST} levels; flatten it")
+    return size
 
 
 def check_struct(field: str, value: Struct, *, most: int, limit: str = "") -> None:

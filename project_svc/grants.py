@@ -71,9 +71,9 @@ class Grants:
 
         async def attempt() -> CreateGrantResponse:
             found = await self._access.require(request.project_id, MANAGE_ACCESS)
-            grant = self._new_grant(found, request, mutation.new_id("g"))
             if done := await mutation.replay(project_pk(request.project_id), CreateGrantResponse):
                 return done
+            grant = self._new_grant(found, request, mutation.new_id("g"))
             require_active(found.project)
             await self._targets.require(found, grant)
             self._require_room(found, grant)

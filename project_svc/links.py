@@ -53,6 +53,9 @@ _ROOM = 512
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
 
 _Key = tuple[str, str, str]
+_Entries = list[LinkEntry]
+_Skip = list[str]
+_Position = tuple[str, str, _Skip]
 _Request = LinkObjectsRequest | UnlinkObjectsRequest
 
 
@@ -75,7 +78,10 @@ class Links:
             if len(source.links) > MOST_LINKS:
                 raise _too_many(len(source.links))
 
-        return await self._change(request, LinkObjectsResponse, "linked", edit)
+        done: LinkObjectsResponse = await self._change(
+            request, LinkObjectsResponse, "linked", edit
+        )
+        return done
 
     async def unlink(self, request: UnlinkObjectsRequest) -> UnlinkObjectsResponse:
         """Remove links; one that is not there is no error."""
@@ -86,18 +92,22 @@ class Links:
             del source.links[:]
             source.links.extend(kept)
 
-        return await self._change(request, UnlinkObjectsResponse, "unlinked", edit)
+        done: UnlinkObjectsResponse = await self._change(
+            request, UnlinkObjectsResponse, "unlinked", edit
+        )
+        return done
 
     async def list(self, request: ListLinksRequest) -> ListLinksResponse:
         """Outgoing links, then incoming ones."""
         call, tokens = current_call(), self._changes.kernel.page_tokens
         where = tokens.open(call.method, call.user_id, request, request.page_token)
-        start = ["in" if request.direction == _INCOMING else "out", "", []]
+        start: _Position = ("in" if request.direction == _INCOMING else "out", "", [])
         stage, position, skip = json.loads(where) if where else start
+        following: _Position | None
         if stage == "out":
             entries, following = await self._outgoing(request, skip, page_size(request))
             if not following and request.direction != _OUTGOING:
-                following = ["in", "", []]
+                following = ("in", "", [])
                 if not entries:
                     entries, following = await self._incoming(request, "", [])
         else:
@@ -110,11 +120,11 @@ class Links:
         return answer
 
     async def _outgoing(
-        self, request: ListLinksRequest, skip: list[Any], limit: int
-    ) -> tuple[list[LinkEntry], list[Any]]:
+        self, request: ListLinksRequest, skip: _Skip, limit: int
+    ) -> tuple[_Entries, _Position | None]:
         source = await self._visible_source(request)
         if source is None:
-            return [], []
+            return [], None
         links = sorted(source.links, key=_key)
         wanted = [
             link
@@ -122,8 +132,9 @@ class Links:
             if request.relation in ("", link.relation) and list(_key(link)) > skip
         ]
         entries = [_entry(source, link) for link in wanted[:limit]]
-        more = len(wanted) > limit
-        return entries, ["out", "", list(_key(wanted[limit - 1]))] if more else []
+        if len(wanted) <= limit:
+            return entries, None
+        return entries, ("out", "", list(_key(wanted[limit - 1])))
 
     async def _visible_source(self, request: ListLinksRequest) -> Document | Project | None:
         project_id, document = request.id, None
@@ -151,8 +162,8 @@ class Links:
         return record.message if record else None
 
     async def _incoming(
-        self, request: ListLinksRequest, position: str, skip: list[Any]
-    ) -> tuple[list[LinkEntry], list[Any]]:
+        self, request: ListLinksRequest, position: str, skip: _Skip
+    ) -> tuple[_Entries, _Position | None]:
         """`skip` is the source and link after which a page was cut off inside
         of one source, which then is the first of the next page."""
         limit = page_size(request)
@@ -165,12 +176,12 @@ class Links:
         for record in found.records:
             for link in _pointing(record.message, request):
                 entry = _entry(record.message, link)
-                if [entry.source_id] != skip[:1] or list(_key(link)) > skip[1]:
+                if [entry.source_id] != skip[:1] or list(_key(link)) > skip[1:]:
                     entries.append(entry)
         if len(entries) > limit:
             last = entries[limit - 1]
-            return entries[:limit], ["in", position, [last.source_id, list(_key(last.link))]]
-        return entries, ["in", found.next, []] if found.next else []
+            return entries[:limit], ("in", position, [last.source_id, *_key(last.link)])
+        return entries, ("in", found.next, []) if found.next else None
 
     async def _change(
         self,

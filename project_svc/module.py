@@ -12,8 +12,9 @@ from workspace.project.v1 import (
 )
 
 from project_svc.access import Access
-from project_svc.assignment import Assignments
 from project_svc.candidates import Candidates
+from project_svc.denormalised import Denormalised, RefreshingAssignments
+from project_svc.document_module import document_registrations
 from project_svc.facts import FactsReader
 from project_svc.grant_targets import GrantTargets
 from project_svc.grants import Grants
@@ -49,7 +50,9 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     access = build_access(kernel, peers)
     registrations = [
         *_project_registrations(kernel, peers, access),
-        # DocumentService and HistoryService register here (documents.py, history.py).
+        *document_registrations(
+            kernel, access, accounts=_accounts(peers), identity=_identity(peers)
+        ),
     ]
     return ServiceModule(
         name=_ME,
@@ -70,7 +73,9 @@ def _project_registrations(kernel: Kernel, peers: Peers, access: Access) -> list
     # What a servicer does not implement is not registered: gRPC answers UNIMPLEMENTED.
     projects = ProjectServicer(  # type: ignore[abstract]
         projects=Projects(kernel=kernel, access=access, homes=homes),
-        assignments=Assignments(kernel=kernel, access=access, homes=homes),
+        assignments=RefreshingAssignments(
+            denormalised=Denormalised(kernel.records), kernel=kernel, access=access, homes=homes
+        ),
         trash=Trash(kernel=kernel, access=access, homes=homes),
         trash_list=TrashList(kernel=kernel, access=access, visible=visible),
         visible=visible,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from project_svc.document_policy import DOCUMENT_POLICY
 from services.kernel import Registration
 from services.rpc.policy import USER, Rule, user_or_service
 from services.rpc.registration import registered_methods
@@ -25,6 +26,8 @@ POLICY: Mapping[str, Rule] = {
     _PERMISSION + "BatchCheckPermissions": _ASKED_BY_SERVICES,
     _PERMISSION + "GetEffectivePermissions": _ASKED_BY_SERVICES,
     _PERMISSION + "ListAccessibleProjects": _ASKED_BY_SERVICES,
+    # Documents and history.
+    **DOCUMENT_POLICY,
 }
 """The rows that are not USER."""
 

@@ -52,8 +52,9 @@ def _selection(settings: Settings) -> BackendSelection:
     selection = _parsed(
         backend_selection(provider=settings.provider, environment=settings.environment)
     )
-    selection.storage.folder = str(settings.data_dir / "objects")
-    selection.database.file = str(settings.data_dir / "workspace.sqlite")
+    # The folder's name, not where on the machine it lies: any user may ask.
+    selection.storage.folder = f"{settings.data_dir.name}/objects"
+    selection.database.file = f"{settings.data_dir.name}/workspace.sqlite"
     return selection
 
 

@@ -17,10 +17,10 @@ from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from services.cli.arguments import LIMIT, PROJECT
 from services.cli.client import Session, in_session
 from services.cli.enums import enum_words, parse_enum, parse_enums, parse_time
-from services.cli.failures import not_found, usage
+from services.cli.failures import CliError, not_found, usage
 from services.cli.options import options_of
 from services.cli.output import show_list, show_record
-from services.cli.resolve import account_id_of, is_id, pick, project_id_of, team_id_of
+from services.cli.resolve import account_id_of, is_id, pick, project_id_of, team_id_of, user_id_of
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Grants: who has been given what on a project.")
 
@@ -115,16 +115,25 @@ async def _aim(session: Session, request: CreateGrantRequest, to: str) -> None:
         request.target_id = await account_id_of(session, rest)
     else:
         request.target_type = GrantTargetType.GRANT_TARGET_TYPE_USER
-        if "@" in to:
+        request.target_id = await _known_user(session, to, request.project_id)
+        if not request.target_id:
             request.target_email = to
-        else:
-            request.target_id = session.user_id if to == "me" else to
+
+
+async def _known_user(session: Session, to: str, project_id: str) -> str:
+    """The id of a user who is known here; '' leaves an address to the server."""
+    if "@" not in to and to != "me":
+        return to
+    try:
+        return await user_id_of(session, to, project_id=project_id)
+    except CliError:
+        return ""
 
 
 async def _grant_id(session: Session, project_id: str, text: str) -> str:
     if is_id("g", text):
         return text
-    aimed = CreateGrantRequest()
+    aimed = CreateGrantRequest(project_id=project_id)
     await _aim(session, aimed, text)
     if aimed.target_email:
         raise not_found(

@@ -95,7 +95,9 @@ def _configure_logs(settings: Settings) -> None:
 
     formats = {"json": True, "text": False}
     configure_logging(
-        level=settings.log_level.upper(), as_json=formats.get(settings.log_format)
+        level=settings.log_level.upper(),
+        as_json=formats.get(settings.log_format),
+        levels={"alembic": "WARNING", "uvicorn": "WARNING"},  # their start is ours to announce
     )
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.authentication import bearer_of
 from services.tokens.authenticator import TokenAuthenticator
+from services.tokens.claims import TokenRefusedError
 from services.tokens.compact import MAX_TOKEN_BYTES
 from services.tokens.local import LocalIdentity, LocalIssuer
 
@@ -139,6 +140,11 @@ CASES: dict[str, str | Callable[[], str]] = {
     "T14 duplicate alg": with_header('{"alg": "none", ' + dumps(HEADER).decode()[1:]),
     "T15 nested payload": payload('{"x": ' + "[" * 6000 + "]" * 6000 + "}"),
     "T15 nested header": with_header('{"x": ' + "[" * 5000 + "]" * 5000 + "}"),
+    "T15 seventeen levels": payload(
+        dumps(CLAIMS).decode()[:-1] + ', "x": ' + "[" * 16 + "]" * 16 + "}"
+    ),
+    "T16 20 digits": payload(dumps(CLAIMS).decode()[:-1] + ', "x": ' + "1" * 20 + "}"),
+    "T44 1e999 elsewhere": payload(dumps(CLAIMS).decode()[:-1] + ', "x": 1e999}'),
     "T16 long integer": payload(dumps(CLAIMS).decode()[:-1] + ', "x": ' + "1" * 5000 + "}"),
     "T19 none unsigned": f"{b64(dumps(HEADER | {'alg': 'none'}))}.{_BODY}.",
     "T19 none": token({"alg": "none"}),
@@ -262,6 +268,13 @@ async def test_bad_token_is_refused(case: str, authenticator: TokenAuthenticator
     assert caught.value.reason == Reason.ERROR_REASON_UNAUTHENTICATED
     assert caught.value.message == "Valid credentials are required; sign in again."
     assert not caught.value.metadata
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name.startswith(("T23", "T48"))])
+async def test_a_verifier_refuses_other_issuers_by_itself(case: str) -> None:
+    """Choosing the verifier by `iss` is not what the check rests on."""
+    with pytest.raises(TokenRefusedError, match=r"^iss$"):
+        await ISSUER.verifier(now=lambda: NOW).verify(str(CASES[case]))
 
 
 async def test_positive_control(authenticator: TokenAuthenticator) -> None:

@@ -454,7 +454,7 @@ async def test_u34_other_credentials_neither_help_nor_hurt(rig: DataPlaneRig) ->
 async def test_a_download_bound_to_other_bytes_is_refused(rig: DataPlaneRig) -> None:
     await store(rig)
     response = await rig.client.get(download_url(rig, sha256="0" * 64))
-    assert (response.status_code, reason(response)) == (500, "CHECKSUM_MISMATCH")
+    assert (response.status_code, reason(response)) == (500, "OBJECT_CORRUPT")
     assert (await rig.client.get(download_url(rig, sha256=SHA))).content == DATA
 
 

@@ -12,6 +12,7 @@ from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import identity_service_pb2 as ids
 
+from identity_svc import account_rules
 from services.records.store import RecordStore
 from tests.harness import Workspace
 from tests.integration.identity.people import (
@@ -517,3 +518,42 @@ async def test_member_lists_hide_the_removed_unless_asked(ws: Workspace) -> None
         await people.accounts(CAT).ListAccountMembers(
             acs.ListAccountMembersRequest(account_id=account)
         )
+
+
+async def test_memberships_of_a_user_are_limited(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = People(ws)
+    await people.sign_in(ANN, BOB)
+    monkeypatch.setattr(account_rules, "MAX_MEMBERSHIPS", 2)  # the personal one counts
+    account = await people.account(ANN)
+    with refused("LIMIT_EXCEEDED"):
+        await people.account(ANN)
+    await people.account(BOB)
+    with refused("LIMIT_EXCEEDED"):
+        await people.add_member(ANN, account, BOB, VIEWER)
+
+
+async def test_mutations_are_safe_to_repeat(ws: Workspace) -> None:
+    people = People(ws)
+    await people.sign_in(ANN)
+    (bob, cat) = await people.sign_in(BOB, CAT)
+    account = await people.account(ANN)
+    stub, request_id = people.accounts(ANN), new_request_id()
+    add = acs.AddAccountMemberRequest(
+        account_id=account, user_id=bob, role=EDITOR, request_id=request_id
+    )
+    answers = await asyncio.gather(*(stub.AddAccountMember(add) for _ in range(50)))
+    assert len({answer.member.SerializeToString(deterministic=True) for answer in answers}) == 1
+    with refused("REQUEST_ID_REUSED"):
+        await stub.AddAccountMember(
+            acs.AddAccountMemberRequest(
+                account_id=account, user_id=cat, role=EDITOR, request_id=request_id
+            )
+        )
+    leave = acs.RemoveAccountMemberRequest(
+        account_id=account, user_id=bob, request_id=new_request_id()
+    )
+    mine = people.accounts(BOB)
+    gone = await asyncio.gather(*(mine.RemoveAccountMember(leave) for _ in range(20)))
+    assert {answer.member.status for answer in gone} == {REMOVED}

@@ -201,6 +201,14 @@ class TestCreate:
         )
         assert len({grant.grant_id for grant in made}) == 1
 
+    async def test_a_replay_answers_even_when_the_grant_is_over(
+        self, world: World, project: Project
+    ) -> None:
+        fields = {"expires_at": in_seconds(100), "request_id": request_id()}
+        grant = await give(world, project, "ann", "zoe", "VIEW", **fields)
+        world.offset = 200
+        assert await give(world, project, "ann", "zoe", "VIEW", **fields) == grant
+
     async def test_needs_an_active_project(self, world: World, project: Project) -> None:
         await world.projects("ann").SetProjectStatus(
             projects.SetProjectStatusRequest(

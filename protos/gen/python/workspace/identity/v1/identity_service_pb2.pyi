@@ -411,7 +411,7 @@ class DisableUserResponse(_message.Message):
 
     @_builtins.property
     def orphans(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrphanedScope]:
-        """What the user leaves orphaned, at most 1000."""
+        """What the user leaves orphaned, at most 100."""
 
     def __init__(
         self,

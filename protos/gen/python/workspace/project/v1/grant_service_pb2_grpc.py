@@ -98,10 +98,14 @@ class GrantServiceServicer:
     """
 
     def CreateGrant(self, request, context):
-        """Gives permissions. Needs `manage_access`; `owner` needs `owner`; a foreign
-        account or team needs `share_project` too and MUST be invited instead.
+        """Gives permissions to someone else. Needs `manage_access`; `owner` needs
+        `owner`; a user outside of the home account needs `share_project` too, and a
+        foreign account or team MUST be invited instead: FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
-        rights or a later end than the caller holds, NOT_FOUND with
+        rights or a later end than the caller holds and for a grant to oneself,
+        RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
+        grants on a project, NOT_FOUND with
         ERROR_REASON_NOT_FOUND if no active target fits, ALREADY_EXISTS if the
         target has an active direct grant, FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if the project is not active, and

@@ -43,10 +43,14 @@ class GrantServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GrantServiceAsyncStub: ...
     CreateGrant: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.CreateGrantRequest, _grant_service_pb2.CreateGrantResponse]
-    """Gives permissions. Needs `manage_access`; `owner` needs `owner`; a foreign
-    account or team needs `share_project` too and MUST be invited instead.
+    """Gives permissions to someone else. Needs `manage_access`; `owner` needs
+    `owner`; a user outside of the home account needs `share_project` too, and a
+    foreign account or team MUST be invited instead: FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
-    rights or a later end than the caller holds, NOT_FOUND with
+    rights or a later end than the caller holds and for a grant to oneself,
+    RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
+    grants on a project, NOT_FOUND with
     ERROR_REASON_NOT_FOUND if no active target fits, ALREADY_EXISTS if the
     target has an active direct grant, FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if the project is not active, and
@@ -112,10 +116,14 @@ class GrantServiceAsyncStub(GrantServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateGrant: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.CreateGrantRequest, _grant_service_pb2.CreateGrantResponse]  # type: ignore[assignment]
-    """Gives permissions. Needs `manage_access`; `owner` needs `owner`; a foreign
-    account or team needs `share_project` too and MUST be invited instead.
+    """Gives permissions to someone else. Needs `manage_access`; `owner` needs
+    `owner`; a user outside of the home account needs `share_project` too, and a
+    foreign account or team MUST be invited instead: FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
-    rights or a later end than the caller holds, NOT_FOUND with
+    rights or a later end than the caller holds and for a grant to oneself,
+    RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
+    grants on a project, NOT_FOUND with
     ERROR_REASON_NOT_FOUND if no active target fits, ALREADY_EXISTS if the
     target has an active direct grant, FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if the project is not active, and
@@ -184,10 +192,14 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.CreateGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.CreateGrantResponse, _abc.Awaitable[_grant_service_pb2.CreateGrantResponse]]:
-        """Gives permissions. Needs `manage_access`; `owner` needs `owner`; a foreign
-        account or team needs `share_project` too and MUST be invited instead.
+        """Gives permissions to someone else. Needs `manage_access`; `owner` needs
+        `owner`; a user outside of the home account needs `share_project` too, and a
+        foreign account or team MUST be invited instead: FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
-        rights or a later end than the caller holds, NOT_FOUND with
+        rights or a later end than the caller holds and for a grant to oneself,
+        RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
+        grants on a project, NOT_FOUND with
         ERROR_REASON_NOT_FOUND if no active target fits, ALREADY_EXISTS if the
         target has an active direct grant, FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if the project is not active, and

@@ -153,13 +153,16 @@ class ProjectServiceServicer:
 
     def AssignProject(self, request, context):
         """Moves a project to a workspace, team or account in one commit with the
-        grants it adds and revokes. Needs `owner`; leaving an account needs
-        `manage_account` there, entering one needs `create_project` there. MUST
-        return FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the
-        target allows less, with ERROR_REASON_INVALID_STATE if an account or team
-        is not active, with ERROR_REASON_LAST_OWNER if no owner would stay.
-        MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if
-        `team_permissions` are more than the caller holds.
+        grants it adds and revokes. Needs `owner`, which holds every right a team
+        can be given; leaving an account needs `manage_account` there, entering a
+        home needs `create_project` there. Copies of home and team on documents
+        follow. MUST return FAILED_PRECONDITION with
+        ERROR_REASON_CLASSIFICATION_LOWERED if the target allows less, with
+        ERROR_REASON_INVALID_STATE if the project, an account or the team is not
+        active, with ERROR_REASON_HELD if a project under a legal hold would change
+        its home, INVALID_ARGUMENT for a `keep_grants` entry that the move would not
+        revoke, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if it would
+        revoke more than 88 grants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,9 +187,10 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTrash(self, request, context):
-        """Lists what the caller could restore: trashed projects, and trashed
-        documents of live projects. MUST return INVALID_ARGUMENT with
-        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
+        """Lists what the caller could restore: trashed projects that the caller owns,
+        and trashed documents of live ones. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments, and
+        PERMISSION_DENIED for a `project_id` that the caller does not own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,7 +217,8 @@ class ProjectServiceServicer:
 
     def SetLegalHold(self, request, context):
         """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
-        `owner` in a private workspace. MUST return FAILED_PRECONDITION with
+        `owner` in a private workspace. A caller without `view` is answered the ids,
+        the state and the hold alone. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is purged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -67,13 +67,16 @@ class ProjectServiceStub:
     """
     AssignProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.AssignProjectRequest, _project_service_pb2.AssignProjectResponse]
     """Moves a project to a workspace, team or account in one commit with the
-    grants it adds and revokes. Needs `owner`; leaving an account needs
-    `manage_account` there, entering one needs `create_project` there. MUST
-    return FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the
-    target allows less, with ERROR_REASON_INVALID_STATE if an account or team
-    is not active, with ERROR_REASON_LAST_OWNER if no owner would stay.
-    MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if
-    `team_permissions` are more than the caller holds.
+    grants it adds and revokes. Needs `owner`, which holds every right a team
+    can be given; leaving an account needs `manage_account` there, entering a
+    home needs `create_project` there. Copies of home and team on documents
+    follow. MUST return FAILED_PRECONDITION with
+    ERROR_REASON_CLASSIFICATION_LOWERED if the target allows less, with
+    ERROR_REASON_INVALID_STATE if the project, an account or the team is not
+    active, with ERROR_REASON_HELD if a project under a legal hold would change
+    its home, INVALID_ARGUMENT for a `keep_grants` entry that the move would not
+    revoke, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if it would
+    revoke more than 88 grants.
     """
     SetProjectStatus: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.SetProjectStatusRequest, _project_service_pb2.SetProjectStatusResponse]
     """Sets a project active or archived. Needs `owner`. MUST return
@@ -86,9 +89,10 @@ class ProjectServiceStub:
     ERROR_REASON_INVALID_STATE if it is trashed or purged already.
     """
     ListTrash: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListTrashRequest, _project_service_pb2.ListTrashResponse]
-    """Lists what the caller could restore: trashed projects, and trashed
-    documents of live projects. MUST return INVALID_ARGUMENT with
-    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
+    """Lists what the caller could restore: trashed projects that the caller owns,
+    and trashed documents of live ones. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments, and
+    PERMISSION_DENIED for a `project_id` that the caller does not own.
     """
     RestoreProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RestoreProjectRequest, _project_service_pb2.RestoreProjectResponse]
     """Takes a project out of the trash, back to its former state. Needs `owner`.
@@ -103,7 +107,8 @@ class ProjectServiceStub:
     """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.SetLegalHoldRequest, _project_service_pb2.SetLegalHoldResponse]
     """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
-    `owner` in a private workspace. MUST return FAILED_PRECONDITION with
+    `owner` in a private workspace. A caller without `view` is answered the ids,
+    the state and the hold alone. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is purged.
     """
 
@@ -146,13 +151,16 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     """
     AssignProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.AssignProjectRequest, _project_service_pb2.AssignProjectResponse]  # type: ignore[assignment]
     """Moves a project to a workspace, team or account in one commit with the
-    grants it adds and revokes. Needs `owner`; leaving an account needs
-    `manage_account` there, entering one needs `create_project` there. MUST
-    return FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the
-    target allows less, with ERROR_REASON_INVALID_STATE if an account or team
-    is not active, with ERROR_REASON_LAST_OWNER if no owner would stay.
-    MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if
-    `team_permissions` are more than the caller holds.
+    grants it adds and revokes. Needs `owner`, which holds every right a team
+    can be given; leaving an account needs `manage_account` there, entering a
+    home needs `create_project` there. Copies of home and team on documents
+    follow. MUST return FAILED_PRECONDITION with
+    ERROR_REASON_CLASSIFICATION_LOWERED if the target allows less, with
+    ERROR_REASON_INVALID_STATE if the project, an account or the team is not
+    active, with ERROR_REASON_HELD if a project under a legal hold would change
+    its home, INVALID_ARGUMENT for a `keep_grants` entry that the move would not
+    revoke, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if it would
+    revoke more than 88 grants.
     """
     SetProjectStatus: _aio.UnaryUnaryMultiCallable[_project_service_pb2.SetProjectStatusRequest, _project_service_pb2.SetProjectStatusResponse]  # type: ignore[assignment]
     """Sets a project active or archived. Needs `owner`. MUST return
@@ -165,9 +173,10 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     ERROR_REASON_INVALID_STATE if it is trashed or purged already.
     """
     ListTrash: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListTrashRequest, _project_service_pb2.ListTrashResponse]  # type: ignore[assignment]
-    """Lists what the caller could restore: trashed projects, and trashed
-    documents of live projects. MUST return INVALID_ARGUMENT with
-    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
+    """Lists what the caller could restore: trashed projects that the caller owns,
+    and trashed documents of live ones. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments, and
+    PERMISSION_DENIED for a `project_id` that the caller does not own.
     """
     RestoreProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RestoreProjectRequest, _project_service_pb2.RestoreProjectResponse]  # type: ignore[assignment]
     """Takes a project out of the trash, back to its former state. Needs `owner`.
@@ -182,7 +191,8 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_project_service_pb2.SetLegalHoldRequest, _project_service_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
     """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
-    `owner` in a private workspace. MUST return FAILED_PRECONDITION with
+    `owner` in a private workspace. A caller without `view` is answered the ids,
+    the state and the hold alone. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is purged.
     """
 
@@ -252,13 +262,16 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.AssignProjectResponse, _abc.Awaitable[_project_service_pb2.AssignProjectResponse]]:
         """Moves a project to a workspace, team or account in one commit with the
-        grants it adds and revokes. Needs `owner`; leaving an account needs
-        `manage_account` there, entering one needs `create_project` there. MUST
-        return FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the
-        target allows less, with ERROR_REASON_INVALID_STATE if an account or team
-        is not active, with ERROR_REASON_LAST_OWNER if no owner would stay.
-        MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if
-        `team_permissions` are more than the caller holds.
+        grants it adds and revokes. Needs `owner`, which holds every right a team
+        can be given; leaving an account needs `manage_account` there, entering a
+        home needs `create_project` there. Copies of home and team on documents
+        follow. MUST return FAILED_PRECONDITION with
+        ERROR_REASON_CLASSIFICATION_LOWERED if the target allows less, with
+        ERROR_REASON_INVALID_STATE if the project, an account or the team is not
+        active, with ERROR_REASON_HELD if a project under a legal hold would change
+        its home, INVALID_ARGUMENT for a `keep_grants` entry that the move would not
+        revoke, and RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if it would
+        revoke more than 88 grants.
         """
 
     @_abc_1.abstractmethod
@@ -289,9 +302,10 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.ListTrashRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.ListTrashResponse, _abc.Awaitable[_project_service_pb2.ListTrashResponse]]:
-        """Lists what the caller could restore: trashed projects, and trashed
-        documents of live projects. MUST return INVALID_ARGUMENT with
-        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
+        """Lists what the caller could restore: trashed projects that the caller owns,
+        and trashed documents of live ones. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments, and
+        PERMISSION_DENIED for a `project_id` that the caller does not own.
         """
 
     @_abc_1.abstractmethod
@@ -324,7 +338,8 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.SetLegalHoldResponse, _abc.Awaitable[_project_service_pb2.SetLegalHoldResponse]]:
         """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
-        `owner` in a private workspace. MUST return FAILED_PRECONDITION with
+        `owner` in a private workspace. A caller without `view` is answered the ids,
+        the state and the hold alone. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is purged.
         """
 

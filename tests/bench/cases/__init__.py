@@ -1,0 +1,38 @@
+"""The cases by name. Each module has `TITLE` and `run(bench) -> Result`."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from tests.bench.case import Bench
+from tests.bench.cases import (
+    commits,
+    data_plane,
+    importing,
+    permissions,
+    rpc,
+    startup,
+    transfers,
+)
+from tests.bench.figures import Result
+
+__all__ = ["CASES", "Case"]
+
+
+class Case(Protocol):
+    """A module of this package."""
+
+    TITLE: str
+
+    def run(self, bench: Bench) -> Result: ...
+
+
+CASES: dict[str, Case] = {
+    "rpc": cast("Case", rpc),
+    "permissions": cast("Case", permissions),
+    "commits": cast("Case", commits),
+    "transfers": cast("Case", transfers),
+    "startup": cast("Case", startup),
+    "importing": cast("Case", importing),
+    "data_plane": cast("Case", data_plane),
+}

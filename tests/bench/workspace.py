@@ -1,0 +1,46 @@
+"""The whole workspace as `wm serve` runs it, with the null RPC on top.
+
+    python -m tests.bench.workspace DATA_DIR
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import services.process
+from services.config import load_settings
+from services.kernel import Kernel, Registration, ServiceModule
+from services.process import WorkspaceProcess, find_services
+from services.rpc.policy import USER
+from services.telemetry.logs import configure_logging
+from tests.bench.null_service import FULL_NAME, METHOD, NullServicer, add_null_service, declare
+from tests.bench.served import announce_and_wait, run
+
+
+def _null_module(kernel: Kernel, peers: Any) -> ServiceModule:
+    """The null RPC for signed-in people: every interceptor has its full work."""
+    del kernel, peers
+    registration = Registration(add_null_service, NullServicer(), FULL_NAME)
+    return ServiceModule("bench", [registration], {METHOD: USER})
+
+
+async def _serve(data_dir: Path) -> None:
+    declare()
+    services.process.find_services = lambda: [*find_services(), _null_module]
+    process = WorkspaceProcess(load_settings(data_dir=data_dir, grpc_port=0, http_port=0))
+    await process.start()
+    try:
+        await announce_and_wait(
+            grpc=process.grpc_address,
+            http=process.http_url,
+            methods=" ".join(process.rpc.methods),
+        )
+    finally:
+        await process.stop()
+
+
+if __name__ == "__main__":
+    configure_logging(level="INFO", as_json=True)
+    run(_serve(Path(sys.argv[1])))

@@ -1,0 +1,259 @@
+"""The people of the matrix and the things they call about.
+
+An account of `owner` holds a team, an open project and a document; `viewer` and
+`editor` are members with just these roles. `foreign` things are of the same
+making, but of somebody whom nobody in the cast shares anything with; `missing`
+things have well-formed ids that nothing ever had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import grpc.aio
+from workspace.common.v1.permission_pb2 import Permission
+from workspace.identity.v1 import account_pb2 as ac
+from workspace.identity.v1 import account_service_pb2 as acs
+from workspace.identity.v1 import identity_service_pb2 as ids
+from workspace.identity.v1 import team_pb2 as tm
+from workspace.identity.v1 import team_service_pb2 as tms
+from workspace.identity.v1.account_service_pb2_grpc import AccountServiceStub
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.identity.v1.team_service_pb2_grpc import TeamServiceStub
+from workspace.project.v1 import document_service_pb2 as ds
+from workspace.project.v1 import grant_pb2 as gr
+from workspace.project.v1 import grant_service_pb2 as gs
+from workspace.project.v1 import project_service_pb2 as ps
+from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
+from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
+from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
+from workspace.storage.v1 import storage_service_pb2 as ss
+from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
+
+from tests.contract.served import channel_of
+from tests.harness import Workspace
+
+BYTES = b"the bytes of the matrix"
+SHA256 = hashlib.sha256(BYTES).hexdigest()
+SIGNED_IN = ("stranger", "viewer", "editor", "owner", "platform")
+ROLES = ("anonymous", *SIGNED_IN, "disabled", "service")
+
+
+def mail(name: str) -> str:
+    return f"{name}@example.com"
+
+
+@dataclass(frozen=True)
+class Things:
+    """Ids to call about. `member` is in account and team, `joiner` in the account
+    alone, `newcomer` in neither; nobody of the cast is one of these."""
+
+    account_id: str
+    team_id: str
+    project_id: str
+    trashed_project_id: str
+    grant_id: str
+    document_id: str
+    empty_document_id: str
+    trashed_document_id: str
+    artifact_id: str
+    upload_id: str
+    storage_key: str
+    user_id: str
+    member_id: str
+    joiner_id: str
+    newcomer_id: str
+    caller_id: str = ""
+    request_id: str = ""
+    secret: str = ""
+
+    def seen_by(self, caller_id: str) -> Things:
+        return replace(self, caller_id=caller_id)
+
+
+MISSING = Things(
+    account_id="a_" + "q" * 26,
+    team_id="t_" + "q" * 26,
+    project_id="p_" + "q" * 26,
+    trashed_project_id="p_" + "z" * 26,
+    grant_id="g_" + "q" * 26,
+    document_id="d_" + "q" * 26,
+    empty_document_id="d_" + "z" * 26,
+    trashed_document_id="d_" + "y" * 26,
+    artifact_id="art_" + "q" * 26,
+    upload_id="x_" + "q" * 26,
+    storage_key=f"accounts/a_{'q' * 26}/projects/p_{'q' * 26}/documents/d_{'q' * 26}/raw/a.txt",
+    user_id="u_" + "q" * 26,
+    member_id="u_" + "y" * 26,
+    joiner_id="u_" + "x" * 26,
+    newcomer_id="u_" + "w" * 26,
+)
+
+
+def neutral(text: str, things: Things) -> str:
+    """A text with the ids of `things` replaced by the names of their fields."""
+    named = sorted(asdict(things).items(), key=lambda pair: -len(pair[1]))
+    for name, value in named:
+        if value and name != "caller_id":
+            text = text.replace(value, f"<{name}>")
+    return text
+
+
+class Cast:
+    """Signs everybody in and makes things, as often as asked."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+        self.served = frozenset(ws.process.rpc.methods)
+        self._number = 0
+
+    async def enter(self) -> None:
+        """Sign in; make the platform admin; disable whom it takes."""
+        for name in (*SIGNED_IN, "disabled", "member", "joiner", "newcomer", "other", "gus"):
+            await self.ws.sign_in(mail(name))
+        await self._identity("platform").BootstrapPlatformAdmin(
+            ids.BootstrapPlatformAdminRequest(bootstrap_secret=self.secret)
+        )
+        self.own = await self.make("owner")
+        self.foreign = await self.make("other", member="gus", joiner="gus", newcomer="gus")
+        await self._identity("platform").DisableUser(
+            ids.DisableUserRequest(user_id=self.id("disabled"))
+        )
+
+    @property
+    def secret(self) -> str:
+        return (self.ws.process.kernel.keys_dir / "local.secret").read_text().strip()
+
+    def id(self, name: str) -> str:
+        return self.ws._users[mail(name)]
+
+    def channel(self, role: str, service: str = "") -> grpc.aio.Channel:
+        """As a role; `service` names the service identity of the role `service`."""
+        if role == "service":
+            return channel_of(self.ws.service_stub, service=service)
+        return channel_of(self.ws.stub, as_="" if role == "anonymous" else mail(role))
+
+    def _identity(self, name: str) -> Any:
+        return self.ws.stub(IdentityServiceStub, as_=mail(name))
+
+    async def make(
+        self, owner: str, *, member: str = "member", joiner: str = "joiner",
+        newcomer: str = "newcomer",
+    ) -> Things:
+        """A fresh account with everything in it."""
+        account_id = await self._account(owner, {member, joiner})
+        team_id = await self._team(owner, account_id, member)
+        project_id = await self._project(owner, account_id)
+        trashed = await self._project(owner, account_id)
+        projects = self.ws.stub(ProjectServiceStub, as_=mail(owner))
+        await projects.DeleteProject(ps.DeleteProjectRequest(project_id=trashed))
+        things = replace(
+            MISSING,
+            account_id=account_id, team_id=team_id, project_id=project_id,
+            trashed_project_id=trashed, grant_id=await self._grant(owner, project_id, member),
+            user_id=self.id(owner), member_id=self.id(member), joiner_id=self.id(joiner),
+            newcomer_id=self.id(newcomer), secret=self.secret,
+        )
+        return await self._with_files(owner, things)
+
+    async def _account(self, owner: str, members: set[str]) -> str:
+        accounts = self.ws.stub(AccountServiceStub, as_=mail(owner))
+        made = await accounts.CreateAccount(
+            acs.CreateAccountRequest(name="Acme", type="client_org")
+        )
+        roles = dict.fromkeys(members, ac.ACCOUNT_ROLE_VIEWER)
+        if owner == "owner":
+            roles |= {"viewer": ac.ACCOUNT_ROLE_VIEWER, "editor": ac.ACCOUNT_ROLE_EDITOR}
+            if not self._number:
+                roles["disabled"] = ac.ACCOUNT_ROLE_ACCOUNT_ADMIN
+        self._number += 1
+        for name, role in roles.items():
+            await accounts.AddAccountMember(
+                acs.AddAccountMemberRequest(
+                    account_id=made.account.account_id, user_id=self.id(name), role=role
+                )
+            )
+        return str(made.account.account_id)
+
+    async def _team(self, owner: str, account_id: str, member: str) -> str:
+        teams = self.ws.stub(TeamServiceStub, as_=mail(owner))
+        made = await teams.CreateTeam(tms.CreateTeamRequest(account_id=account_id, name="Crew"))
+        roles = {member: tm.TEAM_ROLE_MEMBER}
+        if owner == "owner":
+            roles |= {"viewer": tm.TEAM_ROLE_VIEWER, "editor": tm.TEAM_ROLE_MEMBER}
+        for name, role in roles.items():
+            await teams.AddTeamMember(
+                tms.AddTeamMemberRequest(
+                    team_id=made.team.team_id, user_id=self.id(name), role=role
+                )
+            )
+        return str(made.team.team_id)
+
+    async def _project(self, owner: str, account_id: str) -> str:
+        projects = self.ws.stub(ProjectServiceStub, as_=mail(owner))
+        made = await projects.CreateProject(
+            ps.CreateProjectRequest(name="Bridge", account_id=account_id, restricted=False)
+        )
+        return str(made.project.project_id)
+
+    async def _grant(self, owner: str, project_id: str, to: str) -> str:
+        grants = self.ws.stub(GrantServiceStub, as_=mail(owner))
+        made = await grants.CreateGrant(
+            gs.CreateGrantRequest(
+                project_id=project_id,
+                target_type=gr.GRANT_TARGET_TYPE_USER,
+                target_id=self.id(to),
+                permissions=[Permission.PERMISSION_VIEW],
+            )
+        )
+        return str(made.grant.grant_id)
+
+    async def _with_files(self, owner: str, things: Things) -> Things:
+        """Documents: one with a file, one that awaits it (announced), one in the trash."""
+        prefix = "/workspace.project.v1.DocumentService/"
+        if prefix + "CreateDocument" not in self.served:
+            return things
+        full, empty, trashed = [
+            await self._document(owner, things.project_id, name)
+            for name in ("full.txt", "empty.txt", "trashed.txt")
+        ]
+        documents = self.ws.stub(DocumentServiceStub, as_=mail(owner))
+        await documents.DeleteDocument(ds.DeleteDocumentRequest(document_id=trashed))
+        upload = await self._announce(owner, full)
+        key = await self._complete(owner, upload)
+        return replace(
+            things,
+            document_id=full, empty_document_id=empty, trashed_document_id=trashed,
+            upload_id=(await self._announce(owner, empty)).upload.upload_id, storage_key=key,
+        )
+
+    async def _document(self, owner: str, project_id: str, name: str) -> str:
+        documents = self.ws.stub(DocumentServiceStub, as_=mail(owner))
+        request = ds.CreateDocumentRequest(
+            project_id=project_id, name=name, document_type="report", mime_type="text/plain"
+        )
+        return str((await documents.CreateDocument(request)).document.document_id)
+
+    async def _announce(self, owner: str, document_id: str) -> Any:
+        storage = self.ws.stub(StorageServiceStub, as_=mail(owner))
+        return await storage.CreateUpload(
+            ss.CreateUploadRequest(
+                document_id=document_id, filename="a.txt", content_type="text/plain",
+                size_bytes=len(BYTES), sha256=SHA256,
+            )
+        )
+
+    async def _complete(self, owner: str, announced: Any) -> str:
+        transfer = announced.transfer
+        async with self.ws.client() as client:
+            sent = await client.request(
+                transfer.method, transfer.url, content=BYTES, headers=dict(transfer.headers)
+            )
+        assert sent.is_success, sent.text
+        storage = self.ws.stub(StorageServiceStub, as_=mail(owner))
+        done = await storage.CompleteUpload(
+            ss.CompleteUploadRequest(upload_id=announced.upload.upload_id)
+        )
+        return str(done.storage_key)

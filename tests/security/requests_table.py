@@ -1,0 +1,603 @@
+"""One row per served RPC: how to ask, and who gets what answer.
+
+The row says who may; everybody else gets what `Row.expected` derives. Requests
+name things by their ids alone, so that the same builder asks for own, foreign
+and missing things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode as Code
+from workspace.common.v1.permission_pb2 import Permission
+from workspace.identity.v1 import account_pb2 as ac
+from workspace.identity.v1 import account_service_pb2 as acs
+from workspace.identity.v1 import identity_service_pb2 as ids
+from workspace.identity.v1 import preference_pb2 as pr
+from workspace.identity.v1 import preference_service_pb2 as prs
+from workspace.identity.v1 import team_pb2 as tm
+from workspace.identity.v1 import team_service_pb2 as tms
+from workspace.identity.v1.membership_pb2 import ScopeRef
+from workspace.identity.v1.user_pb2 import User
+from workspace.project.v1 import document_pb2 as doc
+from workspace.project.v1 import document_service_pb2 as ds
+from workspace.project.v1 import grant_pb2 as gr
+from workspace.project.v1 import grant_service_pb2 as gs
+from workspace.project.v1 import history_service_pb2 as hs
+from workspace.project.v1 import permission_service_pb2 as pms
+from workspace.project.v1 import project_pb2 as pj
+from workspace.project.v1 import project_service_pb2 as ps
+from workspace.project.v1.history_pb2 import MetadataRecordType, WriteEventKind
+from workspace.project.v1.link_pb2 import ObjectLink
+from workspace.storage.v1 import catalog_service_pb2 as cs
+from workspace.storage.v1 import storage_service_pb2 as ss
+
+from services.rpc.policy import Kind, Rule
+from tests.security.cast import BYTES, ROLES, SHA256, SIGNED_IN, Things
+
+DENIED = Code.PERMISSION_DENIED
+NOBODY = frozenset[str]()
+EVERYBODY = frozenset(SIGNED_IN)
+OWNER = frozenset({"owner"})
+EDITORS = OWNER | {"editor"}
+MEMBERS = EDITORS | {"viewer"}
+PLATFORM = frozenset({"platform"})
+Build = Callable[[Things], Message]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How to call one RPC and what to expect.
+
+    `may`: roles whose call about their own things goes through, ending in
+    `answer`. `elsewhere`: code for foreign and for missing things alike (None:
+    the request names nothing). `platform`: codes of a platform administrator
+    about foreign and missing things where they differ. `about_self`: the same
+    call about the caller goes through for everybody. `service`: whether a
+    service alone gets an answer where its kind of row lets it in.
+    """
+
+    ask: Build
+    may: frozenset[str] = NOBODY
+    answer: Code = Code.OK
+    elsewhere: Code | None = DENIED
+    platform: tuple[Code, Code] | None = None
+    about_self: Build | None = None
+    codes: Mapping[str, Code] = field(default_factory=dict)
+
+    def own(self, role: str, rule: Rule) -> Code:
+        """Expected code about the cast's own things."""
+        if role in self.codes:
+            return self.codes[role]
+        early = _before_the_use_case(role, rule)
+        if early is not None:
+            return early
+        return self.answer if role in self.may or role == "service" else DENIED
+
+    def other(self, role: str, rule: Rule, *, missing: bool) -> Code:
+        """Expected code about things of strangers, or that do not exist."""
+        assert self.elsewhere is not None
+        early = _before_the_use_case(role, rule)
+        if early is not None:
+            return early
+        if role == "platform" and self.platform is not None:
+            return self.platform[missing]
+        return self.elsewhere
+
+
+def _before_the_use_case(role: str, rule: Rule) -> Code | None:
+    """What the policy row alone decides."""
+    assert role in ROLES
+    if rule.kind is Kind.PUBLIC:
+        return Code.OK
+    if role == "disabled":
+        return DENIED
+    if rule.kind is Kind.SERVICE:
+        return None if role == "service" else DENIED
+    if role == "anonymous":
+        return Code.UNAUTHENTICATED
+    if role == "service" and rule.kind is Kind.USER:
+        return Code.UNAUTHENTICATED
+    return None
+
+
+def mask(*paths: str) -> FieldMask:
+    return FieldMask(paths=paths)
+
+
+def _snapshot() -> Struct:
+    snapshot = Struct()
+    snapshot.update({"pages": 3})
+    return snapshot
+
+
+_IDENTITY: dict[str, Row] = {
+    "NormalizeIdentity": Row(
+        lambda t: ids.NormalizeIdentityRequest(), EVERYBODY, elsewhere=None
+    ),
+    "GetSession": Row(lambda t: ids.GetSessionRequest(), EVERYBODY, elsewhere=None),
+    "GetUser": Row(
+        lambda t: ids.GetUserRequest(user_id=t.member_id),
+        MEMBERS | PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+        about_self=lambda t: ids.GetUserRequest(user_id=t.caller_id),
+    ),
+    "UpdateUser": Row(
+        lambda t: ids.UpdateUserRequest(
+            user=User(user_id=t.member_id, name="Taken"), update_mask=mask("name")
+        ),
+        about_self=lambda t: ids.UpdateUserRequest(
+            user=User(user_id=t.caller_id, name="Mine"), update_mask=mask("name")
+        ),
+    ),
+    "ListUsers": Row(lambda t: ids.ListUsersRequest(account_id=t.account_id), MEMBERS),
+    "DisableUser": Row(
+        lambda t: ids.DisableUserRequest(user_id=t.member_id),
+        PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+    ),
+    "EnableUser": Row(
+        lambda t: ids.EnableUserRequest(user_id=t.member_id),
+        PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+    ),
+    "RevokeSessions": Row(
+        lambda t: ids.RevokeSessionsRequest(user_id=t.member_id),
+        PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+    ),
+    "IssueLocalToken": Row(
+        lambda t: ids.IssueLocalTokenRequest(
+            email="new@example.com", name="New", local_secret=t.secret
+        ),
+        frozenset(ROLES),
+        elsewhere=None,
+    ),
+    "BootstrapPlatformAdmin": Row(
+        lambda t: ids.BootstrapPlatformAdminRequest(bootstrap_secret=t.secret),
+        EVERYBODY,
+        answer=Code.ALREADY_EXISTS,
+        elsewhere=None,
+    ),
+    "ListMemberships": Row(
+        lambda t: ids.ListMembershipsRequest(user_id=t.member_id), elsewhere=Code.OK
+    ),
+    "BatchGetMemberships": Row(
+        lambda t: ids.BatchGetMembershipsRequest(
+            user_id=t.member_id, scopes=[ScopeRef(account_id=t.account_id)]
+        ),
+        elsewhere=Code.OK,
+    ),
+}
+
+_ACCOUNT: dict[str, Row] = {
+    "CreateAccount": Row(
+        lambda t: acs.CreateAccountRequest(name="New", type="client_org"),
+        EVERYBODY,
+        elsewhere=None,
+    ),
+    "GetAccount": Row(
+        lambda t: acs.GetAccountRequest(account_id=t.account_id),
+        MEMBERS | PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+    ),
+    "ListAccounts": Row(lambda t: acs.ListAccountsRequest(), EVERYBODY, elsewhere=None),
+    "ListAllAccounts": Row(lambda t: acs.ListAllAccountsRequest(), PLATFORM, elsewhere=None),
+    "UpdateAccount": Row(
+        lambda t: acs.UpdateAccountRequest(
+            account=ac.Account(account_id=t.account_id, description="Changed"),
+            update_mask=mask("description"),
+        ),
+        OWNER,
+    ),
+    "SetAccountStatus": Row(
+        lambda t: acs.SetAccountStatusRequest(
+            account_id=t.account_id, status=ac.ACCOUNT_STATUS_ARCHIVED, reason="done"
+        ),
+        OWNER | PLATFORM,
+        platform=(Code.OK, Code.NOT_FOUND),
+    ),
+    "TransferAccountOwnership": Row(
+        lambda t: acs.TransferAccountOwnershipRequest(
+            account_id=t.account_id, new_owner_user_id=t.member_id,
+            former_owner_role=ac.ACCOUNT_ROLE_EDITOR,
+        ),
+        OWNER,
+    ),
+    "AddAccountMember": Row(
+        lambda t: acs.AddAccountMemberRequest(
+            account_id=t.account_id, user_id=t.newcomer_id, role=ac.ACCOUNT_ROLE_VIEWER
+        ),
+        OWNER,
+    ),
+    "UpdateAccountMember": Row(
+        lambda t: acs.UpdateAccountMemberRequest(
+            member=ac.AccountMember(
+                account_id=t.account_id, user_id=t.member_id, role=ac.ACCOUNT_ROLE_EDITOR
+            ),
+            update_mask=mask("role"),
+        ),
+        OWNER,
+    ),
+    "RemoveAccountMember": Row(
+        lambda t: acs.RemoveAccountMemberRequest(account_id=t.account_id, user_id=t.member_id),
+        OWNER,
+    ),
+    "ListAccountMembers": Row(
+        lambda t: acs.ListAccountMembersRequest(account_id=t.account_id), MEMBERS
+    ),
+}
+
+_TEAM: dict[str, Row] = {
+    "CreateTeam": Row(
+        lambda t: tms.CreateTeamRequest(account_id=t.account_id, name="More"), OWNER
+    ),
+    "GetTeam": Row(lambda t: tms.GetTeamRequest(team_id=t.team_id), MEMBERS),
+    "ListTeams": Row(
+        lambda t: tms.ListTeamsRequest(account_id=t.account_id), EVERYBODY, elsewhere=Code.OK
+    ),
+    "UpdateTeam": Row(
+        lambda t: tms.UpdateTeamRequest(
+            team=tm.Team(team_id=t.team_id, description="Changed"),
+            update_mask=mask("description"),
+        ),
+        OWNER,
+    ),
+    "ArchiveTeam": Row(lambda t: tms.ArchiveTeamRequest(team_id=t.team_id), OWNER),
+    "AddTeamMember": Row(
+        lambda t: tms.AddTeamMemberRequest(
+            team_id=t.team_id, user_id=t.joiner_id, role=tm.TEAM_ROLE_MEMBER
+        ),
+        OWNER,
+    ),
+    "UpdateTeamMember": Row(
+        lambda t: tms.UpdateTeamMemberRequest(
+            member=tm.TeamMember(
+                team_id=t.team_id, user_id=t.member_id, role=tm.TEAM_ROLE_VIEWER
+            ),
+            update_mask=mask("role"),
+        ),
+        OWNER,
+    ),
+    "RemoveTeamMember": Row(
+        lambda t: tms.RemoveTeamMemberRequest(team_id=t.team_id, user_id=t.member_id), OWNER
+    ),
+    "ListTeamMembers": Row(lambda t: tms.ListTeamMembersRequest(team_id=t.team_id), MEMBERS),
+    "TransferRootAdmin": Row(
+        lambda t: tms.TransferRootAdminRequest(
+            team_id=t.team_id, new_root_admin_user_id=t.member_id
+        ),
+        OWNER,
+    ),
+}
+
+_PREFERENCE: dict[str, Row] = {
+    "GetNotificationPreferences": Row(
+        lambda t: prs.GetNotificationPreferencesRequest(user_id=t.member_id),
+        about_self=lambda t: prs.GetNotificationPreferencesRequest(user_id=t.caller_id),
+    ),
+    "UpdateNotificationPreferences": Row(
+        lambda t: _preferences(t.member_id), about_self=lambda t: _preferences(t.caller_id)
+    ),
+}
+
+
+def _preferences(user_id: str) -> Message:
+    entry = pr.NotificationPreference(
+        topic="project.shared", delivery=pr.NotificationDelivery.NOTIFICATION_DELIVERY_OFF
+    )
+    return prs.UpdateNotificationPreferencesRequest(
+        user_id=user_id, preferences=[entry], update_mask=mask("delivery")
+    )
+
+
+_PROJECT: dict[str, Row] = {
+    "CreateProject": Row(
+        lambda t: ps.CreateProjectRequest(name="New", account_id=t.account_id), EDITORS
+    ),
+    "GetProject": Row(lambda t: ps.GetProjectRequest(project_id=t.project_id), MEMBERS),
+    "ListProjects": Row(
+        lambda t: ps.ListProjectsRequest(account_id=t.account_id), EVERYBODY, elsewhere=Code.OK
+    ),
+    "UpdateProject": Row(
+        lambda t: ps.UpdateProjectRequest(
+            project=pj.Project(project_id=t.project_id, description="Changed"),
+            update_mask=mask("description"),
+        ),
+        EDITORS,
+    ),
+    "AssignProject": Row(
+        lambda t: ps.AssignProjectRequest(project_id=t.project_id, team_id=t.team_id), OWNER
+    ),
+    "SetProjectStatus": Row(
+        lambda t: ps.SetProjectStatusRequest(
+            project_id=t.project_id, status=pj.PROJECT_STATUS_ARCHIVED
+        ),
+        OWNER,
+    ),
+    "DeleteProject": Row(lambda t: ps.DeleteProjectRequest(project_id=t.project_id), OWNER),
+    "ListTrash": Row(
+        lambda t: ps.ListTrashRequest(account_id=t.account_id), EVERYBODY, elsewhere=Code.OK
+    ),
+    "RestoreProject": Row(
+        lambda t: ps.RestoreProjectRequest(project_id=t.trashed_project_id), OWNER
+    ),
+    "SetLegalHold": Row(
+        lambda t: ps.SetLegalHoldRequest(
+            project_id=t.project_id, legal_hold=True, reason="court"
+        ),
+        OWNER,
+    ),
+}
+
+_GRANT: dict[str, Row] = {
+    "CreateGrant": Row(
+        lambda t: gs.CreateGrantRequest(
+            project_id=t.project_id, target_type=gr.GRANT_TARGET_TYPE_USER,
+            target_id=t.joiner_id, permissions=[Permission.PERMISSION_COMMENT],
+        ),
+        OWNER,
+    ),
+    "UpdateGrant": Row(
+        lambda t: gs.UpdateGrantRequest(
+            grant=gr.Grant(project_id=t.project_id, grant_id=t.grant_id, note="Changed"),
+            update_mask=mask("note"),
+        ),
+        OWNER,
+    ),
+    "RevokeGrant": Row(
+        lambda t: gs.RevokeGrantRequest(project_id=t.project_id, grant_id=t.grant_id), OWNER
+    ),
+    "ListGrants": Row(lambda t: gs.ListGrantsRequest(project_id=t.project_id), OWNER),
+}
+
+
+def _about(t: Things) -> dict[str, Any]:
+    """A service alone asks about somebody; a person about himself."""
+    return {} if t.caller_id else {"user_id": t.member_id}
+
+
+_PERMISSION: dict[str, Row] = {
+    "CheckPermission": Row(
+        lambda t: pms.CheckPermissionRequest(
+            project_id=t.project_id, permission=Permission.PERMISSION_VIEW, **_about(t)
+        ),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "BatchCheckPermissions": Row(
+        lambda t: pms.BatchCheckPermissionsRequest(
+            items=[
+                pms.CheckItem(
+                    project_id=t.project_id, permission=Permission.PERMISSION_VIEW, **_about(t)
+                )
+            ]
+        ),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "GetEffectivePermissions": Row(
+        lambda t: pms.GetEffectivePermissionsRequest(project_id=t.project_id, **_about(t)),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "ListAccessibleProjects": Row(
+        lambda t: pms.ListAccessibleProjectsRequest(**_about(t)), EVERYBODY, elsewhere=None
+    ),
+}
+
+_DOCUMENT: dict[str, Row] = {
+    "CreateDocument": Row(
+        lambda t: ds.CreateDocumentRequest(
+            project_id=t.project_id, name="new.txt", document_type="report"
+        ),
+        EDITORS,
+    ),
+    "GetDocument": Row(lambda t: ds.GetDocumentRequest(document_id=t.document_id), MEMBERS),
+    "ListDocuments": Row(
+        lambda t: ds.ListDocumentsRequest(account_id=t.account_id), EVERYBODY, elsewhere=Code.OK
+    ),
+    "SearchDocuments": Row(
+        lambda t: ds.SearchDocumentsRequest(query="full", project_id=t.project_id),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "UpdateDocument": Row(
+        lambda t: ds.UpdateDocumentRequest(
+            document=doc.Document(document_id=t.document_id, title="Changed"),
+            update_mask=mask("title"),
+        ),
+        EDITORS,
+    ),
+    "BatchUpdateDocuments": Row(
+        lambda t: ds.BatchUpdateDocumentsRequest(
+            requests=[
+                ds.UpdateDocumentRequest(
+                    document=doc.Document(document_id=t.document_id, title="Changed"),
+                    update_mask=mask("title"),
+                )
+            ]
+        ),
+        EVERYBODY,  # each item has its own code
+        elsewhere=Code.OK,
+    ),
+    "CreateRevision": Row(
+        lambda t: ds.CreateRevisionRequest(document_id=t.document_id, note="second"), EDITORS
+    ),
+    "ListRevisions": Row(
+        lambda t: ds.ListRevisionsRequest(document_id=t.document_id), MEMBERS
+    ),
+    "MoveDocument": Row(
+        lambda t: ds.MoveDocumentRequest(document_id=t.document_id, name="moved.txt"), EDITORS
+    ),
+    "CopyDocument": Row(
+        lambda t: ds.CopyDocumentRequest(document_id=t.document_id, name="copy.txt"), EDITORS
+    ),
+    "ArchiveDocument": Row(
+        lambda t: ds.ArchiveDocumentRequest(document_id=t.document_id), EDITORS
+    ),
+    "DeleteDocument": Row(lambda t: ds.DeleteDocumentRequest(document_id=t.document_id), OWNER),
+    "RestoreDocument": Row(
+        lambda t: ds.RestoreDocumentRequest(document_id=t.trashed_document_id), OWNER
+    ),
+    "PurgeDocument": Row(
+        lambda t: ds.PurgeDocumentRequest(document_id=t.trashed_document_id),
+        OWNER,
+        answer=Code.FAILED_PRECONDITION,  # before `purge_after`
+    ),
+    "CreateDerivedArtifact": Row(
+        lambda t: ds.CreateDerivedArtifactRequest(
+            document_id=t.document_id, kind="chunks", name="chunks.json"
+        ),
+        EDITORS,
+    ),
+    "ListDerivedArtifacts": Row(
+        lambda t: ds.ListDerivedArtifactsRequest(document_id=t.document_id), MEMBERS
+    ),
+    "LinkObjects": Row(
+        lambda t: ds.LinkObjectsRequest(document_id=t.document_id, links=[_LINK]), EDITORS
+    ),
+    "UnlinkObjects": Row(
+        lambda t: ds.UnlinkObjectsRequest(document_id=t.document_id, links=[_LINK]), EDITORS
+    ),
+    "ListLinks": Row(
+        lambda t: ds.ListLinksRequest(kind="document", id=t.document_id),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "GetDocumentAsOf": Row(
+        lambda t: ds.GetDocumentAsOfRequest(
+            document_id=t.document_id, time=Timestamp(seconds=4_000_000_000)
+        ),
+        MEMBERS,
+    ),
+    "AuthorizeFile": Row(
+        lambda t: ds.AuthorizeFileRequest(
+            document_id=t.document_id, purpose=ds.FilePurpose.FILE_PURPOSE_DOWNLOAD
+        ),
+        # The service decides nothing itself: the user behind the call does.
+        codes={"service": DENIED},
+    ),
+    "AttachFile": Row(
+        lambda t: ds.AttachFileRequest(
+            document_id=t.empty_document_id, upload_id=t.upload_id,
+            file=doc.FileInfo(
+                filename="a.txt", size_bytes=len(BYTES), sha256=SHA256,
+                content_type="text/plain", storage_key=t.storage_key, upload_id=t.upload_id,
+            ),
+            disposition=ds.FileDisposition.FILE_DISPOSITION_AVAILABLE,
+        ),
+        elsewhere=Code.NOT_FOUND,
+    ),
+}
+_LINK = ObjectLink(kind="requirement", id="REQ-1", relation="satisfies")
+
+_HISTORY: dict[str, Row] = {
+    "ListMetadataRecords": Row(
+        lambda t: hs.ListMetadataRecordsRequest(document_id=t.document_id), MEMBERS
+    ),
+    "AppendMetadataRecord": Row(
+        lambda t: hs.AppendMetadataRecordRequest(
+            document_id=t.document_id, snapshot=_snapshot(),
+            record_type=MetadataRecordType.METADATA_RECORD_TYPE_CURATED,
+        ),
+        EDITORS,
+    ),
+    "CreateWriteEvent": Row(
+        lambda t: hs.CreateWriteEventRequest(
+            document_id=t.document_id, kind=WriteEventKind.WRITE_EVENT_KIND_NOTE, text="Seen"
+        ),
+        EDITORS,
+    ),
+    "ListWriteEvents": Row(
+        lambda t: hs.ListWriteEventsRequest(document_id=t.document_id), MEMBERS
+    ),
+    "ListActivity": Row(lambda t: hs.ListActivityRequest(project_id=t.project_id), MEMBERS),
+    "VerifyActivity": Row(lambda t: hs.VerifyActivityRequest(project_id=t.project_id), OWNER),
+}
+
+_STORAGE: dict[str, Row] = {
+    "CreateUpload": Row(
+        lambda t: ss.CreateUploadRequest(
+            document_id=t.empty_document_id, filename="b.txt", content_type="text/plain",
+            size_bytes=len(BYTES), sha256=SHA256,
+        ),
+        EDITORS,
+    ),
+    "CreateMultipartUpload": Row(
+        lambda t: ss.CreateMultipartUploadRequest(
+            document_id=t.empty_document_id, filename="b.txt", content_type="text/plain",
+            size_bytes=len(BYTES), sha256=SHA256,
+        ),
+        EDITORS,
+    ),
+    "SignUploadParts": Row(
+        lambda t: ss.SignUploadPartsRequest(upload_id=t.upload_id, part_numbers=[1]),
+        OWNER,  # who announced it
+        answer=Code.FAILED_PRECONDITION,  # it has no parts
+    ),
+    "ListUploadParts": Row(
+        lambda t: ss.ListUploadPartsRequest(upload_id=t.upload_id), EDITORS
+    ),
+    "CompleteUpload": Row(
+        lambda t: ss.CompleteUploadRequest(upload_id=t.upload_id),
+        OWNER,  # who announced it
+        answer=Code.FAILED_PRECONDITION,  # nothing was sent
+    ),
+    "AbortUpload": Row(lambda t: ss.AbortUploadRequest(upload_id=t.upload_id), EDITORS),
+    "ListUploads": Row(lambda t: ss.ListUploadsRequest(project_id=t.project_id), EDITORS),
+    "CreateDownload": Row(
+        lambda t: ss.CreateDownloadRequest(document_id=t.document_id), MEMBERS
+    ),
+    "BatchCreateDownloads": Row(
+        lambda t: ss.BatchCreateDownloadsRequest(document_ids=[t.document_id]),
+        EVERYBODY,  # each item has its own code
+        elsewhere=Code.OK,
+    ),
+    "GetObjectInfo": Row(
+        lambda t: ss.GetObjectInfoRequest(document_id=t.document_id), MEMBERS
+    ),
+    "RevokeTransfers": Row(
+        lambda t: ss.RevokeTransfersRequest(project_id=t.project_id, note="drill"), OWNER
+    ),
+    "DeleteObject": Row(
+        lambda t: ss.DeleteObjectRequest(storage_key=t.storage_key), elsewhere=Code.OK
+    ),
+}
+
+_CATALOG: dict[str, Row] = {
+    "GetBackendCatalog": Row(
+        lambda t: cs.GetBackendCatalogRequest(), EVERYBODY, elsewhere=None
+    ),
+    "GetBackendSelection": Row(
+        lambda t: cs.GetBackendSelectionRequest(), EVERYBODY, elsewhere=None
+    ),
+    "GetParity": Row(lambda t: cs.GetParityRequest(), EVERYBODY, elsewhere=None),
+}
+
+
+ROWS: dict[str, Row] = {
+    f"/workspace.{service}/{name}": row
+    for service, rows in {
+        "identity.v1.IdentityService": _IDENTITY,
+        "identity.v1.AccountService": _ACCOUNT,
+        "identity.v1.TeamService": _TEAM,
+        "identity.v1.PreferenceService": _PREFERENCE,
+        "project.v1.ProjectService": _PROJECT,
+        "project.v1.GrantService": _GRANT,
+        "project.v1.PermissionService": _PERMISSION,
+        "project.v1.DocumentService": _DOCUMENT,
+        "project.v1.HistoryService": _HISTORY,
+        "storage.v1.StorageService": _STORAGE,
+        "storage.v1.CatalogService": _CATALOG,
+    }.items()
+    for name, row in rows.items()
+}
+"""By full method name."""

@@ -1,0 +1,164 @@
+"""Every served RPC, called by everybody, about own, foreign and missing things (Z01)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.protobuf import text_format
+from google.protobuf.message import Message
+from grpc import StatusCode as Code
+
+from services.rpc.errors import error_info, peer_status
+from services.rpc.policy import KERNEL_POLICY, Kind, Rule
+from tests.contract.served import CONTRACT, Rpc
+from tests.harness import Workspace
+from tests.security.cast import MISSING, ROLES, SIGNED_IN, Cast, Things, neutral
+from tests.security.requests_table import ROWS, Row
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_VOLATILE = re.compile(r'(etag|token|seconds|nanos)[a-z_]*: ("[^"]*"|\d+)')
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cast(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast]:
+    async with Workspace.open(tmp_path_factory.mktemp("matrix")) as ws:
+        opened = Cast(ws)
+        await opened.enter()
+        yield opened
+
+
+class Answer:
+    """What came back: the code, and all that could tell one thing from another."""
+
+    def __init__(self, code: Code, said: str) -> None:
+        self.code = code
+        self.said = said
+
+
+async def call(cast: Cast, rpc: Rpc, role: str, request: Message, things: Things) -> Answer:
+    services = sorted(rule_of(cast, rpc).services)
+    channel = cast.channel(role, services[0] if services else "project_svc")
+    try:
+        response = await rpc(channel, request)
+    except grpc.aio.AioRpcError as error:
+        return Answer(error.code(), neutral(_details(error), things))
+    text = _VOLATILE.sub("", text_format.MessageToString(response, as_one_line=True))
+    return Answer(Code.OK, neutral(text, things))
+
+
+def _details(error: grpc.aio.AioRpcError) -> str:
+    status = peer_status(error)
+    assert status is not None, f"not an error of ours: {error}"
+    info = error_info(status)
+    assert info is not None
+    return f"{info.reason} {sorted(info.metadata.items())} {status.message}"
+
+
+def rule_of(cast: Cast, rpc: Rpc) -> Rule:
+    for module in cast.ws.process.modules:
+        if rpc.path in module.policy:
+            return module.policy[rpc.path]
+    return KERNEL_POLICY[rpc.path]
+
+
+def caller_id(cast: Cast, role: str) -> str:
+    return cast.id(role) if role in (*SIGNED_IN, "disabled") else ""
+
+
+async def test_every_served_rpc_has_a_row_and_no_other(cast: Cast) -> None:
+    assert ROWS.keys() == cast.served
+
+
+@pytest.mark.parametrize("path", ROWS)
+async def test_own_things(cast: Cast, path: str) -> None:
+    rpc, row = CONTRACT[path], ROWS[path]
+    rule, things = rule_of(cast, rpc), await cast.make("owner")
+    wrong = []
+    for role in ROLES:
+        answer = await call(cast, rpc, role, row.ask(things.seen_by(caller_id(cast, role))), things)
+        expected = row.own(role, rule)
+        if answer.code is not expected:
+            wrong.append(f"{role}: {answer.code.name}, not {expected.name}: {answer.said}")
+        if answer.code is Code.OK and rpc.mutates:
+            await _afresh(cast, path)
+            things = await cast.make("owner")
+    assert wrong == []
+
+
+async def _afresh(cast: Cast, path: str) -> None:
+    """Undo what the next calls would stumble over."""
+    if path.endswith(("/DisableUser", "/RevokeSessions")):
+        from workspace.identity.v1.identity_service_pb2 import EnableUserRequest
+
+        rpc = CONTRACT["/workspace.identity.v1.IdentityService/EnableUser"]
+        await rpc(cast.channel("platform"), EnableUserRequest(user_id=cast.id("member")))
+
+
+@pytest.mark.parametrize("path", [path for path, row in ROWS.items() if row.elsewhere])
+async def test_foreign_and_missing_things(cast: Cast, path: str) -> None:
+    """Refused alike, to the letter: nobody learns what exists."""
+    rpc, row = CONTRACT[path], ROWS[path]
+    rule = rule_of(cast, rpc)
+    wrong = []
+    for role in ROLES:
+        me = caller_id(cast, role)
+        answers = []
+        for things in (cast.foreign, MISSING):
+            answer = await call(cast, rpc, role, row.ask(things.seen_by(me)), things)
+            expected = row.other(role, rule, missing=things is MISSING)
+            if answer.code is not expected:
+                wrong.append(f"{role}: {answer.code.name}, not {expected.name}: {answer.said}")
+            answers.append(answer)
+        if not may_know(row, rule, role) and answers[0].said != answers[1].said:
+            wrong.append(f"{role} can tell: {answers[0].said} != {answers[1].said}")
+    assert wrong == []
+
+
+def may_know(row: Row, rule: Rule, role: str) -> bool:
+    """Platform administrators see metadata; services see what they ask about."""
+    if role == "platform":
+        return row.platform is not None
+    return role == "service" and rule.kind in (Kind.SERVICE, Kind.USER_OR_SERVICE)
+
+
+@pytest.mark.parametrize("path", [path for path, row in ROWS.items() if row.about_self])
+@pytest.mark.parametrize("role", SIGNED_IN)
+async def test_about_oneself(cast: Cast, path: str, role: str) -> None:
+    ask: Any = ROWS[path].about_self
+    things = cast.own.seen_by(cast.id(role))
+    answer = await call(cast, CONTRACT[path], role, ask(things), things)
+    assert answer.code is Code.OK, answer.said
+
+
+async def test_no_service_but_the_named_ones(cast: Cast) -> None:
+    """A service identity that the row does not name is like none."""
+    for path in ROWS:
+        rpc, rule = CONTRACT[path], rule_of(cast, CONTRACT[path])
+        if rule.kind is Kind.PUBLIC:
+            continue
+        channel = cast.channel("service", "unknown_svc")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rpc(channel, ROWS[path].ask(cast.own))
+        expected = DENIED_TO[rule.kind]
+        assert caught.value.code() is expected, path
+
+
+DENIED_TO = {
+    Kind.SERVICE: Code.PERMISSION_DENIED,
+    Kind.USER: Code.UNAUTHENTICATED,
+    Kind.USER_OR_SERVICE: Code.UNAUTHENTICATED,
+}
+
+
+async def test_the_matrix_sees_a_difference(cast: Cast) -> None:
+    """The control: an answer that names what exists is told apart from one that cannot."""
+    rpc = CONTRACT["/workspace.project.v1.ProjectService/GetProject"]
+    row = ROWS[rpc.path]
+    own = await call(cast, rpc, "owner", row.ask(cast.own), cast.own)
+    missing = await call(cast, rpc, "owner", row.ask(MISSING), MISSING)
+    assert (own.code, own.said) != (missing.code, missing.said)
