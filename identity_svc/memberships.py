@@ -39,12 +39,11 @@ from identity_svc.directory import (
 )
 from identity_svc.listing import Pager
 from services.kernel import Kernel
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import WorkspaceError
 from services.model.families import Family
 from services.model.indexes import Index
 from services.model.roles import capabilities
-from services.records.plan import head_of
-from services.records.port import DriverUnavailable, Key
+from services.records.port import Key
 from services.records.record import Page, Record
 from services.rpc.errors import to_status
 
@@ -146,15 +145,7 @@ class Memberships:
 
     async def _heads(self, partitions: Sequence[str]) -> dict[str, int]:
         """Sequence numbers of partitions."""
-        try:
-            items = await self._records.driver.batch_get([Key(pk, "#HEAD") for pk in partitions])
-        except DriverUnavailable as error:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                "the record store does not answer; repeat the call",
-                metadata={"backend": "records"},
-            ) from error
-        return {pk: head_of(pk, item).pseq for pk, item in zip(partitions, items, strict=True)}
+        return {head.pk: head.pseq for head in await self._records.heads(partitions)}
 
     async def _rows(
         self, family: Family, ids: Sequence[str], pk: str, sk: str

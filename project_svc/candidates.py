@@ -12,7 +12,6 @@ import heapq
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from project_svc.reads import index_run
 from services.model.indexes import Index
 from services.records.port import ItemPage
 from services.records.store import RecordStore
@@ -102,8 +101,7 @@ class Candidates:
         self, source: CandidateSource, after: str, limit: int, position: str | None
     ) -> ItemPage:
         lower = source.prefix + after + (_AFTER_ID if after else "")
-        return await index_run(
-            self._records,
+        return await self._records.run(
             source.index,
             source.partition,
             lower=lower,

@@ -23,7 +23,6 @@ from workspace.identity.v1.membership_pb2 import MembershipFact, ScopeRef
 from workspace.project.v1.grant_pb2 import Grant, GrantStatus
 from workspace.project.v1.project_pb2 import Project
 
-from project_svc.reads import heads
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.indexes import Index
@@ -145,7 +144,7 @@ class FactsReader:
         wanted = list(dict.fromkeys(project_ids))
         found: dict[str, ProjectView] = {}
         missing: list[tuple[str, Head]] = []
-        current = await heads(self._records, [project_pk(p) for p in wanted])
+        current = await self._records.heads([project_pk(p) for p in wanted])
         for project_id, head in zip(wanted, current, strict=True):
             view = self._cached(project_id, head)
             if view is not None:

@@ -23,7 +23,6 @@ from project_svc.answers import project_message
 from project_svc.candidates import granted_to
 from project_svc.document_rows import shown
 from project_svc.facts import ProjectView
-from project_svc.reads import index_run
 from project_svc.visible import Found, VisibleProjects
 from services.kernel import Kernel
 from services.model.families import FAMILIES
@@ -149,8 +148,7 @@ class TrashList:
         """Documents of the project above an id, each by a strong read."""
         position: str | None = None
         while True:
-            page = await index_run(
-                self._kernel.records,
+            page = await self._kernel.records.run(
                 Index.PROJECT,
                 f"PROJECT#{project_id}",
                 lower=_PREFIX + after + (_AFTER_ID if after else ""),

@@ -37,7 +37,10 @@ from services.cli.options import options_of
 from services.cli.output import show_list, show_record
 from services.cli.resolve import account_id_of, account_member_of, is_id
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Accounts: customers or workspaces, and who is in.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True,
+    help="Accounts: customers or workspaces, and who is in.",
+)
 
 _COLUMNS = ("name", "type", "status", "data_classification", "account_id")
 _MEMBERS = ("name", "email", "role", "status", "permissions", "user_id")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -108,8 +108,8 @@ class Session:
         return found
 
     async def call(
-        self, method: Callable[..., Awaitable[T]], request: Any, *, timeout: float = CALL_SECONDS
-    ) -> T:
+        self, method: Callable[..., Any], request: Any, *, timeout: float = CALL_SECONDS
+    ) -> Any:
         """One call with the caller's token. A mutating request without a
         `request_id` gets one, so that the channel may repeat it."""
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
@@ -119,13 +119,13 @@ class Session:
         return await method(request, metadata=metadata, timeout=timeout)
 
     async def pages(
-        self, method: Callable[..., Awaitable[Any]], request: Any, key: str, *, limit: int = 0
+        self, method: Callable[..., Any], request: Any, key: str, *, limit: int = 0
     ) -> list[Any]:
         """All items of a list call, or the first `limit` (0: all)."""
         return [item async for item in self.each(method, request, key, limit=limit)]
 
     async def each(
-        self, method: Callable[..., Awaitable[Any]], request: Any, key: str, *, limit: int = 0
+        self, method: Callable[..., Any], request: Any, key: str, *, limit: int = 0
     ) -> AsyncIterator[Any]:
         """The items of a list call, page by page."""
         request = _copy(request)

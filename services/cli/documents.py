@@ -47,6 +47,7 @@ _PROJECT = typer.Option("", "--project", "-p", help="Project of the path, by id 
 _COLUMNS = (
     "folder=relative_path", "name", "status", "size=size_bytes", "uploaded_at", "document_id",
 )
+_FILES = ("revision=file_revision", "size=size_bytes", "uploaded_at", "uploaded_by", "sha256")
 _SHOWN = (
     "name", "relative_path", "title", "status", "document_type", "classification", "mime_type",
     "size_bytes", "concept_tags", "links", "project_id", "uploaded_by", "uploaded_at",
@@ -161,8 +162,7 @@ def revisions(
         request = ListRevisionsRequest(document_id=await document_id_of(session, document, project))
         stub = session.stub(DocumentServiceStub)
         found = await session.pages(stub.ListRevisions, request, "files", limit=limit)
-        columns = ("revision=file_revision", "size=size_bytes", "uploaded_at", "uploaded_by", "sha256")
-        show_list(options, "files", found, columns)
+        show_list(options, "files", found, _FILES)
 
     in_session(options, work)
 

@@ -68,19 +68,24 @@ def _target(output: str, filename: str) -> Path:
 
 
 async def _save(download: Any, path: Path, *, force: bool) -> None:
-    temp = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
-    if os.path.lexists(path) and not force:
-        raise CliError(
-            f"{path} is there already",
-            remedy="replace it with --force, or name another with --output",
-            exit_code=ExitCode.CONFLICT,
-        )
+    temp = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
+    if not force:
+        _refuse_existing(path)
     try:
         with _create(temp) as file:
             await _receive(download, file)
         temp.replace(path)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise CliError(
+            f"{path} is there already",
+            remedy="replace it with --force, or name another with --output",
+            exit_code=ExitCode.CONFLICT,
+        )
 
 
 def _create(path: Path) -> BinaryIO:

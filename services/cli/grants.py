@@ -22,7 +22,10 @@ from services.cli.options import options_of
 from services.cli.output import show_list, show_record
 from services.cli.resolve import account_id_of, is_id, pick, project_id_of, team_id_of, user_id_of
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Grants: who has been given what on a project.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True,
+    help="Grants: who has been given what on a project.",
+)
 
 _COLUMNS = ("target_type", "target_id", "permissions", "source", "status", "expires_at", "grant_id")
 _PRESETS = ", ".join(enum_words(PermissionPreset.DESCRIPTOR))
@@ -88,7 +91,7 @@ def revoke(
     ctx: typer.Context,
     project: str = PROJECT,
     grant: str = typer.Argument(
-        metavar="GRANT", help="Grant id, or whom it was given to (user id, team:NAME, account:NAME)."
+        metavar="GRANT", help="Grant id, or to whom it was given: user id, e-mail, team:NAME, ..."
     ),
 ) -> None:
     """Take a grant back; the record of it stays."""

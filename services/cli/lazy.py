@@ -40,11 +40,11 @@ COMMANDS: dict[str, str] = {
 class LazyGroup(TyperGroup):
     """The root group. Sub-commands are loaded by name and kept."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """All names, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """The command, imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None

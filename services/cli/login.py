@@ -31,12 +31,13 @@ def login(
 
 
 async def _login(options: Options, name: str) -> None:
+    from workspace.identity.v1.identity_service_pb2 import NormalizeIdentityRequest
+    from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
     from services.cli.client import Session, open_channel, server_of
     from services.cli.output import as_json, print_json, print_line
     from services.cli.profile import Profiles
     from services.cli.signing_in import issue_token
-    from workspace.identity.v1.identity_service_pb2 import NormalizeIdentityRequest
-    from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
     profiles = Profiles()
     server = server_of(options, profiles)

@@ -39,7 +39,10 @@ from services.cli.resolve import (
     trashed_project_id_of,
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Projects: where documents live and access is given.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True,
+    help="Projects: where documents live and access is given.",
+)
 
 _COLUMNS = ("name", "status", "restricted", "my_permissions", "account_id", "project_id")
 _ACCOUNT = typer.Option("", "--account", help="Account, by id or name.")
@@ -281,7 +284,8 @@ def trash(ctx: typer.Context, limit: int = LIMIT) -> None:
         if options.json:
             print_json({"items": [as_json(item) for item in items]})
             return
-        print_rows(("kind", "name", "trashed_at", "id"), list(map(_trash_row, items)), empty="empty")
+        rows = [_trash_row(item) for item in items]
+        print_rows(("kind", "name", "trashed_at", "id"), rows, empty="the trash is empty")
 
     in_session(options, work)
 

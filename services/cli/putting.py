@@ -42,13 +42,14 @@ def put(
     if not file.is_file():
         raise usage(f"{file} is no file")
     options = options_of(ctx)
+    path = file.resolve()
     place = place_of(name or file.name, into)
 
     async def work(session: Session) -> None:
         project_id = await project_id_of(session, project)
         known = await _known(session, project_id, place)
         with ThreadPoolExecutor(1) as executor:
-            source = await open_source(file.resolve(), executor)
+            source = await open_source(path, executor)
         async with http_client(_CONNECTIONS) as http:
             uploader = Uploader(session, http, project_id, patience=retry_for)
             try:

@@ -74,7 +74,8 @@ async def team_id_of(session: Session, text: str) -> str:
     """Of a team the caller sees."""
     if is_id("t", text):
         return text
-    teams = await session.pages(session.stub(TeamServiceStub).ListTeams, ListTeamsRequest(), "teams")
+    stub = session.stub(TeamServiceStub)
+    teams = await session.pages(stub.ListTeams, ListTeamsRequest(), "teams")
     found = [team for team in teams if team.name == text]
     return str(pick("team", text, found, lambda t: t.team_id).team_id)
 

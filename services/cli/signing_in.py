@@ -24,7 +24,7 @@ async def issue_token(
 ) -> Login:
     """A fresh sign-in at the server behind `channel`, whose data folder is
     `data_dir`. Raises CliError when the secret cannot be read."""
-    folder = Path(data_dir).absolute()
+    folder = _absolute(data_dir)
     request = IssueLocalTokenRequest(
         email=email, name=name, local_secret=_read_secret(folder), request_id=str(uuid.uuid4())
     )
@@ -37,6 +37,10 @@ async def issue_token(
         name=name,
         data_dir=str(folder),
     )
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).absolute()
 
 
 def _read_secret(data_dir: Path) -> str:

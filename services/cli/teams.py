@@ -29,7 +29,10 @@ from services.cli.options import options_of
 from services.cli.output import show_list, show_record
 from services.cli.resolve import account_id_of, is_id, team_id_of, team_member_of
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Teams and who is in them.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True,
+    help="Teams and who is in them.",
+)
 
 _COLUMNS = ("name", "scope_type", "status", "account_id", "team_id")
 _MEMBERS = ("name", "email", "role", "status", "guest", "user_id")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 from workspace.identity.v1.identity_service_pb2 import GetSessionRequest
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.identity.v1.session_pb2 import SessionContext
 
 from services.cli.client import Session, in_session
-from services.cli.enums import enum_word
 from services.cli.options import Options, options_of
 from services.cli.output import as_json, field_text, print_json, print_line
 
@@ -27,10 +27,7 @@ def whoami(ctx: typer.Context) -> None:
     in_session(options, work)
 
 
-def _show(options: Options, session: object, server: str) -> None:
-    from workspace.identity.v1.session_pb2 import SessionContext
-
-    assert isinstance(session, SessionContext)
+def _show(options: Options, session: SessionContext, server: str) -> None:
     if options.json:
         print_json(as_json(session))
         return
@@ -39,8 +36,10 @@ def _show(options: Options, session: object, server: str) -> None:
     if session.is_platform_admin:
         print_line("  platform admin")
     for entry in session.accounts:
-        role = enum_word(entry.member.DESCRIPTOR.fields_by_name["role"].enum_type, entry.member.role)
+        role = field_text(entry.member, "role")
         print_line(f"  account {entry.account.name}  {role}  {entry.account.account_id}")
-    for team in session.teams:
-        print_line(f"  team    {team.team.name}  {field_text(team.member, 'role')}  {team.team.team_id}")
-    print_line(f"  {len(session.projects)} projects{' or more' if session.next_page_token else ''}")
+    for member_of in session.teams:
+        team, role = member_of.team, field_text(member_of.member, "role")
+        print_line(f"  team    {team.name}  {role}  {team.team_id}")
+    more = " or more" if session.next_page_token else ""
+    print_line(f"  {len(session.projects)} projects{more}")

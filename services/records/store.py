@@ -26,7 +26,10 @@ from services.records.port import (
     ConditionFailed,
     CursorLost,
     DriverUnavailable,
+    Item,
+    ItemPage,
     Key,
+    Put,
     RecordDriver,
     StorageFull,
 )
@@ -36,6 +39,7 @@ from services.records.requests import Once
 __all__ = ["RecordStore"]
 
 _HEAD_RETRIES = 64
+_KEYS_A_READ = 500
 _AMBIGUOUS_RETRIES = 5
 
 
@@ -115,6 +119,50 @@ class RecordStore:
         """The commit counter of a partition, for `commit(if_head=...)`."""
         with _reasons():
             return head_of(pk, await self._driver.get(Key(pk, "#HEAD")))
+
+    async def heads(self, pks: Sequence[str]) -> list[Head]:
+        """The commit counters of many partitions by strong reads, in order."""
+        found: list[Head] = []
+        for at in range(0, len(pks), _KEYS_A_READ):
+            part = pks[at : at + _KEYS_A_READ]
+            with _reasons():
+                items = await self._driver.batch_get([Key(pk, "#HEAD") for pk in part])
+            found += map(head_of, part, items)
+        return found
+
+    async def run(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        lower: str,
+        upper: str,
+        limit: int,
+        after: str | None,
+    ) -> ItemPage:
+        """Undecoded items with lower <= sort < upper, tombstones included: what
+        a merge of several index partitions needs of each candidate."""
+        with _reasons():
+            return await self._driver.query(
+                index, partition, lower=lower, upper=upper, limit=limit, after=after
+            )
+
+    async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
+        """Undecoded items of the whole store in key order."""
+        with _reasons():
+            return await self._driver.scan(after, limit)
+
+    async def get_row(self, key: Key) -> Item | None:
+        """A kernel row (`KERNEL_ROWS` of the families table)."""
+        with _reasons():
+            return await self._driver.get(key)
+
+    async def put_row(self, put: Put) -> str:
+        """Write a kernel row, or local fields of a record: no stamp, no event,
+        nothing that travels. Returns the new token. Raises ConditionFailed; an
+        answer that is lost is BACKEND_UNAVAILABLE, and the next read tells."""
+        with _reasons():
+            return (await self._driver.commit(put.key.pk, [put]))[0]
 
     async def commit(
         self,

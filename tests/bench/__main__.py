@@ -21,6 +21,7 @@ from tests.bench.case import Bench, this_machine
 from tests.bench.cases import CASES
 from tests.bench.figures import Result, print_table, write_result
 from tests.bench.load import Load, find_load
+from tests.bench.null_service import declare
 from tests.bench.plot import draw
 
 _RESULTS = Path(__file__).parent / "results"
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run, write results, print the table and draw."""
     options = _parser().parse_args(arguments)
     _RESULTS.mkdir(exist_ok=True)
+    declare()
     # Not the system's folder for temporary files: that is often in memory.
     work = Path(tempfile.mkdtemp(prefix="local-", dir=_RESULTS))
     done: list[tuple[str, Result]] = []

@@ -147,7 +147,7 @@ def print_table(results: Iterable[tuple[str, Result]]) -> None:
         print(f"SKIPPED {line}")
 
 
-def _row(case: str, figure: Figure) -> tuple[str, ...]:
+def _row(case: str, figure: Figure) -> tuple[str, str, str, str, str, str]:
     met = {True: "yes", False: "no", None: ""}[figure.met]
     return (
         f"{case}: {figure.name}",

@@ -16,11 +16,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc.aio
 import uvloop
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 __all__ = ["Call", "GhzLoad", "Load", "PythonLoad", "find_load"]
@@ -73,7 +74,8 @@ class GhzLoad:
             self._program, "--insecure", "--format=json",
             f"--call={call.method.removeprefix('/')}",
             f"--protoset={self._file('schema', _schema(call.method))}",
-            f"--binary-file={self._file('request', call.request.SerializeToString())}",
+            # JSON: ghz takes no binary message that is empty.
+            f"--data-file={self._file('request', _json(call.request))}",
             f"--metadata-file={self._file('metadata', _metadata(call))}",
             f"--total={call.total}", f"--concurrency={call.callers}",
             f"--connections={min(_CONNECTIONS, call.callers)}",
@@ -108,7 +110,7 @@ class PythonLoad:
     async def _rate(self, call: Call) -> float:
         async with grpc.aio.insecure_channel(call.target) as channel:
             await channel.channel_ready()
-            send = channel.unary_unary(call.method)
+            send: Any = channel.unary_unary(call.method)
             request = call.request.SerializeToString()
             metadata = (("authorization", f"Bearer {call.bearer}"),) if call.bearer else ()
 
@@ -130,6 +132,10 @@ async def _timed(once: Callable[[], Awaitable[None]], total: int, callers: int) 
         for _ in range(callers):
             group.create_task(caller())
     return total / (time.perf_counter() - began)
+
+
+def _json(message: Message) -> bytes:
+    return MessageToJson(message, preserving_proto_field_name=True).encode()
 
 
 def _metadata(call: Call) -> bytes:

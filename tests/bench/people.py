@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import grpc.aio
 import httpx
+from workspace.identity.v1.identity_service_pb2 import NormalizeIdentityRequest
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.project_service_pb2 import CreateProjectRequest
@@ -32,7 +34,6 @@ TRANSFER_METHODS = (
     "/workspace.storage.v1.StorageService/BatchCreateDownloads",
 )
 
-S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -40,13 +41,13 @@ R = TypeVar("R")
 class Person:
     """A signed-in user with a gRPC channel. Stubs are made with `stub`."""
 
-    def __init__(self, channel: grpc.aio.Channel, user_id: str, token: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         self._channel = BearerChannel(channel, token)
-        self.user_id = user_id
+        self.user_id = ""
         self.token = token
 
-    def stub(self, stub: Callable[[Any], S]) -> S:
-        """A generated stub that sends this person's token."""
+    def stub(self, stub: Callable[[Any], Any]) -> Any:
+        """A generated stub (its asyncio side) that sends this person's token."""
         return stub(self._channel)
 
     async def project(self, name: str = "bench", account_id: str = "", team_id: str = "") -> str:
@@ -95,8 +96,15 @@ class Person:
 async def signed_in(server: Server, *emails: str) -> AsyncIterator[list[Person]]:
     """These people, created at first sight."""
     async with grpc.aio.insecure_channel(server.grpc) as channel:
-        logins = [await issue_token(channel, server.data_dir, email=email) for email in emails]
-        yield [Person(channel, login.user_id, login.token) for login in logins]
+        yield [await _sign_in(channel, server, email) for email in emails]
+
+
+async def _sign_in(channel: grpc.aio.Channel, server: Server, email: str) -> Person:
+    login = await issue_token(channel, server.data_dir, email=email)
+    person = Person(channel, login.token)
+    me = await person.stub(IdentityServiceStub).NormalizeIdentity(NormalizeIdentityRequest())
+    person.user_id = me.user.user_id
+    return person
 
 
 async def each(

@@ -11,7 +11,7 @@ import matplotlib as mpl
 
 mpl.use("svg")  # no display is needed
 
-from matplotlib import pyplot  # noqa: E402 - the backend comes first
+from matplotlib import pyplot
 
 __all__ = ["draw"]
 

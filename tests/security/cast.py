@@ -58,15 +58,14 @@ class Things:
     document_id: str
     empty_document_id: str
     trashed_document_id: str
-    artifact_id: str
     upload_id: str
     storage_key: str
+    announced_key: str
     user_id: str
     member_id: str
     joiner_id: str
     newcomer_id: str
     caller_id: str = ""
-    request_id: str = ""
     secret: str = ""
 
     def seen_by(self, caller_id: str) -> Things:
@@ -82,9 +81,9 @@ MISSING = Things(
     document_id="d_" + "q" * 26,
     empty_document_id="d_" + "z" * 26,
     trashed_document_id="d_" + "y" * 26,
-    artifact_id="art_" + "q" * 26,
     upload_id="x_" + "q" * 26,
     storage_key=f"accounts/a_{'q' * 26}/projects/p_{'q' * 26}/documents/d_{'q' * 26}/raw/a.txt",
+    announced_key=f"accounts/a_{'q' * 26}/projects/p_{'q' * 26}/documents/d_{'z' * 26}/raw/a.txt",
     user_id="u_" + "q" * 26,
     member_id="u_" + "y" * 26,
     joiner_id="u_" + "x" * 26,
@@ -212,21 +211,18 @@ class Cast:
 
     async def _with_files(self, owner: str, things: Things) -> Things:
         """Documents: one with a file, one that awaits it (announced), one in the trash."""
-        prefix = "/workspace.project.v1.DocumentService/"
-        if prefix + "CreateDocument" not in self.served:
-            return things
         full, empty, trashed = [
             await self._document(owner, things.project_id, name)
             for name in ("full.txt", "empty.txt", "trashed.txt")
         ]
         documents = self.ws.stub(DocumentServiceStub, as_=mail(owner))
         await documents.DeleteDocument(ds.DeleteDocumentRequest(document_id=trashed))
-        upload = await self._announce(owner, full)
-        key = await self._complete(owner, upload)
+        key = await self._complete(owner, await self._announce(owner, full))
+        pending = (await self._announce(owner, empty)).upload
         return replace(
             things,
             document_id=full, empty_document_id=empty, trashed_document_id=trashed,
-            upload_id=(await self._announce(owner, empty)).upload.upload_id, storage_key=key,
+            upload_id=pending.upload_id, announced_key=pending.storage_key, storage_key=key,
         )
 
     async def _document(self, owner: str, project_id: str, name: str) -> str:

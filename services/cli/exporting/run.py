@@ -147,9 +147,7 @@ class Export:
     ) -> None:
         result = downloads.get(document.document_id)
         try:
-            if result is None or result.WhichOneof("outcome") != "download":
-                raise CliError(result.error.message if result else "there is no answer for it")
-            await self._fetch(document, result.download, http)
+            await self._fetch(document, _download_of(result), http)
         except Exception as error:
             self._fail([document], error, summary, progress)
             return
@@ -202,6 +200,12 @@ class Export:
         for document in documents:
             summary.failed.append((_path(document), failure.message + reason))
             progress.done(document.file.size_bytes)
+
+
+def _download_of(result: Any) -> Any:
+    if result is None or result.WhichOneof("outcome") != "download":
+        raise CliError(result.error.message if result else "there is no answer for it")
+    return result.download
 
 
 def _check(document: Document, download: Any, part: Part) -> None:

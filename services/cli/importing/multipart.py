@@ -21,7 +21,7 @@ from services.cli.importing.state import Known, request_id_of
 
 __all__ = ["send_parts"]
 
-Call = Callable[[Callable[..., Awaitable[Any]], Any], Awaitable[Any]]
+Call = Callable[[Callable[..., Any], Any], Awaitable[Any]]
 _PARALLEL = 4
 _PAGE = 500
 

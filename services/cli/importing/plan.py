@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from services.cli.importing.state import Known
-from services.model.errors import WorkspaceError
 from services.model.names import validate_document_name, validate_relative_path
 
 __all__ = ["Action", "Place", "decide", "place_of"]

@@ -8,7 +8,7 @@ again. The steps are those of StorageService.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -172,7 +172,7 @@ class Uploader:
         except UrlRefused:
             return await with_retries(attempt, patience=self._patience)
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
         return await with_retries(
             lambda: self._session.call(method, request), patience=self._patience
         )

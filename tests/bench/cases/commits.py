@@ -37,16 +37,18 @@ _UNSAFE = Goal("ratio", at_least=0.5)
 def run(bench: Bench) -> Result:
     """Commits per second. The goals are alternatives: where an fsync is cheap
     one writer is fast already, and the second says what durability costs."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        with _stores(runner, bench.folder) as (safe, unsafe):
-            taken = interleave(
-                bench.rounds,
-                {
-                    "one": lambda: runner.run(_rate(safe, 1, _ALONE)),
-                    "many": lambda: runner.run(_rate(safe, _WRITERS, _EACH)),
-                    "unsafe": lambda: runner.run(_rate(unsafe, _WRITERS, _EACH)),
-                },
-            )
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        _stores(runner, bench.folder) as (safe, unsafe),
+    ):
+        taken = interleave(
+            bench.rounds,
+            {
+                "one": lambda: runner.run(_rate(safe, 1, _ALONE)),
+                "many": lambda: runner.run(_rate(safe, _WRITERS, _EACH)),
+                "unsafe": lambda: runner.run(_rate(unsafe, _WRITERS, _EACH)),
+            },
+        )
     figures = [
         Figure("32 writers", "commits/s", "1 writer", taken["many"], taken["one"], goal=_GROUPED),
         Figure(

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from workspace.storage.v1.storage_service_pb2 import CreateDownloadRequest
@@ -143,4 +144,4 @@ async def _prepared(server: Server, document_id: str) -> Transfer:
         prepared = await ann.stub(StorageServiceStub).CreateDownload(
             CreateDownloadRequest(document_id=document_id)
         )
-        return prepared.transfer
+        return cast("Transfer", prepared.transfer)

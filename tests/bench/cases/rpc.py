@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from google.protobuf import empty_pb2
 from grpc_health.v1 import health_pb2
@@ -32,7 +33,7 @@ def run(bench: Bench) -> Result:
         }
         taken = interleave(
             bench.rounds,
-            {name: (lambda call=call: bench.load.rate(call)) for name, call in calls.items()},
+            {name: partial(bench.load.rate, call) for name, call in calls.items()},
         )
     return Result([*_figures(taken)], bench.skipped)
 

@@ -143,32 +143,20 @@ async def test_a_young_claim_is_waited_for(world: World) -> None:
     assert (no.reason, no.metadata["document_id"]) == ("ALREADY_EXISTS", "d_slow")
 
 
-async def test_a_fenced_creator_starts_again_once_the_place_is_free(world: World) -> None:
-    home = await project(world)
-    stub = documents(world, "ann")
-    mine = pb.CreateDocumentRequest(project_id=home, name="a.pdf", request_id=request_id())
-    # The id that this request id derives is learnt from the same call in another place.
-    probe = pb.CreateDocumentRequest(project_id=home, name="b.pdf", request_id=mine.request_id)
-    document_id = (await stub.CreateDocument(probe)).document.document_id
-    other = await project(world)
-    mine.project_id = other
-    mine.request_id = request_id()
-    del document_id
-
+async def test_releasing_ends_only_the_claim_that_was_read(world: World) -> None:
+    place = Place(await project(world), "", "a.pdf")
     claims = PlaceClaims(records=world.records, now=world.kernel.now, lease=0)
-    first = await claims.take(Place(other, "", "a.pdf"), "d_first")
-    second = await claims.take(Place(other, "", "a.pdf"), "d_second")
+    first = await claims.take(place, "d_first")
+    second = await claims.take(place, "d_second")
     fenced = await world.records.get(DOCUMENT, document_key("d_first"), deleted=True)
     assert fenced is not None
     assert fenced.deleted
-    # The first claim is gone: releasing it does not touch the second.
     await claims.release(first)
-    assert await claims.held(second.place, "d_second") == second
-    # Starting again over the tombstone means a new claim, which fences the second.
-    third = await claims.take(Place(other, "", "a.pdf"), "d_first", renew=True)
-    assert await claims.held(third.place, "d_second") is None
-    made = await stub.CreateDocument(mine)
-    assert made.document.name == "a.pdf"
+    assert await claims.held(place, "d_second") == second
+    # Starting again over the tombstone means a new claim, which ends the second.
+    third = await claims.take(place, "d_first", renew=True)
+    await claims.release(second)
+    assert await claims.held(place, "d_first") == third
 
 
 async def test_the_same_request_succeeds_after_its_first_try_was_fenced(world: World) -> None:

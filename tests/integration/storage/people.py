@@ -97,7 +97,7 @@ class Desk:
     async def announce(
         self, document_id: str, data: bytes, *, who: str = ANN, **fields: Any
     ) -> pb.CreateUploadResponse:
-        fields = {
+        sent: dict[str, Any] = {
             "filename": "plan.pdf",
             "content_type": "application/pdf",
             "size_bytes": len(data),
@@ -105,21 +105,21 @@ class Desk:
             "request_id": request_id(),
         } | fields
         answer: pb.CreateUploadResponse = await self.storage(who).CreateUpload(
-            pb.CreateUploadRequest(document_id=document_id, **fields)
+            pb.CreateUploadRequest(document_id=document_id, **sent)
         )
         return answer
 
     async def announce_parts(
         self, document_id: str, data: bytes, **fields: Any
     ) -> pb.CreateMultipartUploadResponse:
-        fields = {
+        sent: dict[str, Any] = {
             "filename": "big.bin",
             "size_bytes": len(data),
             "sha256": sha256(data),
             "request_id": request_id(),
         } | fields
         answer: pb.CreateMultipartUploadResponse = await self.storage().CreateMultipartUpload(
-            pb.CreateMultipartUploadRequest(document_id=document_id, **fields)
+            pb.CreateMultipartUploadRequest(document_id=document_id, **sent)
         )
         return answer
 
@@ -156,9 +156,10 @@ class Desk:
             activity=Activity("test.aged", f"uploads/{upload_id}"),
         )
 
-    def collector(self) -> Collector:
+    def collector(self, period: float = 600) -> Collector:
         kernel, gate = self.ws.process.kernel, build_gate(self.ws.process.channel)
-        return Collector(kernel=kernel, completion=Completion(kernel=kernel, gate=gate))
+        completion = Completion(kernel=kernel, gate=gate)
+        return Collector(kernel=kernel, completion=completion, period=period)
 
     def files(self) -> list[str]:
         """Keys of the objects in the folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
 from services.objects.port import StoreUnavailable
-from storage_svc.collection import GRACE_SECONDS
+from storage_svc.collection import GRACE_SECONDS, Collected
 from tests.integration.storage.people import Desk, get, put, refused, request_id, sha256
 
 DATA = b"draft\n" * 100
@@ -110,7 +111,30 @@ async def test_completion_and_collection_never_both_win(desk: Desk) -> None:
         assert document.HasField("file") == (upload.storage_key in desk.files())
 
 
-def _deleting(desk: Desk) -> object:
+async def test_the_loop_goes_on_after_a_failure(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await desk.sent(await desk.document(), DATA)
+    await desk.age(upload.upload_id, LATE)
+    collector = desk.collector(period=0.01)
+    collect, runs = collector.collect, []
+
+    async def first_fails(now: float) -> Collected:
+        runs.append(now)
+        if len(runs) == 1:
+            raise StoreUnavailable
+        return await collect(now)
+
+    monkeypatch.setattr(collector, "collect", first_fails)
+    loop = asyncio.create_task(collector.run())
+    while desk.files():  # noqa: ASYNC110 - the loop tells nobody
+        await asyncio.sleep(0.01)
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+
+
+def _deleting(desk: Desk) -> Any:
     return desk.ws.service_stub(StorageServiceStub, service="project_svc")
 
 
@@ -119,14 +143,14 @@ async def test_only_project_svc_deletes_objects(desk: Desk) -> None:
     request = pb.DeleteObjectRequest(storage_key=done.storage_key)
     refusal = await refused(desk.storage().DeleteObject(request))
     assert refusal.code is grpc.StatusCode.PERMISSION_DENIED
-    other = desk.ws.service_stub(StorageServiceStub, service="identity_svc")
+    other: Any = desk.ws.service_stub(StorageServiceStub, service="identity_svc")
     assert (await refused(other.DeleteObject(request))).code is grpc.StatusCode.PERMISSION_DENIED
     assert desk.files() == [done.storage_key]
 
 
 async def test_deleting_an_object_is_exact_and_repeatable(desk: Desk) -> None:
     done = await desk.uploaded(await desk.document(), DATA)
-    delete = _deleting(desk).DeleteObject  # type: ignore[attr-defined]
+    delete = _deleting(desk).DeleteObject
     wrong = pb.DeleteObjectRequest(storage_key=done.storage_key, sha256=sha256(b"other"))
     assert (await refused(delete(wrong))).reason == "CHECKSUM_MISMATCH"
     once = pb.DeleteObjectRequest(
@@ -143,7 +167,7 @@ async def test_deleting_an_object_is_exact_and_repeatable(desk: Desk) -> None:
 
 async def test_a_key_that_a_pending_upload_names_is_kept(desk: Desk) -> None:
     upload = await desk.sent(await desk.document(), DATA)
-    delete = _deleting(desk).DeleteObject  # type: ignore[attr-defined]
+    delete = _deleting(desk).DeleteObject
     refusal = await refused(delete(pb.DeleteObjectRequest(storage_key=upload.storage_key)))
     assert (refusal.reason, refusal.metadata["state"]) == ("INVALID_STATE", "pending")
     assert desk.files() == [upload.storage_key]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from workspace.common.v1.permission_pb2 import Permission
 from workspace.project.v1.document_service_pb2 import DeleteDocumentRequest
 from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
-from services.records.port import DriverUnavailable, Put
-from tests.integration.storage.people import Desk, put, refused, request_id
+from services.records.port import DriverUnavailable, Key, Put
+from tests.integration.storage.people import BOB, Desk, put, refused, request_id
 
 DATA = b"minutes of the meeting\n" * 500
 
@@ -104,10 +106,6 @@ async def test_two_uploads_of_one_document_have_one_winner(desk: Desk) -> None:
 
 async def _events(desk: Desk, pk: str) -> list[str]:
     """Activity types of a partition, oldest first."""
-    import json
-
-    from services.records.port import Key
-
     items = await desk.ws.records.driver.scan(Key(pk, "EVENT#"), 500)
     return [
         json.loads(item.body)["type"]
@@ -171,6 +169,17 @@ async def test_the_collector_finishes_what_nobody_repeats(
     assert (done.finished, done.uploads, done.failed) == (1, 0, 0)
     assert (await desk.row(upload.upload_id)).status == UploadStatus.UPLOAD_STATUS_COMPLETED
     assert (await desk.read(document_id)).file.upload_id == upload.upload_id
+
+
+async def test_who_lost_write_completes_nothing(desk: Desk) -> None:
+    document_id = await desk.document()
+    grant_id = await desk.grant(BOB, Permission.PERMISSION_WRITE)
+    upload = await desk.sent(document_id, DATA, who=BOB)
+    await desk.revoke(grant_id)
+    refusal = await refused(desk.complete(upload.upload_id, who=BOB))
+    assert refusal.code is grpc.StatusCode.PERMISSION_DENIED
+    assert refusal.metadata["resource"] == f"uploads/{upload.upload_id}"
+    assert not (await desk.read(document_id)).HasField("file")
 
 
 async def test_a_document_in_the_trash_takes_no_file(desk: Desk) -> None:

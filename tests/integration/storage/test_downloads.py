@@ -22,13 +22,14 @@ from tests.integration.storage.people import BOB, Desk, get, put, refused, reque
 
 DATA = b"# Notes\n" * 100
 INLINE = pb.Disposition.DISPOSITION_INLINE
+UNSET = pb.Disposition.DISPOSITION_UNSPECIFIED
 
 
 async def test_the_file_comes_under_the_name_of_the_document(desk: Desk) -> None:
-    document_id = await desk.document("Größe – plan.pdf")
+    document_id = await desk.document("Größe_plan.pdf")
     await desk.uploaded(document_id, DATA)
     answer = await desk.storage().CreateDownload(pb.CreateDownloadRequest(document_id=document_id))
-    assert (answer.filename, answer.size_bytes) == ("Größe – plan.pdf", len(DATA))
+    assert (answer.filename, answer.size_bytes) == ("Größe_plan.pdf", len(DATA))
     assert answer.sha256 == sha256(DATA)
     assert answer.transfer.method == "GET"
     response = await get(answer.transfer)
@@ -50,7 +51,7 @@ async def test_the_file_comes_under_the_name_of_the_document(desk: Desk) -> None
 )
 def test_inline_is_for_types_that_run_nothing(content_type: str, kind: str) -> None:
     assert disposition_of("a", content_type, INLINE).startswith(kind)
-    assert disposition_of("a", content_type, 0).startswith("attachment")
+    assert disposition_of("a", content_type, UNSET).startswith("attachment")
 
 
 async def test_inline_reaches_the_browser(desk: Desk) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from workspace.storage.v1 import storage_service_pb2 as pb
+from workspace.storage.v1.transfer_pb2 import Transfer
 
 from storage_svc.multipart import part_plan
 from tests.harness import Workspace
@@ -19,7 +21,7 @@ PART = 5 * MIB
 DATA = os.urandom(2 * PART + 1234)
 
 
-async def _sign(desk: Desk, upload_id: str, *numbers: int, **fields: object) -> dict[int, object]:
+async def _sign(desk: Desk, upload_id: str, *numbers: int, **fields: Any) -> dict[int, Transfer]:
     answer = await desk.storage().SignUploadParts(
         pb.SignUploadPartsRequest(upload_id=upload_id, part_numbers=numbers, **fields)
     )

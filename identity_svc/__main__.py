@@ -1,3 +1,0 @@
-from services.cli.serve import run_target
-
-run_target("identity")

@@ -1,0 +1,1 @@
+"""`wm doctor`: is everything as it should be?"""

@@ -1,0 +1,100 @@
+"""Which checks are made: all with the store to ourselves, fewer beside a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.cli.doctor.finding import Finding, Verdict
+from services.cli.doctor.machine import check_clock, check_disk, check_keys, check_ports
+from services.cli.doctor.objects import check_objects, check_orphans
+from services.cli.doctor.online import check_http, check_rpc
+from services.cli.doctor.records import check_database, no_database, survey_records
+from services.cli.endpoint import read_endpoint
+from services.config import Settings, load_settings
+from services.model.errors import WorkspaceError
+from services.records.port import DriverUnavailable, RecordDriver
+from services.records.sql import SqliteDriver
+from services.records.sql.files import FileLock
+
+__all__ = ["examine"]
+
+_DEEP = ("database", "records", "objects", "orphans")
+
+
+async def examine(data_dir: Path) -> list[Finding]:
+    """All checks that can be made now, in order."""
+    try:
+        settings = load_settings(data_dir=data_dir)
+    except WorkspaceError as error:
+        return [Finding("configuration", Verdict.FAILED, error.message, "mend it and repeat")]
+    found = [Finding("configuration", Verdict.OK, f"data in {data_dir.absolute()}")]  # noqa: ASYNC240
+    if not data_dir.is_dir():  # noqa: ASYNC240
+        return [*found, no_database(data_dir / "workspace.sqlite")]
+    found += [check_disk(data_dir), check_keys(data_dir)]
+    if settings.records == "sqlite" and not _database(data_dir).exists():
+        return [*found, no_database(_database(data_dir))]
+    if settings.records == "sqlite" and _is_held(_database(data_dir)):
+        return [*found, *await _beside_process(data_dir)]
+    return [*found, *await _alone(settings)]
+
+
+async def _alone(settings: Settings) -> list[Finding]:
+    found = [check_ports(settings)]
+    if settings.records == "sqlite":
+        path = _database(settings.data_dir)
+        found.append(await check_database(path))
+        if found[-1].verdict is Verdict.FAILED:
+            return [*found, *_skipped("the database is damaged", _DEEP[1:])]
+    try:
+        driver = await _open(settings)
+    except (WorkspaceError, DriverUnavailable) as error:
+        return [*found, Finding("records", Verdict.FAILED, str(error), "see the message")]
+    try:
+        survey = await survey_records(driver)
+    finally:
+        await driver.close()
+    objects = settings.data_dir / "objects"
+    return [
+        *found,
+        check_clock(survey.newest_ms),
+        survey.finding(),
+        await check_objects(objects, survey.expected),
+        await check_orphans(objects, survey),
+    ]
+
+
+async def _beside_process(data_dir: Path) -> list[Finding]:
+    found: list[Finding] = []
+    endpoint = read_endpoint(data_dir)
+    if endpoint is None:
+        found.append(
+            Finding("http", Verdict.SKIPPED, "a process holds the data but does not say where")
+        )
+    else:
+        found += [await check_rpc(endpoint), *await check_http(endpoint)]
+    return found + _skipped("needs the server stopped: stop `wm serve`, then repeat", _DEEP)
+
+
+async def _open(settings: Settings) -> RecordDriver:
+    if settings.records == "sqlite":
+        return await SqliteDriver.open(_database(settings.data_dir))
+    from services.records.sql import PostgresDriver
+
+    dsn = settings.records_dsn
+    return await PostgresDriver.open(dsn.get_secret_value() if dsn else "")
+
+
+def _skipped(why: str, checks: tuple[str, ...]) -> list[Finding]:
+    return [Finding(check, Verdict.SKIPPED, why) for check in checks]
+
+
+def _database(data_dir: Path) -> Path:
+    return data_dir / "workspace.sqlite"
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        FileLock(path).release()
+    except WorkspaceError:
+        return True
+    return False
