@@ -98,6 +98,7 @@ class DocumentLists:
         limit: int,
         weight: Weight | None,
         budget: int = MOST_EXAMINED,
+        opens: bool = True,
     ) -> Scanned:
         """Documents of one project; the right to see it is decided before."""
         return await scan(
@@ -110,6 +111,7 @@ class DocumentLists:
             position=position,
             budget=budget,
             weight=weight,
+            opens=opens,
         )
 
     async def across(
@@ -143,7 +145,7 @@ class DocumentLists:
                 out.next = _position(done, project_id, _BEGINNING)
                 return out
             found = await self.of_project(
-                project_id, inside, limit - held, weight, MOST_EXAMINED - examined
+                project_id, inside, limit - held, weight, MOST_EXAMINED - examined, held == 0
             )
             out.records += found.records
             held, examined = held + found.weight, examined + found.examined

@@ -28,7 +28,7 @@ from project_svc.document_names import Claim, Place, PlaceClaims, place_of
 from project_svc.documents import extension_of
 from project_svc.holds import require_no_hold
 from project_svc.homes import Homes
-from services.model.errors import WorkspaceError, invalid_field
+from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.names import validate_document_name, validate_relative_path
 from services.model.permissions import OWNER, WRITE
 from services.model.times import to_timestamp
@@ -39,6 +39,12 @@ __all__ = ["DocumentPlaces"]
 _TRASHED = DocumentStatus.DOCUMENT_STATUS_TRASHED
 _PURGED = DocumentStatus.DOCUMENT_STATUS_PURGED
 _LIFECYCLE = MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE
+_NOT_MOVED = (
+    Reason.ERROR_REASON_CONFLICTING_WRITE,
+    Reason.ERROR_REASON_ETAG_MISMATCH,
+    Reason.ERROR_REASON_INVALID_STATE,
+    Reason.ERROR_REASON_PERMISSION_DENIED,
+)
 _TRASH_FIELDS = ("trashed_at", "trashed_by", "status_before_trash", "purge_after")
 
 
@@ -80,9 +86,11 @@ class DocumentPlaces:
                 event="document.moved",
                 decide=decide,
             )
-        except WorkspaceError:
-            for claim in new:
-                await self._claims.release(claim)
+        except WorkspaceError as error:
+            # Not when the commit may have happened: then the claim is in use.
+            if error.reason in _NOT_MOVED:
+                for claim in new:
+                    await self._claims.release(claim)
             raise
         for left in old:
             await self._claims.release(left)

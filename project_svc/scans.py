@@ -47,13 +47,14 @@ async def scan(
     position: str = "",
     budget: int = MOST_EXAMINED,
     weight: Weight | None = None,
+    opens: bool = True,
     enough: Callable[[Record[Any]], bool] | None = None,
     descending: bool = False,
 ) -> Scanned:
     """Records from `position` on, until their weights reach `limit` or the
     budget is spent. `weight` is the number of results that a record makes
-    (0: none; default 1 for all); a record that makes more than are left opens
-    the next page, unless it is the first. `enough` ends the scan for good."""
+    (0: none; default 1 for all); a record that makes more than are left is for
+    the next page, unless it `opens` this one. `enough` ends the scan for good."""
     after, last = _read(position)
     out = Scanned()
     while True:
@@ -71,7 +72,7 @@ async def scan(
             if enough is not None and enough(record):
                 return out
             made = 1 if weight is None else weight(record)
-            if (made and out.weight >= limit) or (out.weight and out.weight + made > limit):
+            if made and out.weight + made > limit and (out.weight or not opens):
                 out.next = _write(after, last)
                 return out
             last = where

@@ -6,6 +6,7 @@ socket by clients and in-process by each other and by the gateway.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -116,6 +117,7 @@ class WorkspaceProcess:
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
         await self._serve()
         await self._serve_http(sock)
+        self._start_background()
         await self.rpc.readiness.poll()
 
     async def _open_kernel(self, public_url: str) -> Kernel:
@@ -186,6 +188,18 @@ class WorkspaceProcess:
         http = HttpServer(gateway.asgi, sock, tls=self._tls())
         await http.start()
         self._closers.append(http.stop)
+
+    def _start_background(self) -> None:
+        """Each service's loops, cancelled before the stores close."""
+        loops = [work for module in self.modules for work in module.background]
+        tasks = [asyncio.ensure_future(work()) for work in loops]
+
+        async def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._closers.append(cancel)
 
     def _authenticator(self) -> Authenticator:
         for module in self.modules:

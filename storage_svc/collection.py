@@ -139,7 +139,7 @@ class Collector:
             await self._objects.multipart_abort(upload.storage_key, upload.provider_upload_id)
         if not await self._is_there(upload.storage_key):
             return 0
-        if False:
+        if await uploads_naming(self._records, upload.project_id, upload.storage_key):
             return 0
         await self._objects.delete(upload.storage_key)
         return 1

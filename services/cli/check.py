@@ -45,7 +45,7 @@ def check(
             print_json(as_json(answer))
         else:
             print_line("allowed" if answer.allowed else "denied")
-        return answer.allowed
+        return bool(answer.allowed)
 
     if not in_session(options, work):
         raise typer.Exit(ExitCode.DENIED)

@@ -14,4 +14,4 @@ async def own_workspace(session: Session) -> str:
     """Its id, which is an account id."""
     stub = session.stub(IdentityServiceStub)
     answer = await session.call(stub.GetUser, GetUserRequest(user_id=session.user_id))
-    return answer.user.personal_workspace_id
+    return str(answer.user.personal_workspace_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
@@ -53,16 +52,25 @@ def build() -> Any:
     return command
 
 
-def _root(
-    version_: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
-) -> None:
-    if version_:
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             shown = version("workspace-management")
         except PackageNotFoundError:
-            shown = "0.0.0"
+            shown = "unknown"
         typer.echo(shown)
         raise typer.Exit
+
+
+def _root(
+    _: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True,
+        callback=_version,
+    ),
+) -> None:
+    """Options only; the sub-commands do the work."""
 
 
 def _report(error: Exception, options: Options, arguments: list[str]) -> int:

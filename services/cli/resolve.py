@@ -168,7 +168,7 @@ async def user_id_of(session: Session, text: str, *, project_id: str = "") -> st
 async def _home_of(session: Session, project_id: str) -> str:
     stub = session.stub(ProjectServiceStub)
     answer = await session.call(stub.GetProject, GetProjectRequest(project_id=project_id))
-    return answer.project.account_id
+    return str(answer.project.account_id)
 
 
 async def _member(session: Session, method: Any, request: Any, text: str) -> Any:

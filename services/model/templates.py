@@ -2,7 +2,8 @@
 
 `PROJECT#{project_id}` takes a field; `{restricted?restricted:open}` chooses by
 a boolean; `{target_type=team}` adds nothing and demands that value. An enum
-field gives its short lower-case name, a Timestamp fixed-width UTC. A template of which a field is empty gives no key.
+field gives its short lower-case name, a Timestamp fixed-width UTC. A template
+of which a field is empty gives no key.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ async def check_rpc(endpoint: Endpoint) -> Finding:
     """The standard health service (grpc.health.v1)."""
     channel = open_channel(endpoint.grpc)
     try:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
     except grpc.aio.AioRpcError as error:
         detail = f"{endpoint.grpc} does not answer ({error.code().name})"

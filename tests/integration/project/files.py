@@ -54,7 +54,7 @@ async def create(world: World, project_id: str, name: str = "a.pdf", **fields: A
     return answer.document  # type: ignore[no-any-return]
 
 
-async def authorize(world: World, document_id: str, purpose: int = UPLOAD, **more: Any) -> Any:
+async def authorize(world: World, document_id: str, purpose: Any = UPLOAD, **more: Any) -> Any:
     user_id = more.pop("as_", "ann")
     return await storage(world, user_id).AuthorizeFile(
         AuthorizeFileRequest(document_id=document_id, purpose=purpose, **more)

@@ -15,8 +15,8 @@ from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.history_pb2 import MetadataRecordType
 from workspace.project.v1.history_service_pb2 import ListMetadataRecordsRequest
-from workspace.project.v1.project_service_pb2 import SetLegalHoldRequest, SetProjectStatusRequest
 from workspace.project.v1.project_pb2 import ProjectStatus
+from workspace.project.v1.project_service_pb2 import SetLegalHoldRequest, SetProjectStatusRequest
 
 from tests.integration.project.files import create, documents, history, project, upload
 from tests.integration.project.world import World, refused, request_id

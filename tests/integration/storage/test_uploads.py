@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -139,7 +140,7 @@ async def test_strangers_hear_the_same_as_about_a_random_id(desk: Desk) -> None:
     document_id = await desk.document()
     made = await desk.announce(document_id, DATA)
     upload_id, storage = made.upload.upload_id, desk.storage(BOB)
-    calls = {
+    calls: dict[str, Any] = {
         "sign": lambda i: storage.SignUploadParts(
             pb.SignUploadPartsRequest(upload_id=i, part_numbers=[1])
         ),
