@@ -11,6 +11,9 @@ import rfc8785
 
 __all__ = ["canonical_json", "content_digest"]
 
+_SAFE_LOW, _SAFE_HIGH = -(2**53) + 1, 2**53 - 1
+_REPR_LOW, _REPR_HIGH = 1e-4, 1e16
+
 
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value of dicts, lists, strings, numbers, booleans.
@@ -18,11 +21,13 @@ def canonical_json(value: Any) -> str:
     Equal values have equal texts on every node. Raises ValueError for NaN,
     infinities and integers beyond 2**53 (RFC 8785 section 3.2.2.3).
     """
-    if _is_plain(value):
-        # Without floats and with ASCII member names the standard encoder gives
-        # exactly the RFC 8785 text, ten times faster.
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return rfc8785.dumps(value).decode()
+    try:
+        plain = _plain(value)
+    except _NeedsReference:
+        return rfc8785.dumps(value).decode()
+    # For such values the standard encoder gives exactly the RFC 8785 text, ten
+    # times faster.
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def content_digest(family: str, deleted: bool, content: Mapping[str, Any]) -> str:
@@ -31,15 +36,38 @@ def content_digest(family: str, deleted: bool, content: Mapping[str, Any]) -> st
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_plain(value: Any) -> bool:
-    if value is None or isinstance(value, str | bool):
-        return True
-    if isinstance(value, int):
-        return -(2**53) < value < 2**53
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and k.isascii() for k in value) and all(
-            map(_is_plain, value.values())
-        )
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return False
+def _plain(value: Any) -> Any:
+    """The value with whole floats as integers (RFC 8785 writes 3.0 as `3`)."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {_name(name): _plain(member) for name, member in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(member) for member in value]
+    if kind is int and _SAFE_LOW <= value <= _SAFE_HIGH:
+        return value
+    if kind is float:
+        return _plain_float(value)
+    raise _NeedsReference
+
+
+def _plain_float(value: float) -> float | int:
+    size = abs(value)
+    if size <= _SAFE_HIGH and value.is_integer():
+        return int(value)
+    # Here Python and ECMAScript agree on the shortest text, without an exponent.
+    if _REPR_LOW <= size < _REPR_HIGH:
+        return value
+    raise _NeedsReference
+
+
+def _name(name: Any) -> str:
+    # ASCII names sort alike by code point and by UTF-16 code unit.
+    if isinstance(name, str) and name.isascii():
+        return name
+    raise _NeedsReference
+
+
+class _NeedsReference(Exception):
+    """The reference encoder has to judge this value."""

@@ -181,10 +181,18 @@ def _row(write: Write[Any], actor: str, hlc: str) -> tuple[Put, dict[str, Any]]:
         expires_at=write.expires_at,
         indexes={} if write.deleted else family.index_entries(write.message),
     )
-    change = {
-        "family": family.name,
+    return put, _change(write, put, old, new)
+
+
+def _change(
+    write: Write[Any], put: Put, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The write as the event tells it. A row that never changes again keeps its
+    values itself: its key is enough."""
+    kept = write.family.policy == "append_only"
+    return {
+        "family": write.family.name,
         "sk": put.key.sk,
-        "before": old if base and not base.deleted else None,
-        "after": None if write.deleted else new,
+        "before": old if write.base and not write.base.deleted else None,
+        "after": None if write.deleted or kept else new,
     }
-    return put, change

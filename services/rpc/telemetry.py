@@ -67,7 +67,12 @@ class _Observation:
         seconds = time.perf_counter() - self._start
         self._metrics.finished(call.code.name, seconds)
         self._span.end(call.code.name, call.reason)
-        level = logging.WARNING if call.code in _SERVER_FAULTS else self._level
+        level = self._level
+        if call.code in _SERVER_FAULTS:
+            level = logging.WARNING
+        elif call.service and call.code is grpc.StatusCode.OK:
+            # Part of a call that has a line of its own, with the same request id.
+            level = logging.DEBUG
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s", call.method, call.code.name, extra=_fields(call, seconds))
 

@@ -95,8 +95,7 @@ def _download(server: Server, paths: _Paths) -> float:
 def _put(transfer: Transfer, source: Path) -> None:
     connection = _connection(transfer)
     with source.open("rb") as body:
-        headers = {**transfer.headers, "content-length": str(_MIB << 20)}
-        connection.request("PUT", _target(transfer), body=body, headers=headers)
+        connection.request("PUT", _target(transfer), body=body, headers=dict(transfer.headers))
     _answer(connection).read()
     connection.close()
 

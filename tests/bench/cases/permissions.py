@@ -38,7 +38,7 @@ from tests.bench.servers import Server, workspace
 TITLE = "Permission checks, by the null RPC through the same interceptors"
 _SERVICE = "/workspace.project.v1.PermissionService"
 _PROJECTS = 100
-_CALLS = 3000
+_CALLS = 2000
 _BATCH = 500
 _BATCHES = 30
 _SEQUENTIAL = 300

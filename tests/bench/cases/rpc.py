@@ -16,7 +16,7 @@ from tests.bench.people import signed_in
 from tests.bench.servers import Server, bare_server, workspace
 
 TITLE = "Null RPC through the interceptors, by the bare grpc.aio null RPC"
-_CALLS = 4000
+_CALLS = 2500
 _HEALTH = "/grpc.health.v1.Health/Check"
 
 

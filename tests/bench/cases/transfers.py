@@ -24,9 +24,9 @@ from tests.bench.servers import Server, workspace
 
 TITLE = "CreateUpload and BatchCreateDownloads, by the null RPC"
 _SERVICE = "/workspace.storage.v1.StorageService"
-_CALLS = 1500
+_CALLS = 600
 _FILES = 500
-_BATCHES = 10
+_BATCHES = 6
 _SEQUENTIAL = 300
 _MS = 1e3
 

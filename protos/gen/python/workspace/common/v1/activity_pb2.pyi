@@ -40,7 +40,9 @@ class RecordChange(_message.Message):
 
     @_builtins.property
     def after(self) -> _struct_pb2.Struct:
-        """Content fields after the change; absent when the record was deleted."""
+        """Content fields after the change; absent when the record was deleted, and
+        for append-only records, which keep their values under `sk` for good.
+        """
 
     def __init__(
         self,

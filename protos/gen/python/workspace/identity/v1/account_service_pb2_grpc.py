@@ -303,9 +303,14 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveAccountMember(self, request, context):
-        """Ends a membership. The record stays, with who and when. Memberships in the
-        account's teams (guests aside) end and direct grants on its projects are
-        revoked by a resumable job; they give nothing from the commit on.
+        """Ends a membership. The record stays, with who and when. A saga: (1) the
+        membership ends, in one commit; from then on the account and its teams give
+        nothing; (2) memberships in its teams end, guests aside; (3) direct grants on
+        its projects are revoked, but for an owner grant without which a project
+        would have no owner. Every repeat finishes what was interrupted, even one
+        that is answered NOT_FOUND, and so does taking the person back.
+        MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if (1) is done
+        and the service of projects does not answer: repeat the call.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account in the account, or removes himself.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the

@@ -168,9 +168,14 @@ class AccountServiceStub:
     `request_id` was used with another payload.
     """
     RemoveAccountMember: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RemoveAccountMemberRequest, _account_service_pb2.RemoveAccountMemberResponse]
-    """Ends a membership. The record stays, with who and when. Memberships in the
-    account's teams (guests aside) end and direct grants on its projects are
-    revoked by a resumable job; they give nothing from the commit on.
+    """Ends a membership. The record stays, with who and when. A saga: (1) the
+    membership ends, in one commit; from then on the account and its teams give
+    nothing; (2) memberships in its teams end, guests aside; (3) direct grants on
+    its projects are revoked, but for an owner grant without which a project
+    would have no owner. Every repeat finishes what was interrupted, even one
+    that is answered NOT_FOUND, and so does taking the person back.
+    MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if (1) is done
+    and the service of projects does not answer: repeat the call.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account in the account, or removes himself.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
@@ -359,9 +364,14 @@ class AccountServiceAsyncStub(AccountServiceStub):
     `request_id` was used with another payload.
     """
     RemoveAccountMember: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RemoveAccountMemberRequest, _account_service_pb2.RemoveAccountMemberResponse]  # type: ignore[assignment]
-    """Ends a membership. The record stays, with who and when. Memberships in the
-    account's teams (guests aside) end and direct grants on its projects are
-    revoked by a resumable job; they give nothing from the commit on.
+    """Ends a membership. The record stays, with who and when. A saga: (1) the
+    membership ends, in one commit; from then on the account and its teams give
+    nothing; (2) memberships in its teams end, guests aside; (3) direct grants on
+    its projects are revoked, but for an owner grant without which a project
+    would have no owner. Every repeat finishes what was interrupted, even one
+    that is answered NOT_FOUND, and so does taking the person back.
+    MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if (1) is done
+    and the service of projects does not answer: repeat the call.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account in the account, or removes himself.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
@@ -619,9 +629,14 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.RemoveAccountMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.RemoveAccountMemberResponse, _abc.Awaitable[_account_service_pb2.RemoveAccountMemberResponse]]:
-        """Ends a membership. The record stays, with who and when. Memberships in the
-        account's teams (guests aside) end and direct grants on its projects are
-        revoked by a resumable job; they give nothing from the commit on.
+        """Ends a membership. The record stays, with who and when. A saga: (1) the
+        membership ends, in one commit; from then on the account and its teams give
+        nothing; (2) memberships in its teams end, guests aside; (3) direct grants on
+        its projects are revoked, but for an owner grant without which a project
+        would have no owner. Every repeat finishes what was interrupted, even one
+        that is answered NOT_FOUND, and so does taking the person back.
+        MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if (1) is done
+        and the service of projects does not answer: repeat the call.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account in the account, or removes himself.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the

@@ -1410,6 +1410,50 @@ class BatchGetMembershipsResponse(_message.Message):
 Global___BatchGetMembershipsResponse: _TypeAlias = BatchGetMembershipsResponse  # noqa: Y015
 
 @_typing.final
+class ResolveUserRequest(_message.Message):
+    """Request of ResolveUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """The address; letter case and surrounding space do not matter. Never logged."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveUserRequest: _TypeAlias = ResolveUserRequest  # noqa: Y015
+
+@_typing.final
+class ResolveUserResponse(_message.Message):
+    """Answer of ResolveUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; empty = no active user has this verified address."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveUserResponse: _TypeAlias = ResolveUserResponse  # noqa: Y015
+
+@_typing.final
 class WatchMembershipsRequest(_message.Message):
     """Request of WatchMemberships."""
 

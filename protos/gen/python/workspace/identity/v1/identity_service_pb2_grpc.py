@@ -144,6 +144,11 @@ class IdentityServiceStub:
                 request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsRequest.SerializeToString,
                 response_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsResponse.FromString,
                 _registered_method=True)
+        self.ResolveUser = channel.unary_unary(
+                '/workspace.identity.v1.IdentityService/ResolveUser',
+                request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.SerializeToString,
+                response_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.FromString,
+                _registered_method=True)
         self.WatchMemberships = channel.unary_stream(
                 '/workspace.identity.v1.IdentityService/WatchMemberships',
                 request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.WatchMembershipsRequest.SerializeToString,
@@ -446,6 +451,17 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveUser(self, request, context):
+        """Finds the active user who has a verified address at the provider `local`. An
+        unknown address is a fact, not an error: what it becomes is the asker's
+        decision, after the caller's rights.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchMemberships(self, request, context):
         """Streams which facts became stale, at least once, in order per partition, with
         a checkpoint every second when idle.
@@ -560,6 +576,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.BatchGetMemberships,
                     request_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsRequest.FromString,
                     response_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsResponse.SerializeToString,
+            ),
+            'ResolveUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveUser,
+                    request_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.FromString,
+                    response_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.SerializeToString,
             ),
             'WatchMemberships': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchMemberships,
@@ -1117,6 +1138,33 @@ class IdentityService:
             '/workspace.identity.v1.IdentityService/BatchGetMemberships',
             workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsRequest.SerializeToString,
             workspace_dot_identity_dot_v1_dot_identity__service__pb2.BatchGetMembershipsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.identity.v1.IdentityService/ResolveUser',
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.SerializeToString,
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -245,6 +245,13 @@ class IdentityServiceStub:
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the user
     record cannot be read; a scope that cannot be read fails alone.
     """
+    ResolveUser: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveUserRequest, _identity_service_pb2.ResolveUserResponse]
+    """Finds the active user who has a verified address at the provider `local`. An
+    unknown address is a fact, not an error: what it becomes is the asker's
+    decision, after the caller's rights.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    """
     WatchMemberships: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.WatchMembershipsRequest, _identity_service_pb2.WatchMembershipsResponse]
     """Streams which facts became stale, at least once, in order per partition, with
     a checkpoint every second when idle.
@@ -470,6 +477,13 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     service identity on the method's list.
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the user
     record cannot be read; a scope that cannot be read fails alone.
+    """
+    ResolveUser: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveUserRequest, _identity_service_pb2.ResolveUserResponse]  # type: ignore[assignment]
+    """Finds the active user who has a verified address at the provider `local`. An
+    unknown address is a fact, not an error: what it becomes is the asker's
+    decision, after the caller's rights.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
     """
     WatchMemberships: _aio.UnaryStreamMultiCallable[_identity_service_pb2.WatchMembershipsRequest, _identity_service_pb2.WatchMembershipsResponse]  # type: ignore[assignment]
     """Streams which facts became stale, at least once, in order per partition, with
@@ -813,6 +827,19 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         service identity on the method's list.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the user
         record cannot be read; a scope that cannot be read fails alone.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveUser(
+        self,
+        request: _identity_service_pb2.ResolveUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ResolveUserResponse, _abc.Awaitable[_identity_service_pb2.ResolveUserResponse]]:
+        """Finds the active user who has a verified address at the provider `local`. An
+        unknown address is a fact, not an error: what it becomes is the asker's
+        decision, after the caller's rights.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
         """
 
     @_abc_1.abstractmethod

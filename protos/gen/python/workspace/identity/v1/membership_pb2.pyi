@@ -104,6 +104,7 @@ class MembershipFact(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     DATA_CLASSIFICATION_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLD_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Equal to the user asked for."""
     user_status: _user_pb2.UserStatus.ValueType
@@ -136,6 +137,8 @@ class MembershipFact(_message.Message):
     """The user's role in that account; UNSPECIFIED without membership."""
     data_classification: _classification_pb2.Classification.ValueType
     """Sensitivity of that account's data."""
+    legal_hold: _builtins.bool
+    """True if that account is under a legal hold."""
     @_builtins.property
     def scope(self) -> Global___ScopeRef:
         """The account or team asked for."""
@@ -170,10 +173,11 @@ class MembershipFact(_message.Message):
         capabilities: _abc.Iterable[_account_pb2.AccountCapability.ValueType] | None = ...,
         data_classification: _classification_pb2.Classification.ValueType = ...,
         partitions: _abc.Iterable[Global___PartitionVersion] | None = ...,
+        legal_hold: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_member_status", b"account_member_status", "account_role", b"account_role", "account_status", b"account_status", "capabilities", b"capabilities", "data_classification", b"data_classification", "guest", b"guest", "member_status", b"member_status", "partitions", b"partitions", "root_admin", b"root_admin", "scope", b"scope", "scope_type", b"scope_type", "team_role", b"team_role", "team_status", b"team_status", "user_id", b"user_id", "user_status", b"user_status", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_member_status", b"account_member_status", "account_role", b"account_role", "account_status", b"account_status", "capabilities", b"capabilities", "data_classification", b"data_classification", "guest", b"guest", "legal_hold", b"legal_hold", "member_status", b"member_status", "partitions", b"partitions", "root_admin", b"root_admin", "scope", b"scope", "scope_type", b"scope_type", "team_role", b"team_role", "team_status", b"team_status", "user_id", b"user_id", "user_status", b"user_status", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -158,6 +158,7 @@ class Grant(_message.Message):
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     SOURCE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REVOKE_REASON_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Id of the grant. Server-set."""
     project_id: _builtins.str
@@ -183,6 +184,10 @@ class Grant(_message.Message):
     etag: _builtins.str
     """Opaque version of what the reader saw. Server-set, not stored. In an update
     it must match, unless it is empty.
+    """
+    revoke_reason: _builtins.str
+    """Why the server revoked it, for example `account_member_removed`. Empty: a
+    person did. Server-set.
     """
     @_builtins.property
     def permissions(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
@@ -224,10 +229,11 @@ class Grant(_message.Message):
         updated_by: _builtins.str = ...,
         source_id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        revoke_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "etag", b"etag", "expires_at", b"expires_at", "grant_id", b"grant_id", "note", b"note", "permissions", b"permissions", "project_id", b"project_id", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "source", b"source", "source_id", b"source_id", "status", b"status", "target_id", b"target_id", "target_type", b"target_type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "etag", b"etag", "expires_at", b"expires_at", "grant_id", b"grant_id", "note", b"note", "permissions", b"permissions", "project_id", b"project_id", "revoke_reason", b"revoke_reason", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "source", b"source", "source_id", b"source_id", "status", b"status", "target_id", b"target_id", "target_type", b"target_type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -242,6 +242,90 @@ class RevokeGrantResponse(_message.Message):
 Global___RevokeGrantResponse: _TypeAlias = RevokeGrantResponse  # noqa: Y015
 
 @_typing.final
+class RevokeMemberGrantsRequest(_message.Message):
+    """Request of RevokeMemberGrants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GRANTED_UNTIL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account whose projects are meant."""
+    user_id: _builtins.str
+    """The user who was removed from it."""
+    reason: _builtins.str
+    """Why, for `Grant.revoke_reason`; for example `account_member_removed`."""
+    request_id: _builtins.str
+    """Tells calls apart in logs. See the RPC about repeats."""
+    @_builtins.property
+    def granted_until(self) -> _timestamp_pb2.Timestamp:
+        """Only grants made until then: what somebody gave a former member on purpose
+        is not taken back. Unset: all.
+        """
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        granted_until: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["granted_until", b"granted_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "granted_until", b"granted_until", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeMemberGrantsRequest: _TypeAlias = RevokeMemberGrantsRequest  # noqa: Y015
+
+@_typing.final
+class RevokeMemberGrantsResponse(_message.Message):
+    """Response of RevokeMemberGrants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKED_COUNT_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    KEPT_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    revoked_count: _builtins.int
+    """Number of grants that this call revoked."""
+    kept_count: _builtins.int
+    """Number of owner grants that stayed."""
+    complete: _builtins.bool
+    """False: more is to do; call again."""
+    consistency_token: _builtins.str
+    """Of the last commit. Empty: nothing was to revoke."""
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedCompositeFieldContainer[_grant_pb2.Grant]:
+        """The first 500 owner grants that stayed: their projects wait for another
+        owner. Complete when `complete` is true.
+        """
+
+    def __init__(
+        self,
+        *,
+        revoked_count: _builtins.int = ...,
+        kept: _abc.Iterable[_grant_pb2.Grant] | None = ...,
+        kept_count: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "consistency_token", b"consistency_token", "kept", b"kept", "kept_count", b"kept_count", "revoked_count", b"revoked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeMemberGrantsResponse: _TypeAlias = RevokeMemberGrantsResponse  # noqa: Y015
+
+@_typing.final
 class ListGrantsRequest(_message.Message):
     """Request of ListGrants."""
 

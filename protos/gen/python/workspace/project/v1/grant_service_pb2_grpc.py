@@ -58,6 +58,11 @@ class GrantServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.FromString,
                 _registered_method=True)
+        self.RevokeMemberGrants = channel.unary_unary(
+                '/workspace.project.v1.GrantService/RevokeMemberGrants',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsResponse.FromString,
+                _registered_method=True)
         self.ListGrants = channel.unary_unary(
                 '/workspace.project.v1.GrantService/ListGrants',
                 request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ListGrantsRequest.SerializeToString,
@@ -102,6 +107,12 @@ class GrantServiceServicer:
         `owner`; a user outside of the home account needs `share_project` too, and a
         foreign account or team MUST be invited instead: FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE.
+        `target_email` names an active user by a verified address of the provider
+        `local`. An address that nobody has is answered like a user who is not there,
+        and only after the caller's rights: without `manage_access`, and in an account
+        without `share_project`, known and unknown addresses MUST get the same
+        PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
+        `users/?` (no address is ever echoed).
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
         rights or a later end than the caller holds and for a grant to oneself,
         RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
@@ -135,6 +146,21 @@ class GrantServiceServicer:
         ERROR_REASON_INVALID_STATE if it is revoked already, PERMISSION_DENIED with
         ERROR_REASON_EXCEEDS_OWN_RIGHTS if it holds more than the caller does, and
         NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeMemberGrants(self, request, context):
+        """Revokes what a user was given directly on the projects of an account: the
+        last step of removing a member. Grants to teams and accounts, and projects
+        of other homes, are left alone. An owner grant stays if no other enabled
+        user owns the project; it is answered in `kept`. Project by project, each
+        decided and committed by itself, at most 200 in one call: repeat until
+        `complete`. A repeat goes on where the last call stopped, with whatever
+        `request_id`; what is revoked stays so, and no answer is stored.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +230,11 @@ def add_GrantServiceServicer_to_server(servicer, server):
                     servicer.RevokeGrant,
                     request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.SerializeToString,
+            ),
+            'RevokeMemberGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeMemberGrants,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsResponse.SerializeToString,
             ),
             'ListGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGrants,
@@ -321,6 +352,33 @@ class GrantService:
             '/workspace.project.v1.GrantService/RevokeGrant',
             workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeMemberGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/RevokeMemberGrants',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,12 @@ class GrantServiceStub:
     `owner`; a user outside of the home account needs `share_project` too, and a
     foreign account or team MUST be invited instead: FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE.
+    `target_email` names an active user by a verified address of the provider
+    `local`. An address that nobody has is answered like a user who is not there,
+    and only after the caller's rights: without `manage_access`, and in an account
+    without `share_project`, known and unknown addresses MUST get the same
+    PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
+    `users/?` (no address is ever echoed).
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
     rights or a later end than the caller holds and for a grant to oneself,
     RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
@@ -72,6 +78,17 @@ class GrantServiceStub:
     ERROR_REASON_INVALID_STATE if it is revoked already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS if it holds more than the caller does, and
     NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+    """
+    RevokeMemberGrants: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.RevokeMemberGrantsRequest, _grant_service_pb2.RevokeMemberGrantsResponse]
+    """Revokes what a user was given directly on the projects of an account: the
+    last step of removing a member. Grants to teams and accounts, and projects
+    of other homes, are left alone. An owner grant stays if no other enabled
+    user owns the project; it is answered in `kept`. Project by project, each
+    decided and committed by itself, at most 200 in one call: repeat until
+    `complete`. A repeat goes on where the last call stopped, with whatever
+    `request_id`; what is revoked stays so, and no answer is stored.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
     """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]
     """Lists the grants of a project. Needs `manage_access`. MUST return
@@ -120,6 +137,12 @@ class GrantServiceAsyncStub(GrantServiceStub):
     `owner`; a user outside of the home account needs `share_project` too, and a
     foreign account or team MUST be invited instead: FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE.
+    `target_email` names an active user by a verified address of the provider
+    `local`. An address that nobody has is answered like a user who is not there,
+    and only after the caller's rights: without `manage_access`, and in an account
+    without `share_project`, known and unknown addresses MUST get the same
+    PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
+    `users/?` (no address is ever echoed).
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
     rights or a later end than the caller holds and for a grant to oneself,
     RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
@@ -145,6 +168,17 @@ class GrantServiceAsyncStub(GrantServiceStub):
     ERROR_REASON_INVALID_STATE if it is revoked already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS if it holds more than the caller does, and
     NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+    """
+    RevokeMemberGrants: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.RevokeMemberGrantsRequest, _grant_service_pb2.RevokeMemberGrantsResponse]  # type: ignore[assignment]
+    """Revokes what a user was given directly on the projects of an account: the
+    last step of removing a member. Grants to teams and accounts, and projects
+    of other homes, are left alone. An owner grant stays if no other enabled
+    user owns the project; it is answered in `kept`. Project by project, each
+    decided and committed by itself, at most 200 in one call: repeat until
+    `complete`. A repeat goes on where the last call stopped, with whatever
+    `request_id`; what is revoked stays so, and no answer is stored.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
     """
     ListGrants: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Lists the grants of a project. Needs `manage_access`. MUST return
@@ -196,6 +230,12 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         `owner`; a user outside of the home account needs `share_project` too, and a
         foreign account or team MUST be invited instead: FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE.
+        `target_email` names an active user by a verified address of the provider
+        `local`. An address that nobody has is answered like a user who is not there,
+        and only after the caller's rights: without `manage_access`, and in an account
+        without `share_project`, known and unknown addresses MUST get the same
+        PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
+        `users/?` (no address is ever echoed).
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS for more
         rights or a later end than the caller holds and for a grant to oneself,
         RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED for more than 1,000
@@ -233,6 +273,23 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         ERROR_REASON_INVALID_STATE if it is revoked already, PERMISSION_DENIED with
         ERROR_REASON_EXCEEDS_OWN_RIGHTS if it holds more than the caller does, and
         NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeMemberGrants(
+        self,
+        request: _grant_service_pb2.RevokeMemberGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.RevokeMemberGrantsResponse, _abc.Awaitable[_grant_service_pb2.RevokeMemberGrantsResponse]]:
+        """Revokes what a user was given directly on the projects of an account: the
+        last step of removing a member. Grants to teams and accounts, and projects
+        of other homes, are left alone. An owner grant stays if no other enabled
+        user owns the project; it is answered in `kept`. Project by project, each
+        decided and committed by itself, at most 200 in one call: repeat until
+        `complete`. A repeat goes on where the last call stopped, with whatever
+        `request_id`; what is revoked stays so, and no answer is stored.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
         """
 
     @_abc_1.abstractmethod

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from workspace.common.v1 import permission_pb2 as _permission_pb2
+from workspace.project.v1 import grant_pb2 as _grant_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -98,6 +99,7 @@ class PermissionSource(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    GRANT_SOURCE_FIELD_NUMBER: _builtins.int
     kind: Global___PermissionSourceKind.ValueType
     """The rule."""
     grant_id: _builtins.str
@@ -108,6 +110,8 @@ class PermissionSource(_message.Message):
     """Account through which it comes. Empty: none."""
     role: _builtins.str
     """Role of the member, for the account fallback. Empty: none."""
+    grant_source: _grant_pb2.GrantSource.ValueType
+    """How the grant came about. UNSPECIFIED: the rule is no grant."""
     @_builtins.property
     def permissions(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
         """Rights this source contributes, expanded."""
@@ -126,10 +130,11 @@ class PermissionSource(_message.Message):
         role: _builtins.str = ...,
         permissions: _abc.Iterable[_permission_pb2.Permission.ValueType] | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        grant_source: _grant_pb2.GrantSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expires_at", b"expires_at", "grant_id", b"grant_id", "kind", b"kind", "permissions", b"permissions", "role", b"role", "team_id", b"team_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expires_at", b"expires_at", "grant_id", b"grant_id", "grant_source", b"grant_source", "kind", b"kind", "permissions", b"permissions", "role", b"role", "team_id", b"team_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
