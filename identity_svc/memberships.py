@@ -220,6 +220,7 @@ class _Facts:
         fact.account_member_status = member.status
         fact.account_role = member.role
         fact.data_classification = account.data_classification
+        fact.legal_hold = account.legal_hold
         held = capabilities(member.role, member.permissions)
         fact.capabilities.extend(sorted(held))  # type: ignore[arg-type]
         fact.partitions.extend(_versions([f"ACCOUNT#{account_id}"], self._heads))

@@ -16,6 +16,7 @@ POLICY: Mapping[str, Rule] = {
     _IDENTITY + "IssueLocalToken": PUBLIC,  # the local secret stands for the bearer
     _IDENTITY + "ListMemberships": _DECIDING,
     _IDENTITY + "BatchGetMemberships": _DECIDING,
+    _IDENTITY + "ResolveUser": service("project_svc"),
 }
 """The rows that are not USER."""
 

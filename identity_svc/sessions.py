@@ -14,6 +14,7 @@ from workspace.identity.v1.session_pb2 import (
     SessionContext,
     TeamSession,
 )
+from workspace.project.v1.grant_pb2 import GrantSource
 from workspace.project.v1.permission_pb2 import PermissionSource, PermissionSourceKind
 from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsRequest
 from workspace.project.v1.project_pb2 import Project
@@ -161,7 +162,7 @@ def _grant(project_id: str, source: PermissionSource, *, user: str) -> GrantSumm
         grant_id=source.grant_id,
         project_id=project_id,
         permissions=source.permissions,
-        source="owner_default" if source.kind == _KIND.PERMISSION_SOURCE_KIND_OWNER_GRANT else "",
+        source=GrantSource.Name(source.grant_source).removeprefix("GRANT_SOURCE_").lower(),
     )
     if source.kind == _KIND.PERMISSION_SOURCE_KIND_TEAM_GRANT:
         grant.team_id = source.team_id

@@ -15,6 +15,8 @@ from workspace.identity.v1.identity_service_pb2 import (
     GetUserResponse,
     ListUsersRequest,
     ListUsersResponse,
+    ResolveUserRequest,
+    ResolveUserResponse,
     UpdateUserRequest,
     UpdateUserResponse,
 )
@@ -87,6 +89,11 @@ class Users:
             if await self._know_each_other(caller, user):
                 return GetUserResponse(user=public_view(found.message))
         raise permission_denied("view", f"users/{user}")
+
+    async def resolve(self, request: ResolveUserRequest) -> ResolveUserResponse:
+        """The active user with a verified address; empty if nobody has it."""
+        found = await self._directory.active_user_with(request.email)
+        return ResolveUserResponse(user_id=found.message.user_id if found else "")
 
     async def update(self, request: UpdateUserRequest) -> UpdateUserResponse:
         user = request.user.user_id

@@ -88,6 +88,7 @@ def _source_message(source: Source) -> PermissionSource:
         account_id=source.account_id,
         role=role if source.role else "",
         permissions=permission_values(source.permissions),
+        grant_source=source.grant_source,  # type: ignore[arg-type]
     )
     if source.expires_at is not None:
         message.expires_at.CopyFrom(to_timestamp(source.expires_at))

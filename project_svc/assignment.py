@@ -135,7 +135,7 @@ class Assignments:
         entered.require_active()
         require_classification(project.data_classification, entered)
         # A hold is lifted by the account that set it: it cannot be evaded by a move.
-        await require_no_hold(project, self._homes)
+        require_no_hold(found)
 
     def _moved(
         self, found: ProjectAccess, target: _Target, request: AssignProjectRequest

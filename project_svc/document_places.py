@@ -106,7 +106,7 @@ class DocumentPlaces:
             require_active(edit.project)
             if document.status in (_TRASHED, _PURGED):
                 raise wrong_state(document)
-            await require_no_hold(edit.project, self._homes)
+            require_no_hold(edit.access)
             held[:] = [await self._claims.held(place_of(document), document.document_id)]
             now = edit.now
             keep = timedelta(days=self._changes.kernel.settings.trash_days)

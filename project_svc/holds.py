@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from workspace.project.v1.project_pb2 import Project
-
-from project_svc.homes import Homes
+from project_svc.access import ProjectAccess
 from services.model.errors import Reason, WorkspaceError
 
 __all__ = ["require_no_hold"]
 
 
-async def require_no_hold(project: Project, homes: Homes) -> None:
-    """Raises HELD under a hold of the project or its account. A caller who may
-    not read the account is refused: its hold cannot be ruled out."""
+def require_no_hold(found: ProjectAccess) -> None:
+    """Raises HELD under a hold of the project or of its home, whether the
+    caller may read the home or not."""
+    project = found.project
     if project.legal_hold:
         raise _held(f"projects/{project.project_id}", "an account administrator lifts the hold")
-    if project.account_id:
-        account = await homes.account(project.account_id)
-        if account.legal_hold:
-            raise _held(f"accounts/{project.account_id}", "an account owner lifts the hold")
+    home = project.account_id or project.workspace_id
+    if found.user.raw[home].legal_hold:
+        resource = f"{'accounts' if project.account_id else 'workspaces'}/{home}"
+        raise _held(resource, "an owner of it lifts the hold")
 
 
 def _held(resource: str, remedy: str) -> WorkspaceError:

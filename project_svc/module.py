@@ -76,7 +76,7 @@ def _project_registrations(kernel: Kernel, peers: Peers, access: Access) -> list
         assignments=RefreshingAssignments(
             denormalised=Denormalised(kernel.records), kernel=kernel, access=access, homes=homes
         ),
-        trash=Trash(kernel=kernel, access=access, homes=homes),
+        trash=Trash(kernel=kernel, access=access),
         trash_list=TrashList(kernel=kernel, access=access, visible=visible),
         visible=visible,
     )

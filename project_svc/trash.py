@@ -24,7 +24,7 @@ from project_svc.answers import project_message, storable, touched
 from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.holds import require_no_hold
-from project_svc.homes import Homes, home_of
+from project_svc.homes import home_of
 from services.kernel import Kernel
 from services.model.errors import permission_denied
 from services.model.families import FAMILIES
@@ -46,10 +46,9 @@ _SHOWN_TO_HOLDERS = ("project_id", "account_id", "status", "legal_hold", "legal_
 class Trash:
     """Use cases of deleting, restoring and holding projects."""
 
-    def __init__(self, *, kernel: Kernel, access: Access, homes: Homes) -> None:
+    def __init__(self, *, kernel: Kernel, access: Access) -> None:
         self._kernel = kernel
         self._access = access
-        self._homes = homes
         self._changes = ProjectChanges(kernel=kernel, access=access)
 
     async def delete(self, request: DeleteProjectRequest) -> DeleteProjectResponse:
@@ -59,7 +58,7 @@ class Trash:
         async def decide(found: ProjectAccess, project: Project) -> None:
             if project.status in (_TRASHED, _PURGED):
                 raise invalid_state(_name(project), status_word(project), "nothing is to do")
-            await require_no_hold(found.project, self._homes)
+            require_no_hold(found)
             now = self._access.now()
             keep = timedelta(days=self._kernel.settings.trash_days)
             project.status_before_trash = project.status

@@ -27,6 +27,8 @@ from workspace.identity.v1.identity_service_pb2 import (
     ListUsersResponse,
     NormalizeIdentityRequest,
     NormalizeIdentityResponse,
+    ResolveUserRequest,
+    ResolveUserResponse,
     RevokeSessionsRequest,
     RevokeSessionsResponse,
     UpdateUserRequest,
@@ -126,3 +128,8 @@ class IdentityServicer(IdentityServiceServicer):
         self, request: BatchGetMembershipsRequest, _: Any
     ) -> BatchGetMembershipsResponse:
         return await self._memberships.batch_get(request)
+
+    async def ResolveUser(
+        self, request: ResolveUserRequest, _: Any
+    ) -> ResolveUserResponse:
+        return await self._users.resolve(request)

@@ -94,11 +94,11 @@ def _configure_logs(settings: Settings) -> None:
     from services.telemetry.logs import configure_logging
 
     formats = {"json": True, "text": False}
-    configure_logging(
-        level=settings.log_level.upper(),
-        as_json=formats.get(settings.log_format),
-        levels={"alembic": "WARNING", "uvicorn": "WARNING"},  # their start is ours to announce
-    )
+    as_json = formats.get(settings.log_format, not sys.stderr.isatty())
+    levels = {"alembic": "WARNING", "uvicorn": "WARNING"}  # their start is ours to announce
+    if not as_json and settings.log_level != "debug":
+        levels["workspace.rpc.access"] = "WARNING"  # a person is reading
+    configure_logging(level=settings.log_level.upper(), as_json=as_json, levels=levels)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

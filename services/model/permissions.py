@@ -188,7 +188,8 @@ class Cut(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One rule that gives the user something, or would but for `block`."""
+    """One rule that gives the user something, or would but for `block`.
+    `grant_source` is how a grant came about; 0 for the account fallback."""
 
     kind: int
     permissions: frozenset[int]
@@ -198,6 +199,7 @@ class Source:
     role: int = 0
     expires_at: datetime | None = None
     block: Block | None = None
+    grant_source: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +425,7 @@ def _grant_source(facts: Facts, grant: GrantFacts, now: datetime) -> Source | No
         account_id=account_id,
         expires_at=grant.expires_at,
         block=block,
+        grant_source=grant.source,
     )
 
 

@@ -381,10 +381,10 @@ def test_every_source_is_listed_with_its_kind_and_block() -> None:
     assert answer.permissions == ALL
     assert not answer.cuts
     assert answer.sources == (
-        Source(5, ALL, grant_id="g1"),
-        Source(1, frozenset([VIEW, WRITE]), grant_id="g2", expires_at=soon),
-        Source(2, frozenset([VIEW, COMMENT]), grant_id="g3", team_id="t1"),
-        Source(3, frozenset([VIEW, REVIEW]), grant_id="g4", account_id="a2"),
+        Source(5, ALL, grant_id="g1", grant_source=2),
+        Source(1, frozenset([VIEW, WRITE]), grant_id="g2", expires_at=soon, grant_source=1),
+        Source(2, frozenset([VIEW, COMMENT]), grant_id="g3", team_id="t1", grant_source=1),
+        Source(3, frozenset([VIEW, REVIEW]), grant_id="g4", account_id="a2", grant_source=1),
         Source(4, frozenset([VIEW, COMMENT, REVIEW, WRITE]), account_id="a1", role=4),
     )
     assert [(s.grant_id, s.block) for s in answer.blocked] == [

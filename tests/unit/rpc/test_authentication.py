@@ -10,7 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from interceptor_harness import GOOD, KINDS, SIGNED_IN, Echo, reason_of
 
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.authentication import (
@@ -20,6 +19,7 @@ from services.rpc.authentication import (
     unauthenticated,
 )
 from services.rpc.context import current_call
+from tests.unit.rpc.interceptor_harness import GOOD, KINDS, SIGNED_IN, Echo, reason_of
 
 LOCAL = {"transport_security_type": [b"local"], "workspace_service": [b"project_svc"]}
 SPIFFE = "spiffe://test/project"

@@ -6,10 +6,10 @@ import time
 import grpc
 import grpc.aio
 import pytest
-from interceptor_harness import KINDS, VALID, Echo, reason_of
 
 from services.rpc.context import current_call
 from services.rpc.deadline import DeadlineLimits, effective_seconds
+from tests.unit.rpc.interceptor_harness import KINDS, VALID, Echo, reason_of
 
 LIMITS = DeadlineLimits()
 

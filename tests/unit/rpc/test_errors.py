@@ -11,18 +11,17 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from interceptor_harness import KINDS, VALID, Echo, detail, reason_of, status_of
 from workspace.common.v1.error_reason_pb2 import ErrorReason
 
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.rpc.errors import (
     CODES,
     DETAILS_HEADER,
-    code_of,
     error_info,
     peer_status,
     to_status,
 )
+from tests.unit.rpc.interceptor_harness import KINDS, VALID, Echo, detail, reason_of, status_of
 
 PROTO = Path(__file__).parents[3] / "protos/workspace/common/v1/error_reason.proto"
 SECRET = "hunter2 in /srv/secret.py"

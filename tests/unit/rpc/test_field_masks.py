@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc.status_pb2 import Status
-from interceptor_harness import ticket_class
 
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.field_masks import apply_mask
+from tests.unit.rpc.interceptor_harness import ticket_class
 
 Ticket = ticket_class()
 SERVER = frozenset({"created_by", "owner.role"})

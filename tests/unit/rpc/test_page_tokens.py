@@ -5,10 +5,10 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interceptor_harness import ticket_class
 
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.page_tokens import PageTokens, page_size
+from tests.unit.rpc.interceptor_harness import ticket_class
 
 Ticket = ticket_class()
 TOKENS = PageTokens(b"k" * 32)

@@ -4,7 +4,6 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2
-from interceptor_harness import SIGNED_IN, Echo, reason_of
 
 from services.rpc.policy import (
     KERNEL_POLICY,
@@ -16,6 +15,7 @@ from services.rpc.policy import (
     service,
     user_or_service,
 )
+from tests.unit.rpc.interceptor_harness import SIGNED_IN, Echo, reason_of
 
 
 @pytest.fixture(autouse=True, params=["socket", "local"])

@@ -6,7 +6,6 @@ import re
 import grpc
 import grpc.aio
 import pytest
-from interceptor_harness import GOOD, KINDS, SIGNED_IN, VALID, Echo, reason_of
 from workspace.common.v1.consistency_pb2 import Consistency
 
 from services.model.errors import Reason, WorkspaceError
@@ -16,6 +15,7 @@ from services.rpc.stack import ORDER, build_interceptors
 from services.rpc.validation import Validator
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import trace_headers
+from tests.unit.rpc.interceptor_harness import GOOD, KINDS, SIGNED_IN, VALID, Echo, reason_of
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

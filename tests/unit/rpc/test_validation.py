@@ -5,11 +5,19 @@ import grpc.aio
 import pytest
 from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2
-from interceptor_harness import KINDS, VALID, Echo, detail, reason_of, status_of, ticket_class
 from workspace.common.v1.consistency_pb2 import Consistency
 
 from services.model.errors import FieldViolation
 from services.rpc.validation import Validator, invalid_request
+from tests.unit.rpc.interceptor_harness import (
+    KINDS,
+    VALID,
+    Echo,
+    detail,
+    reason_of,
+    status_of,
+    ticket_class,
+)
 
 BAD = Consistency(at_least_as_fresh=Consistency.AtLeastAsFresh(tokens=["ok", "", "x" * 513]))
 Ticket = ticket_class()
