@@ -46,6 +46,7 @@ from identity_svc.directory import (
     not_found,
     timestamp,
 )
+from identity_svc.grant_cleanup import GrantCleanup
 from identity_svc.listing import Pager
 from identity_svc.settling import settle
 from identity_svc.team_cleanup import TeamCleanup
@@ -79,11 +80,14 @@ def last_owner(resource: str) -> WorkspaceError:
 class AccountMembers:
     """See the module."""
 
-    def __init__(self, kernel: Kernel, directory: Directory, cleanup: TeamCleanup) -> None:
+    def __init__(
+        self, kernel: Kernel, directory: Directory, teams: TeamCleanup, grants: GrantCleanup
+    ) -> None:
         self._kernel = kernel
         self._records = kernel.records
         self._directory = directory
-        self._cleanup = cleanup
+        self._teams = teams
+        self._grants = grants
         self._pager = Pager(kernel)
 
     async def add(self, request: AddAccountMemberRequest) -> AddAccountMemberResponse:
@@ -123,8 +127,9 @@ class AccountMembers:
         return await settle(mutation, pk, UpdateAccountMemberResponse, attempt)
 
     async def remove(self, request: RemoveAccountMemberRequest) -> RemoveAccountMemberResponse:
-        """The membership ends in one commit; the tidying after it is repeated
-        by every replay (team_cleanup)."""
+        """A saga: (1) the membership ends, in one commit; (2) those in the
+        account's teams end (team_cleanup); (3) direct grants on its projects are
+        revoked (grant_cleanup). Every repeat runs (2) and (3) again."""
         await self._authorise_remove(request)
         mutation = self._kernel.mutations.begin(request)
         pk = account_pk(request.account_id)
@@ -134,6 +139,7 @@ class AccountMembers:
             account, actor = await self._authorise_remove(request)
             base = await self._member(request.account_id, request.user_id)
             if base.message.status == REMOVED:
+                await self._tidy(base.message)
                 raise not_found(_resource(base.message))
             if base.message.user_id != actor.message.user_id:
                 require_held(actor.message, base.message.role, ())
@@ -149,8 +155,9 @@ class AccountMembers:
             )
 
         answer = await settle(mutation, pk, RemoveAccountMemberResponse, attempt)
-        if not await self._is_member(request.account_id, request.user_id):
-            await self._cleanup.end_memberships(request.account_id, request.user_id)
+        member = await self._member(request.account_id, request.user_id)
+        if member.message.status == REMOVED:  # a late replay may find him taken back
+            await self._tidy(member.message)
         return answer
 
     async def list_members(self, request: ListAccountMembersRequest) -> ListAccountMembersResponse:
@@ -224,7 +231,7 @@ class AccountMembers:
             )
         await require_room(self._records, user_id, ACCOUNT_MEMBER)
         if base is not None:  # finish what a removal may have left undone
-            await self._cleanup.end_memberships(request.account_id, user_id)
+            await self._tidy(base.message)
         member = self._new_member(request, user.message, base)
         return await mutation.commit(
             account_pk(request.account_id),
@@ -307,9 +314,10 @@ class AccountMembers:
             raise not_found(f"accounts/{account_id}/members/{user_id}")
         return found
 
-    async def _is_member(self, account_id: str, user_id: str) -> bool:
-        found = await self._directory.account_member(account_id, user_id)
-        return found is not None and found.message.status != REMOVED
+    async def _tidy(self, removed: AccountMember) -> None:
+        """What follows a removal; changes nothing when it is done already."""
+        await self._teams.end_memberships(removed.account_id, removed.user_id)
+        await self._grants.end_grants(removed)
 
 
 def require_open_shared(account: Record[Account]) -> None:

@@ -8,12 +8,17 @@ from workspace.identity.v1 import (
     preference_service_pb2_grpc,
     team_service_pb2_grpc,
 )
-from workspace.project.v1 import permission_service_pb2_grpc, project_service_pb2_grpc
+from workspace.project.v1 import (
+    grant_service_pb2_grpc,
+    permission_service_pb2_grpc,
+    project_service_pb2_grpc,
+)
 
 from identity_svc.account_members import AccountMembers
 from identity_svc.accounts import Accounts
 from identity_svc.copies import MemberCopies
 from identity_svc.directory import Directory
+from identity_svc.grant_cleanup import GrantCleanup
 from identity_svc.local_tokens import LocalTokens
 from identity_svc.memberships import Memberships
 from identity_svc.orphans import Orphans
@@ -51,7 +56,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     directory = Directory(kernel.records, local_issuer=issuer.issuer)
     registrations = [
         _identity(kernel, peers, directory, issuer, secret),
-        _accounts(kernel, directory),
+        _accounts(kernel, peers, directory),
         _teams(kernel, directory),
         _preferences(kernel),
     ]
@@ -94,10 +99,13 @@ def _sessions(kernel: Kernel, peers: Peers, directory: Directory) -> Sessions:
     )
 
 
-def _accounts(kernel: Kernel, directory: Directory) -> Registration:
+def _accounts(kernel: Kernel, peers: Peers, directory: Directory) -> Registration:
+    grants = grant_service_pb2_grpc.GrantServiceStub(peers("project", asking=_ME))
     servicer = AccountServicer(  # type: ignore[abstract]
         accounts=Accounts(kernel, directory),
-        members=AccountMembers(kernel, directory, TeamCleanup(kernel, directory)),
+        members=AccountMembers(
+            kernel, directory, TeamCleanup(kernel, directory), GrantCleanup(grants)
+        ),
         ownership=Ownership(kernel, directory),
     )
     return Registration(

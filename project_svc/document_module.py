@@ -17,7 +17,6 @@ from project_svc.document_names import PlaceClaims
 from project_svc.document_places import DocumentPlaces
 from project_svc.documents import Documents
 from project_svc.history import History
-from project_svc.homes import Homes
 from project_svc.links import Links
 from project_svc.revisions import Revisions
 from project_svc.servicers.document import DocumentServicer
@@ -27,7 +26,6 @@ from project_svc.visible import VisibleProjects
 from services.kernel import Kernel, Registration
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
-    from workspace.identity.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
 __all__ = ["document_registrations"]
@@ -37,7 +35,6 @@ def document_registrations(
     kernel: Kernel,
     access: Access,
     *,
-    accounts: AccountServiceAsyncStub,
     identity: IdentityServiceAsyncStub,
 ) -> list[Registration]:
     """DocumentService and HistoryService on the gate of this process."""
@@ -49,14 +46,13 @@ def document_registrations(
         page_tokens=kernel.page_tokens,
         consistency=kernel.consistency,
     )
-    homes = Homes(facts=access.facts, accounts=accounts, identity=identity)
     history = HistoryServicer(  # type: ignore[abstract]
         history=History(changes=changes), activity=ActivityLists(changes=changes)
     )
     return [
         Registration(
             document_service_pb2_grpc.add_DocumentServiceServicer_to_server,
-            _documents(kernel, changes, visible, homes),
+            _documents(kernel, changes, visible),
             "workspace.project.v1.DocumentService",
         ),
         Registration(
@@ -68,7 +64,7 @@ def document_registrations(
 
 
 def _documents(
-    kernel: Kernel, changes: DocumentChanges, visible: VisibleProjects, homes: Homes
+    kernel: Kernel, changes: DocumentChanges, visible: VisibleProjects
 ) -> DocumentServicer:
     claims = PlaceClaims(records=kernel.records, now=kernel.now)
     lists = DocumentLists(changes=changes, visible=visible)
@@ -76,7 +72,7 @@ def _documents(
     return DocumentServicer(  # type: ignore[abstract]
         documents=Documents(changes=changes, claims=claims),
         lists=lists,
-        places=DocumentPlaces(changes=changes, claims=claims, homes=homes),
+        places=DocumentPlaces(changes=changes, claims=claims),
         revisions=Revisions(changes=changes),
         derived=DerivedArtifacts(changes=changes),
         links=Links(changes=changes, lists=lists),

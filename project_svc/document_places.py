@@ -27,7 +27,6 @@ from project_svc.document_changes import CallersEdit, DocumentChanges, require_s
 from project_svc.document_names import Claim, Place, PlaceClaims, place_of
 from project_svc.documents import extension_of
 from project_svc.holds import require_no_hold
-from project_svc.homes import Homes
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.names import validate_document_name, validate_relative_path
 from services.model.permissions import OWNER, WRITE
@@ -51,10 +50,9 @@ _TRASH_FIELDS = ("trashed_at", "trashed_by", "status_before_trash", "purge_after
 class DocumentPlaces:
     """Use cases of moving, deleting and restoring."""
 
-    def __init__(self, *, changes: DocumentChanges, claims: PlaceClaims, homes: Homes) -> None:
+    def __init__(self, *, changes: DocumentChanges, claims: PlaceClaims) -> None:
         self._changes = changes
         self._claims = claims
-        self._homes = homes
 
     async def move(self, request: MoveDocumentRequest) -> MoveDocumentResponse:
         """Another folder or name in the same project.

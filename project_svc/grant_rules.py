@@ -13,7 +13,7 @@ from workspace.project.v1.grant_pb2 import Grant, GrantSource, GrantStatus, Gran
 
 from project_svc.access import ProjectAccess
 from project_svc.answers import permission_values, touched
-from project_svc.facts import FactsReader
+from project_svc.facts import FactsReader, ProjectView
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.permissions import (
     COMMENT,
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from workspace.common.v1.permission_pb2 import Permission
 
 __all__ = [
+    "any_enabled",
     "assignment_permissions",
     "end_grant",
     "exceeds",
     "has_direct_grant",
     "own_end",
+    "owner_grants",
     "require_other_owner",
     "require_owner_shape",
     "require_within",
@@ -112,8 +114,9 @@ def require_owner_shape(
         raise invalid_field("expires_at", "owner grants never expire; leave it unset")
 
 
-def end_grant(grant: Grant, *, user_id: str, now: datetime) -> None:
+def end_grant(grant: Grant, *, user_id: str, now: datetime, reason: str = "") -> None:
     """Revoke this copy of a grant. The row stays as history."""
+    grant.revoke_reason = reason
     grant.status = GrantStatus.GRANT_STATUS_REVOKED
     grant.revoked_by = user_id
     grant.revoked_at.CopyFrom(to_timestamp(now))
@@ -133,14 +136,26 @@ def has_direct_grant(
     )
 
 
+def owner_grants(view: ProjectView) -> list[GrantFacts]:
+    """Grants in force that make users owners."""
+    return [g for g in view.live if g.target_type == _USER and OWNER in g.permissions]
+
+
+async def any_enabled(user_ids: Iterable[str], facts: FactsReader) -> bool:
+    """Whether one of the users is enabled."""
+    for user_id in sorted(user_ids):
+        user = await facts.user(user_id)
+        if user.status == UserStatus.USER_STATUS_ACTIVE:
+            return True
+    return False
+
+
 async def require_other_owner(found: ProjectAccess, grant_id: str, facts: FactsReader) -> None:
     """Raises LAST_OWNER unless an enabled user other than by this grant owns the
     project. Only a commit under the same head may rest on the answer."""
-    for grant in found.view.live:
-        if grant.grant_id != grant_id and grant.target_type == _USER and OWNER in grant.permissions:
-            user = await facts.user(grant.target_id)
-            if user.status == UserStatus.USER_STATUS_ACTIVE:
-                return
+    others = {g.target_id for g in owner_grants(found.view) if g.grant_id != grant_id}
+    if await any_enabled(others, facts):
+        return
     resource = f"projects/{found.view.project_id}"
     raise WorkspaceError(
         Reason.ERROR_REASON_LAST_OWNER,

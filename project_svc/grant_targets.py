@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from workspace.identity.v1.account_pb2 import AccountCapability, AccountStatus, MemberStatus
+from workspace.identity.v1.identity_service_pb2 import ResolveUserRequest
 from workspace.identity.v1.membership_pb2 import MembershipFact
 from workspace.identity.v1.user_pb2 import UserStatus
 from workspace.project.v1.grant_pb2 import Grant, GrantTargetType
@@ -12,6 +15,9 @@ from project_svc.facts import FactsReader
 from project_svc.homes import home_of, team_of
 from services.model.errors import Reason, WorkspaceError
 
+if TYPE_CHECKING:  # the generated class exists for type checkers only
+    from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+
 __all__ = ["GrantTargets"]
 
 _SHARE = AccountCapability.ACCOUNT_CAPABILITY_SHARE_PROJECT
@@ -20,8 +26,18 @@ _SHARE = AccountCapability.ACCOUNT_CAPABILITY_SHARE_PROJECT
 class GrantTargets:
     """Decides about targets by strong facts."""
 
-    def __init__(self, facts: FactsReader) -> None:
+    def __init__(self, *, facts: FactsReader, identity: IdentityServiceAsyncStub) -> None:
         self._facts = facts
+        self._identity = identity
+
+    async def resolve(self, found: ProjectAccess, email: str) -> str:
+        """The user with this address. One that nobody has is answered like a
+        user who is not there: nothing is told without the right to share."""
+        answer = await self._identity.ResolveUser(ResolveUserRequest(email=email))
+        if not answer.user_id:
+            _require_share(found)
+            raise _no_target("users/?")
+        return answer.user_id
 
     async def require(self, found: ProjectAccess, grant: Grant) -> None:
         """Raises NOT_FOUND if no active target fits, PERMISSION_DENIED without
@@ -38,10 +54,11 @@ class GrantTargets:
     async def _user(self, found: ProjectAccess, user_id: str) -> None:
         home = found.project.account_id
         user = await self._facts.user(user_id, accounts=[home])
-        if user.status != UserStatus.USER_STATUS_ACTIVE:
-            raise _no_target(f"users/{user_id}")
+        # The right comes first: without it, nobody learns who is there.
         if home and user.raw[home].account_member_status != MemberStatus.MEMBER_STATUS_ACTIVE:
             _require_share(found)
+        if user.status != UserStatus.USER_STATUS_ACTIVE:
+            raise _no_target(f"users/{user_id}")
 
     async def _team(self, found: ProjectAccess, team_id: str) -> None:
         user = await self._facts.user(found.user_id, teams=[team_id])

@@ -73,7 +73,10 @@ class Grants:
             found = await self._access.require(request.project_id, MANAGE_ACCESS)
             if done := await mutation.replay(project_pk(request.project_id), CreateGrantResponse):
                 return done
-            grant = self._new_grant(found, request, mutation.new_id("g"))
+            target_id = request.target_id
+            if request.target_email:
+                target_id = await self._targets.resolve(found, request.target_email)
+            grant = self._new_grant(found, request, mutation.new_id("g"), target_id)
             require_active(found.project)
             await self._targets.require(found, grant)
             self._require_room(found, grant)
@@ -170,25 +173,23 @@ class Grants:
             )
         return answer
 
-    def _new_grant(self, found: ProjectAccess, request: CreateGrantRequest, grant_id: str) -> Grant:
+    def _new_grant(
+        self, found: ProjectAccess, request: CreateGrantRequest, grant_id: str, target_id: str
+    ) -> Grant:
         permissions = frozenset(map(int, request.permissions)) or preset_permissions(request.preset)
-        if request.target_email:
-            raise invalid_field(
-                "target_email", "is not resolved here; give target_id, or invite the address"
-            )
         require_within(found, permissions)
         now = self._access.now()
         ends = from_timestamp(request.expires_at) if request.HasField("expires_at") else None
         require_owner_shape(permissions, request.target_type, ends)
         if ends is not None and ends <= now:
             raise invalid_field("expires_at", "is in the past; choose a later time")
-        if request.target_type == _USER and request.target_id == found.user_id:
+        if request.target_type == _USER and target_id == found.user_id:
             raise exceeds("manage_access", "nobody gives himself a grant; ask another manager")
         grant = Grant(
             grant_id=grant_id,
             project_id=request.project_id,
             target_type=request.target_type,
-            target_id=request.target_id,
+            target_id=target_id,
             permissions=stored_permissions(permissions),
             source=GrantSource.GRANT_SOURCE_DIRECT,
             status=_ACTIVE,

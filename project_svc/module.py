@@ -19,6 +19,7 @@ from project_svc.facts import FactsReader
 from project_svc.grant_targets import GrantTargets
 from project_svc.grants import Grants
 from project_svc.homes import Homes
+from project_svc.member_grants import MemberGrants
 from project_svc.permissions import Permissions
 from project_svc.policy import policy_of
 from project_svc.projects import Projects
@@ -50,9 +51,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     access = build_access(kernel, peers)
     registrations = [
         *_project_registrations(kernel, peers, access),
-        *document_registrations(
-            kernel, access, accounts=_accounts(peers), identity=_identity(peers)
-        ),
+        *document_registrations(kernel, access, identity=_identity(peers)),
     ]
     return ServiceModule(
         name=_ME,
@@ -83,8 +82,10 @@ def _project_registrations(kernel: Kernel, peers: Peers, access: Access) -> list
     permissions = PermissionServicer(  # type: ignore[abstract]
         permissions=Permissions(access=access, consistency=kernel.consistency), visible=visible
     )
+    targets = GrantTargets(facts=access.facts, identity=_identity(peers))
     grants = GrantServicer(  # type: ignore[abstract]
-        Grants(kernel=kernel, access=access, targets=GrantTargets(access.facts))
+        Grants(kernel=kernel, access=access, targets=targets),
+        MemberGrants(kernel=kernel, access=access),
     )
     return [
         Registration(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from project_svc.document_policy import DOCUMENT_POLICY
 from services.kernel import Registration
-from services.rpc.policy import USER, Rule, user_or_service
+from services.rpc.policy import USER, Rule, service, user_or_service
 from services.rpc.registration import registered_methods
 
 __all__ = ["ASKING_SERVICES", "POLICY", "policy_of"]
@@ -26,6 +26,7 @@ POLICY: Mapping[str, Rule] = {
     _PERMISSION + "BatchCheckPermissions": _ASKED_BY_SERVICES,
     _PERMISSION + "GetEffectivePermissions": _ASKED_BY_SERVICES,
     _PERMISSION + "ListAccessibleProjects": _ASKED_BY_SERVICES,
+    "/workspace.project.v1.GrantService/RevokeMemberGrants": service("identity_svc"),
     # Documents and history.
     **DOCUMENT_POLICY,
 }

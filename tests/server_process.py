@@ -104,7 +104,8 @@ class ServerProcess:
         """A local token; the user is made by `sign_in`."""
         secret = (self.data_dir / "keys" / "local.secret").read_text().strip()
         request = IssueLocalTokenRequest(email=email, name=email, local_secret=secret)
-        return str((await IdentityServiceStub(self.channel()).IssueLocalToken(request)).access_token)
+        issued = await IdentityServiceStub(self.channel()).IssueLocalToken(request)
+        return str(issued.access_token)
 
     async def sign_in(self, email: str) -> str:
         """A token of a user who exists from now on."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from workspace.common.v1.permission_pb2 import PermissionPreset
 
 from services.cli.enums import enum_word
 from services.cli.options import Options
@@ -26,6 +27,7 @@ __all__ = [
     "show_record",
 ]
 
+_PERMISSION = "workspace.common.v1.Permission"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -101,6 +103,8 @@ def field_text(message: Message, name: str) -> str:
         return _submessage_text(value) if message.HasField(name) else ""
     values = list(value) if field.is_repeated else [value]
     if field.enum_type is not None:
+        if field.enum_type.full_name == _PERMISSION and (preset := _preset(values)):
+            return preset
         return ", ".join(enum_word(field.enum_type, number) for number in values if number)
     if field.message_type is not None:
         return "; ".join(_submessage_text(item) for item in values)
@@ -135,6 +139,14 @@ def _submessage_text(value: Any) -> str:
     return _flat(members)
 
 
+def _preset(permissions: Sequence[int]) -> str:
+    """The preset that is exactly this set of rights, or ''."""
+    from services.model.permissions import preset_of
+
+    number = preset_of(permissions) if permissions else 0
+    return enum_word(PermissionPreset.DESCRIPTOR, number) if number else ""
+
+
 def _flat(members: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in members.items())
 
@@ -146,7 +158,9 @@ def _print_rich(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading.replace("_", " "), overflow="fold")
+        # An id that is folded cannot be copied.
+        whole = heading.endswith("_id")
+        table.add_column(heading.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(_escape(cell) for cell in row))
     Console().print(table)

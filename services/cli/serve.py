@@ -77,7 +77,8 @@ async def _serve(settings: Settings, *, explicit_data: bool) -> int:
 
 def _announce(process: WorkspaceProcess, *, explicit_data: bool) -> None:
     data = process.settings.data_dir.absolute()
-    if sys.stdout.isatty():
+    at_terminal = sys.stdout.isatty()
+    if at_terminal:
         option = f"--data {process.settings.data_dir} " if explicit_data else ""
         sys.stdout.write(
             _BANNER.format(
@@ -87,7 +88,8 @@ def _announce(process: WorkspaceProcess, *, explicit_data: bool) -> None:
         )
         sys.stdout.flush()
     where = {"grpc": process.grpc_address, "http": process.http_url, "data": str(data)}
-    logging.getLogger("workspace.serve").info("ready", extra=where)
+    level = logging.DEBUG if at_terminal else logging.INFO  # the banner said it
+    logging.getLogger("workspace.serve").log(level, "ready", extra=where)
 
 
 def _configure_logs(settings: Settings) -> None:

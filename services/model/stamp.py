@@ -112,7 +112,8 @@ def stamp_write(
     )
 
 
-def etag_of(*dots: Dot) -> str:
-    """Opaque etag (RFC 9110 quotes) that names exactly the versions shown."""
-    text = ",".join(f"{actor}:{counter}" for actor, counter in sorted(dots))
+def etag_of(record: str, *dots: Dot) -> str:
+    """Opaque etag (RFC 9110 quotes) that names exactly the versions shown of
+    one record; `record` is its key, since dots count per record."""
+    text = ",".join([record, *(f"{actor}:{counter}" for actor, counter in sorted(dots))])
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:20]}"'

@@ -38,7 +38,7 @@ class Record(Generic[M]):
     @property
     def etag(self) -> str:
         """Names exactly the versions that the reader saw."""
-        return etag_of(self.stamp.dot)
+        return etag_of(f"{self.key.pk} {self.key.sk}", self.stamp.dot)
 
     def edit(self) -> M:
         """A copy to change and write back."""

@@ -37,7 +37,7 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def refusal(tmp_path: Path, **settings: Any) -> WorkspaceError:
     """How the start with these settings is refused."""
-    given = {"data_dir": tmp_path / "data", "grpc_port": 0, "http_port": 0} | settings
+    given = {"data_dir": tmp_path / "wm-data", "grpc_port": 0, "http_port": 0} | settings
     with pytest.raises(WorkspaceError) as caught:
         await WorkspaceProcess(load_settings(**given)).start()
     return caught.value
@@ -56,7 +56,7 @@ async def test_a_second_process_on_the_data_folder_is_refused(
     tmp_path: Path, same_ports: bool
 ) -> None:
     """Whatever the ports are: the folder is what two processes cannot share."""
-    async with ServerProcess.start(tmp_path / "data") as server:
+    async with ServerProcess.start(tmp_path / "wm-data") as server:
         ports = {}
         if same_ports:
             ports = {
@@ -65,13 +65,13 @@ async def test_a_second_process_on_the_data_folder_is_refused(
             }
         error = await refusal(tmp_path, **ports)
         assert error.reason == Reason.ERROR_REASON_INVALID_STATE
-        assert str(tmp_path / "data") in error.message
+        assert str(tmp_path / "wm-data") in error.message
         assert f"process {server.process.pid}" in error.message
         assert "stop that process" in error.message
         token = await server.sign_in(ANN)  # the first one never noticed
         assert token
         assert await server.terminate() == 0
-    async with Workspace.open(tmp_path, data_dir=tmp_path / "data") as ws:
+    async with Workspace.open(tmp_path) as ws:
         assert await ws.sign_in(ANN)
 
 
@@ -85,7 +85,7 @@ async def test_a_busy_port_is_named_and_nothing_stays_open(
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
     assert f"127.0.0.1:{busy_port}" in error.message
     assert flag in error.message
-    async with Workspace.open(tmp_path, data_dir=tmp_path / "data") as ws:
+    async with Workspace.open(tmp_path) as ws:
         assert await ws.sign_in(ANN)
 
 
@@ -114,7 +114,7 @@ async def test_a_bad_backend_file_names_the_place_and_no_secret(
     assert error.reason == Reason.Value(f"ERROR_REASON_{reason}")
     assert named in error.message
     assert "hunter2" not in error.message
-    assert not (tmp_path / "data").exists(), "nothing is opened before the selection is good"
+    assert not (tmp_path / "wm-data").exists(), "nothing is opened before the selection is good"
     assert (await refusal(tmp_path, backend_file=file)).message == error.message
 
 
@@ -187,19 +187,19 @@ async def test_postgresql_without_its_address_names_the_variable(tmp_path: Path)
 
 
 async def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
+    (tmp_path / "wm-data").write_text("a file")
     error = await refusal(tmp_path)
-    assert str(tmp_path / "data") in error.message
+    assert str(tmp_path / "wm-data") in error.message
     assert "WM_DATA_DIR" in error.message
 
 
 async def test_a_second_start_serves_the_same_data(tmp_path: Path) -> None:
-    async with ServerProcess.start(tmp_path / "data") as server:
+    async with ServerProcess.start(tmp_path / "wm-data") as server:
         token = await server.sign_in(ANN)
         stub = ProjectServiceStub(server.channel(token))
         made = (await stub.CreateProject(CreateProjectRequest(name="Bridge"))).project
         assert await server.terminate() == 0
-    async with ServerProcess.start(tmp_path / "data") as server:
+    async with ServerProcess.start(tmp_path / "wm-data") as server:
         stub = ProjectServiceStub(server.channel(token))  # the token still verifies
         found = await stub.GetProject(GetProjectRequest(project_id=made.project_id))
         assert (found.project.name, found.project.etag) == ("Bridge", made.etag)
@@ -223,7 +223,7 @@ SqliteDriver.commit = held
 
 async def test_sigterm_lets_a_running_call_finish_and_exits_with_0(tmp_path: Path) -> None:
     hold = tmp_path / "hold"
-    async with ServerProcess.start(tmp_path / "data", prelude=_HELD, drain_grace=60) as server:
+    async with ServerProcess.start(tmp_path / "wm-data", prelude=_HELD, drain_grace=60) as server:
         token = await server.sign_in(ANN)
         hold.touch()
         create = CreateProjectRequest(name="Bridge", request_id=str(uuid.uuid4()))
@@ -237,7 +237,7 @@ async def test_sigterm_lets_a_running_call_finish_and_exits_with_0(tmp_path: Pat
         hold.unlink()
         made = (await running).project
         assert await server.process.wait() == 0
-    async with ServerProcess.start(tmp_path / "data") as server:
+    async with ServerProcess.start(tmp_path / "wm-data") as server:
         stub = ProjectServiceStub(server.channel(token))
         found = await stub.GetProject(GetProjectRequest(project_id=made.project_id))
         assert found.project.etag == made.etag
@@ -257,7 +257,7 @@ async def refused_from_now_on(server: ServerProcess, token: str) -> None:
 
 async def test_sigterm_lets_a_running_http_request_finish(tmp_path: Path) -> None:
     hold = tmp_path / "hold"
-    async with ServerProcess.start(tmp_path / "data", prelude=_HELD, drain_grace=60) as server:
+    async with ServerProcess.start(tmp_path / "wm-data", prelude=_HELD, drain_grace=60) as server:
         token = await server.sign_in(ANN)
         hold.touch()
         headers = {"authorization": f"Bearer {token}"}

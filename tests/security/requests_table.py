@@ -179,6 +179,9 @@ _IDENTITY: dict[str, Row] = {
         ),
         elsewhere=Code.OK,
     ),
+    "ResolveUser": Row(
+        lambda t: ids.ResolveUserRequest(email="owner@example.com"), elsewhere=None
+    ),
 }
 
 _ACCOUNT: dict[str, Row] = {
@@ -358,6 +361,12 @@ _GRANT: dict[str, Row] = {
     ),
     "RevokeGrant": Row(
         lambda t: gs.RevokeGrantRequest(project_id=t.project_id, grant_id=t.grant_id), OWNER
+    ),
+    "RevokeMemberGrants": Row(
+        lambda t: gs.RevokeMemberGrantsRequest(
+            account_id=t.account_id, user_id=t.member_id, reason="test"
+        ),
+        elsewhere=Code.OK,
     ),
     "ListGrants": Row(lambda t: gs.ListGrantsRequest(project_id=t.project_id), OWNER),
 }

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from workspace.common.v1.permission_pb2 import PERMISSION_VIEW
 from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import identity_service_pb2 as ids
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.project.v1 import grant_service_pb2 as gs
 from workspace.project.v1 import project_service_pb2 as prs
+from workspace.project.v1.grant_pb2 import GRANT_TARGET_TYPE_USER
+from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from identity_svc.sign_in import personal_account_id
@@ -172,7 +176,18 @@ async def test_session_has_everything(ws: Workspace) -> None:
     assert session.grants[0].source == "owner_default"
     assert len({p.topic for p in session.preferences}) == len(session.preferences) > 0
     assert not session.is_platform_admin
+    await ws.stub(GrantServiceStub, as_=ANN).CreateGrant(
+        gs.CreateGrantRequest(
+            project_id=project.project.project_id,
+            target_type=GRANT_TARGET_TYPE_USER,
+            target_email=BOB,
+            permissions=[PERMISSION_VIEW],
+        )
+    )
     bobs = (await people.identity(BOB).GetSession(ids.GetSessionRequest())).session
+    assert [(g.source, g.project_id) for g in bobs.grants] == [
+        ("direct", project.project.project_id)
+    ]
     shared = next(a for a in bobs.accounts if a.account.account_id == account)
     assert list(shared.capabilities) == [ac.ACCOUNT_CAPABILITY_CREATE_PROJECT]
     assert not bobs.teams

@@ -55,6 +55,16 @@ async def give(
     return (await world.grants(giver).CreateGrant(request)).grant
 
 
+async def to_address(world: World, project: Project, giver: str, name: str) -> Any:
+    request = pb.CreateGrantRequest(
+        project_id=project.project_id,
+        target_type=USER,
+        target_email=f"{name}@example.com",
+        permissions=rights("VIEW"),
+    )
+    return await world.grants(giver).CreateGrant(request)
+
+
 async def change(
     world: World, grant: Grant, changer: str, paths: list[str], **fields: Any
 ) -> Grant:
@@ -220,17 +230,33 @@ class TestCreate:
         # Taking away is possible in every state.
         await revoke(world, await owner_grant_of(world, project, "eve"), "ann")
 
-    async def test_an_address_is_refused_with_the_remedy(
+    async def test_an_address_stands_for_its_user(self, world: World, project: Project) -> None:
+        grant = (await to_address(world, project, "ann", "zoe")).grant
+        assert grant.target_id == "zoe"
+        no = await refused(to_address(world, project, "ann", "zoe"))
+        assert no.reason == "ALREADY_EXISTS"
+        no = await refused(to_address(world, project, "ann", "ann"))
+        assert no.reason == "EXCEEDS_OWN_RIGHTS"
+
+    async def test_an_unknown_address_is_told_to_those_who_may_share(
         self, world: World, project: Project
     ) -> None:
-        request = pb.CreateGrantRequest(
-            project_id=project.project_id,
-            target_type=USER,
-            target_email="zoe@example.com",
-            permissions=rights("VIEW"),
-        )
-        no = await refused(world.grants("ann").CreateGrant(request))
-        assert (no.reason, no.metadata["field"]) == ("INVALID_FIELD", "target_email")
+        no = await refused(to_address(world, project, "ann", "nobody"))
+        assert (no.reason, no.metadata["resource"]) == ("NOT_FOUND", "users/?")
+        assert "example.com" not in no.message
+
+    @pytest.mark.parametrize("holds", [False, True])
+    async def test_without_the_right_known_and_unknown_addresses_are_alike(
+        self, world: World, project: Project, holds: bool
+    ) -> None:
+        """Without manage_access, and with it but without share_project."""
+        answers = []
+        for name in ("zoe", "nobody"):
+            no = await refused(to_address(world, project, "bob" if holds else "eve", name))
+            answers.append((no.reason, no.metadata, no.message))
+        assert answers[0] == answers[1]
+        wanted = "share_project" if holds else "manage_access"
+        assert answers[0][1]["permission"] == wanted
 
 
 class TestTargets:

@@ -338,6 +338,20 @@ class TestStatusAndTrash:
         assert not restored.HasField("purge_after")
         assert (await refused(self._restore(world, "ann", pid))).reason == "INVALID_STATE"
 
+    @pytest.mark.parametrize("account_id", ["a_one", ""])
+    async def test_a_hold_of_the_home_counts_for_those_who_cannot_read_it(
+        self, world: World, account_id: str
+    ) -> None:
+        project = await create(world, "ann", account_id=account_id)
+        await give(world, project, "bob", "OWNER")  # bob is no member of the home
+        home = account_id or "w_ann"
+        world.people.accounts[home].legal_hold = True
+        no = await refused(self._delete(world, "bob", project.project_id))
+        kind = "accounts" if account_id else "workspaces"
+        assert (no.reason, no.metadata["resource"]) == ("HELD", f"{kind}/{home}")
+        world.people.accounts[home].legal_hold = False
+        await self._delete(world, "bob", project.project_id)
+
     async def test_a_replayed_delete_gives_the_same_answer(self, world: World) -> None:
         project = await create(world, "ann")
         same = request_id()

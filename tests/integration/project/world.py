@@ -148,6 +148,7 @@ class People:
             account_role=member.role,
             capabilities=member.permissions,
             data_classification=account.data_classification,
+            legal_hold=account.legal_hold,
         )
 
 
@@ -180,6 +181,11 @@ class _Identity(IdentityServiceServicer):
             if user == request.user_id and m.status == request.status
         ]
         return identity.ListMembershipsResponse(memberships=rows)
+
+    async def ResolveUser(self, request: Any, _: Any) -> Any:  # noqa: N802
+        user_id = request.email.removesuffix("@example.com")
+        known = self.people.users.get(user_id) == UserStatus.USER_STATUS_ACTIVE
+        return identity.ResolveUserResponse(user_id=user_id if known else "")
 
     async def GetUser(self, request: Any, _: Any) -> Any:  # noqa: N802
         user = User(user_id=request.user_id, personal_workspace_id=f"w_{request.user_id}")
@@ -253,6 +259,7 @@ class World:
         policy: dict[str, Rule] = {
             prefix + "IdentityService/BatchGetMemberships": service("project_svc"),
             prefix + "IdentityService/ListMemberships": service("project_svc"),
+            prefix + "IdentityService/ResolveUser": service("project_svc"),
             prefix + "IdentityService/GetUser": USER,
             prefix + "AccountService/GetAccount": USER,
         }

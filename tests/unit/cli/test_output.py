@@ -51,6 +51,13 @@ def test_a_table_elsewhere_than_at_a_terminal_is_aligned_and_whole(capsys: Captu
     assert second == "x" * 150
 
 
+def test_rights_that_are_a_preset_are_named_like_it() -> None:
+    assert field_text(Project(my_permissions=[1, 2, 3, 4]), "my_permissions") == "writer"
+    assert field_text(Project(my_permissions=[6]), "my_permissions") == "owner"
+    assert field_text(PROJECT, "my_permissions") == "view, manage_access"
+    assert field_text(Project(), "my_permissions") == ""
+
+
 def test_an_empty_list_prints_no_rows(capsys: Capture) -> None:
     show_list(Options(), "projects", [], ["name"])
     captured = capsys.readouterr()

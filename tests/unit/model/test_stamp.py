@@ -76,10 +76,11 @@ def test_any_history_round_trips_and_only_grows(history: list[Any]) -> None:
         stamp, before = following, after
 
 
-def test_etag_names_the_set_of_dots() -> None:
-    assert etag_of(("a", 1), ("b", 2)) == etag_of(("b", 2), ("a", 1))
-    assert etag_of(("a", 1)) != etag_of(("a", 2))
-    assert etag_of(("a", 1)).startswith('"')
+def test_etag_names_the_record_and_the_set_of_dots() -> None:
+    assert etag_of("r", ("a", 1), ("b", 2)) == etag_of("r", ("b", 2), ("a", 1))
+    assert etag_of("r", ("a", 1)) != etag_of("r", ("a", 2))
+    assert etag_of("r", ("a", 1)) != etag_of("s", ("a", 1))
+    assert etag_of("r", ("a", 1)).startswith('"')
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"a":[],"c":[[0,1]]}', "null"])
