@@ -59,6 +59,7 @@ from services.rpc.page_tokens import page_size
 __all__ = ["Teams", "team_activity"]
 
 _CREATE = AccountCapability.ACCOUNT_CAPABILITY_CREATE_TEAM
+_MOST_CANDIDATES = 2_000
 _SETTABLE = frozenset({"name", "description", "parent_team_id"})
 _SERVER_SET = frozenset(
     field.name for field in Team.DESCRIPTOR.fields if field.name not in _SETTABLE
@@ -115,19 +116,18 @@ class Teams:
 
     async def list_visible(self, request: ListTeamsRequest) -> ListTeamsResponse:
         """By team id. In one co-administered account straight from the index;
-        otherwise merged from memberships and co-administered accounts."""
+        otherwise merged from memberships and co-administered accounts. Looks at
+        2,000 candidates at most: a page may be short and still have a next one."""
         caller = current_call().user_id
         if request.account_id and await self._visible.sees_all_of(request.account_id, caller):
             return await self._of_account(request)
-        after = self._pager.position(request)
-        ids = [each for each in await self._visible.ids(caller) if each > after]
-        limit, teams, last = page_size(request), list[Team](), ""
-        for team_id in ids:
-            if len(teams) == limit:
+        limit, teams, seen, last = page_size(request), list[Team](), 0, ""
+        async for team_id in self._visible.ids(caller, after=self._pager.position(request)):
+            if len(teams) == limit or seen == _MOST_CANDIDATES:
                 return ListTeamsResponse(
                     teams=teams, next_page_token=self._pager.token(request, last)
                 )
-            last = team_id
+            last, seen = team_id, seen + 1
             place = await team_place(self._directory, team_id, caller)
             if place and (place.is_member or place.is_admin) and _fits(place.team, request):
                 teams.append(place.team.shown())

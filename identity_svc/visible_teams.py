@@ -1,10 +1,18 @@
 """Which teams a person may see: those he is in, and those of accounts he
-co-administers. Candidates come from indexes; the list verifies each."""
+co-administers. Candidates come from indexes; the list verifies each.
+
+Each index run is in order of team id, so the runs are merged, and a page is
+read on from the last id: it costs what it answers.
+"""
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
+from identity_svc.copies import MAX_MEMBERSHIPS
 from identity_svc.directory import (
     ACCOUNT_MEMBER,
     TEAM,
@@ -17,11 +25,23 @@ from identity_svc.listing import every
 from services.model.families import Family
 from services.model.indexes import Index
 from services.model.roles import co_administers
-from services.records.record import Page, Record
+from services.records.record import Page
 
 __all__ = ["VisibleTeams"]
 
-_MAX_ROWS = 100_000
+_FIRST_READ, _LONGEST_READ = 50, 500
+# Below every character of an id.
+_AFTER_ID = "!"
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows of one index partition whose sort keys are `prefix` + team id."""
+
+    family: Family
+    index: Index
+    partition: str
+    prefix: str
 
 
 class VisibleTeams:
@@ -43,24 +63,48 @@ class VisibleTeams:
             )
         )
 
-    async def ids(self, user: str) -> list[str]:
-        """Ids of the candidates, sorted, each once."""
-        own = await self._rows(TEAM_MEMBER, Index.USER, user_pk(user), "MEMBER#TEAM#")
-        found = {row.message.team_id for row in own}
-        accounts = await self._rows(ACCOUNT_MEMBER, Index.USER, user_pk(user), "MEMBER#ACCOUNT#")
-        for row in accounts:
-            if await self.sees_all_of(row.message.account_id, user):
-                pk = account_pk(row.message.account_id)
-                teams = await self._rows(TEAM, Index.ACCOUNT, pk, "TEAM#")
-                found.update(team.message.team_id for team in teams)
-        return sorted(found)
+    async def ids(self, user: str, *, after: str = "") -> AsyncIterator[str]:
+        """Ids of the candidates above `after`, ascending by bytes, each once."""
+        runs = [self._ids(run, after) for run in await self._runs(user)]
+        heap = [(first, n) for n, run in enumerate(runs) if (first := await anext(run, ""))]
+        heapq.heapify(heap)
+        last = ""
+        while heap:
+            team_id, number = heap[0]
+            following = await anext(runs[number], "")
+            if following:
+                heapq.heapreplace(heap, (following, number))
+            else:
+                heapq.heappop(heap)
+            if team_id != last:
+                last = team_id
+                yield team_id
 
-    async def _rows(
-        self, family: Family, index: Index, partition: str, prefix: str
-    ) -> list[Record[Any]]:
+    async def _runs(self, user: str) -> list[_Run]:
         async def query(limit: int, after: str | None) -> Page[Any]:
             return await self._directory.records.query(
-                family, index, partition, prefix=prefix, limit=limit, after=after
+                ACCOUNT_MEMBER, Index.USER, user_pk(user),
+                prefix="MEMBER#ACCOUNT#", limit=limit, after=after,
             )
 
-        return await every(query, at_most=_MAX_ROWS)
+        # Removed memberships count here, so more rows than memberships in force.
+        rows = await every(query, at_most=10 * MAX_MEMBERSHIPS)
+        runs = [_Run(TEAM_MEMBER, Index.USER, user_pk(user), "MEMBER#TEAM#")]
+        for account_id in (row.message.account_id for row in rows):
+            if await self.sees_all_of(account_id, user):
+                runs.append(_Run(TEAM, Index.ACCOUNT, account_pk(account_id), "TEAM#"))
+        return runs
+
+    async def _ids(self, run: _Run, after: str) -> AsyncIterator[str]:
+        lower = run.prefix + after + _AFTER_ID if after else ""
+        limit, position = _FIRST_READ, None
+        while True:
+            page: Page[Any] = await self._directory.records.query(
+                run.family, run.index, run.partition,
+                prefix=run.prefix, lower=lower, limit=limit, after=position,
+            )
+            for row in page.records:
+                yield row.message.team_id
+            if page.next is None:
+                return
+            limit, position = _LONGEST_READ, page.next

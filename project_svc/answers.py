@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from google.protobuf.message import Message
 from workspace.identity.v1.account_pb2 import AccountRole
 from workspace.project.v1.grant_pb2 import Grant
 from workspace.project.v1.permission_pb2 import EffectivePermissions, PermissionSource
@@ -15,21 +14,16 @@ from workspace.project.v1.project_pb2 import Project
 from services.model.permissions import Effective, Source
 from services.model.times import to_timestamp
 from services.records.record import Record
-from services.records.requests import ANSWER_LIMIT
 
 if TYPE_CHECKING:
     from workspace.common.v1.permission_pb2 import Permission
 
 __all__ = [
     "effective_message",
-    "is_cut",
     "permission_values",
     "project_message",
-    "storable",
     "touched",
 ]
-
-M = TypeVar("M", bound=Message)
 
 
 def permission_values(permissions: Iterable[int]) -> list[Permission.ValueType]:
@@ -42,20 +36,6 @@ def project_message(record: Record[Project], permissions: Iterable[int]) -> Proj
     project = record.shown()
     project.my_permissions.extend(permission_values(permissions))
     return project
-
-
-def storable(answer: M) -> M:
-    """The answer; cut to the project's id when a request row cannot keep it.
-    `ProjectChanges.whole` puts the project back."""
-    if answer.ByteSize() > ANSWER_LIMIT:
-        project: Project = answer.project  # type: ignore[attr-defined]
-        project.CopyFrom(Project(project_id=project.project_id))
-    return answer
-
-
-def is_cut(project: Project) -> bool:
-    """Whether `storable` took everything but the id."""
-    return project == Project(project_id=project.project_id)
 
 
 def touched(record: Project | Grant, *, user_id: str, now: datetime) -> None:

@@ -17,7 +17,7 @@ from workspace.project.v1.project_pb2 import Project
 from workspace.project.v1.project_service_pb2 import AssignProjectRequest, AssignProjectResponse
 
 from project_svc.access import Access, ProjectAccess, require_active
-from project_svc.answers import project_message, storable, touched
+from project_svc.answers import project_message, touched
 from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.grant_rules import assignment_permissions, end_grant
@@ -66,7 +66,7 @@ class Assignments:
     async def assign(self, request: AssignProjectRequest) -> AssignProjectResponse:
         """Move the project. Needs `owner`, `manage_account` of an account that
         it leaves and `create_project` of a home that it enters."""
-        mutation = self._kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
         return await deciding(lambda: self._attempt(mutation, request))
 
     async def _attempt(
@@ -77,7 +77,7 @@ class Assignments:
         # The replay is asked for first: after the move the caller need not hold
         # anything in the home that was left.
         if done := await mutation.replay(pk, AssignProjectResponse):
-            return await self._changes.whole(done)
+            return done
         require_etag(found.record, request.etag, f"projects/{request.project_id}")
         require_active(found.project)
         target = await self._target(found, request)
@@ -88,14 +88,13 @@ class Assignments:
         writes: list[Write[Any]] = [Write(_PROJECT, project, base=found.record)]
         writes += [Write(_GRANT, self._ended(g, found), base=g) for g in revoked]
         writes += [Write(_GRANT, grant) for grant in added]
-        answer = await mutation.commit(
+        return await mutation.commit(
             pk,
             writes,
             activity=activity_of("project.assigned", project),
-            answer=lambda records: storable(_answer(found, records, len(revoked))),
+            answer=lambda records: _answer(found, records, len(revoked)),
             if_head=found.head,
         )
-        return await self._changes.whole(answer)
 
     def _ended(self, record: Record[Grant], found: ProjectAccess) -> Grant:
         grant = record.edit()

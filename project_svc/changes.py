@@ -9,13 +9,13 @@ from google.protobuf.message import Message
 from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access import Access, ProjectAccess
-from project_svc.answers import is_cut, project_message, storable, touched
+from project_svc.answers import project_message, touched
 from project_svc.facts import project_pk
 from services.kernel import Kernel
 from services.model.families import FAMILIES
 from services.model.permissions import VIEW
 from services.records.deciding import deciding
-from services.records.mutation import require_etag
+from services.records.mutation import Mutation, require_etag
 from services.records.record import Activity, Record, Write
 from services.rpc.context import current_call
 
@@ -28,7 +28,6 @@ class _Answer(Protocol):
     def __call__(self, *, project: Project) -> Any: ...
 
 
-M = TypeVar("M", bound=Message)
 R = TypeVar("R")
 Decide = Callable[[ProjectAccess, Project], Awaitable[None]]
 
@@ -54,40 +53,43 @@ class ProjectChanges:
     ) -> R:
         """`decide` edits the copy it is given, or raises. An edit that changes
         nothing writes nothing. Raises ETAG_MISMATCH for an outdated etag."""
-        mutation = self._kernel.mutations.begin(request)
+        mutation = self.begin(request)
         pk = project_pk(project_id)
         make: Any = kind
 
         async def attempt() -> R:
             found = await authorise()
             if done := await mutation.replay(pk, make):
-                return await self.whole(done)  # type: ignore[no-any-return]
+                return done  # type: ignore[no-any-return]
             require_etag(found.record, etag, f"projects/{project_id}")
             project = found.record.edit()
             await decide(found, project)
             if project == found.project:
                 return self._unchanged(make, found)  # type: ignore[no-any-return]
             touched(project, user_id=found.user_id, now=self._access.now())
-            answer = await mutation.commit(
+            return await mutation.commit(  # type: ignore[no-any-return]
                 pk,
                 [Write(_PROJECT, project, base=found.record)],
                 activity=activity_of(event, project),
-                answer=lambda records: storable(_answered(make, found, records[0])),
+                answer=lambda records: _answered(make, found, records[0]),
                 if_head=found.head,
             )
-            return await self.whole(answer)  # type: ignore[no-any-return]
 
         return await deciding(attempt)
 
-    async def whole(self, answer: M) -> M:
-        """The answer with its project; one that was too large for the request
-        row is read again, as it is now."""
-        project: Project = answer.project  # type: ignore[attr-defined]
-        if is_cut(project):
-            found = await self._access.of(current_call().user_id, project.project_id)
-            if found is not None and VIEW in found.permissions:
-                project.CopyFrom(project_message(found.record, found.permissions))
-        return answer
+    def begin(self, request: Message) -> Mutation:
+        """A mutating call that answers a project."""
+        return self._kernel.mutations.begin(request, decorate=self._decorate)
+
+    async def _decorate(self, answer: Any) -> None:
+        """A project that was read again for a replay: with what the caller may
+        do, or the id alone for who may not view it (any more)."""
+        project: Project = answer.project
+        found = await self._access.of(current_call().user_id, project.project_id)
+        if found is not None and VIEW in found.permissions:
+            project.CopyFrom(project_message(found.record, found.permissions))
+        else:
+            project.CopyFrom(Project(project_id=project.project_id))
 
     def _unchanged(self, make: Any, found: ProjectAccess) -> Any:
         answer = _answered(make, found, found.record)

@@ -101,7 +101,7 @@ class DerivedArtifacts:
         Raises NOT_FOUND for a named one that is not there, INVALID_STATE when
         that is superseded already or the document cannot be worked on.
         """
-        mutation = self._changes.kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
         pk = document_pk(request.document_id)
 
         async def attempt() -> CreateDerivedArtifactResponse:
@@ -114,8 +114,7 @@ class DerivedArtifacts:
             require_usable(seen.document, seen.access.project)
             artifact = self._new(request, seen, mutation)
             old = await self._superseded(request, artifact.name)
-            return await self._changes.commit(
-                mutation,
+            return await mutation.commit(
                 pk,
                 [Write(DERIVED, artifact), *(self._ended(row, artifact) for row in old)],
                 activity=_activity("artifact.created", artifact, seen.access.project),
@@ -148,7 +147,7 @@ class DerivedArtifacts:
 
     async def attach(self, request: AttachFileRequest) -> AttachFileResponse:
         """AttachFile for an artifact: the same rules, one file for good."""
-        mutation = self._changes.kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
         pk = document_pk(request.document_id)
 
         async def attempt() -> AttachFileResponse:
@@ -190,8 +189,7 @@ class DerivedArtifacts:
         artifact.updated_at.CopyFrom(to_timestamp(edit.now))
         artifact.updated_by = current_call().user_id or artifact.updated_by
         try:
-            return await self._changes.commit(
-                edit.mutation,
+            return await edit.mutation.commit(
                 record.key.pk,
                 [Write(DERIVED, artifact, base=record), _history(edit, artifact, reason, file)],
                 activity=_activity(reason.replace("_", ".", 1), artifact, edit.project),

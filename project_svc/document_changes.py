@@ -20,18 +20,18 @@ from project_svc.document_rows import (
     copy_home,
     document_key,
     document_pk,
+    fill_provider,
     shown,
     status_of,
     take_snapshot,
 )
-from project_svc.large_answers import storable, whole
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.permissions import permission_names
 from services.model.times import to_timestamp
 from services.records.deciding import deciding
-from services.records.mutation import Mutation, require_etag
-from services.records.record import Head, Record, Write
+from services.records.mutation import Decorate, Mutation, require_etag
+from services.records.record import Record, Write
 from services.rpc.context import current_call
 
 __all__ = [
@@ -167,33 +167,22 @@ class DocumentChanges:
         )
         return DocumentAccess(record, found)
 
+    def begin(self, request: Any, *, decorate: Decorate | None = None) -> Mutation:
+        """A mutating call about documents and what belongs to them."""
+        return self.kernel.mutations.begin(request, decorate=decorate or self.decorate)
+
     async def replay(self, mutation: Mutation, request: Any, pk: str, answer: type[M]) -> M | None:
         """What this call answered before. A request id that the server made
         cannot have come before."""
         if not request.request_id:
             return None
-        done = await mutation.replay(pk, answer)
-        return done and await whole(self.records, done, self.provider)
+        return await mutation.replay(pk, answer)
 
-    async def commit(
-        self,
-        mutation: Mutation,
-        pk: str,
-        writes: Sequence[Write[Any]],
-        *,
-        activity: Any,
-        answer: Callable[[Sequence[Record[Any]]], M],
-        if_head: Head | None = None,
-    ) -> M:
-        """Commit; an answer that is too large for the request row is stored as keys."""
-        done = await mutation.commit(
-            pk,
-            writes,
-            activity=activity,
-            answer=lambda records: storable(answer(records)),
-            if_head=if_head,
-        )
-        return await whole(self.records, done, self.provider)
+    async def decorate(self, answer: Message) -> None:
+        """What records lack that were read again for a replay."""
+        for _, part in answer.ListFields():
+            if isinstance(part, Message):
+                fill_provider(part, self.provider)
 
     async def run(
         self,
@@ -206,6 +195,7 @@ class DocumentChanges:
         document_id: str = "",
         etag: str | None = None,
         build: Callable[[Sequence[Record[Any]]], M] | None = None,
+        decorate: Decorate | None = None,
     ) -> M:
         """Change one document. An edit that changes nothing writes nothing.
 
@@ -213,7 +203,7 @@ class DocumentChanges:
         change is met by deciding anew.
         """
         document_id = document_id or request.document_id
-        mutation, pk = self.kernel.mutations.begin(request), document_pk(document_id)
+        mutation, pk = self.begin(request, decorate=decorate), document_pk(document_id)
         make: Any = build or (lambda records: answer(document=self.shown(records[0])))
 
         async def attempt() -> M:
@@ -247,8 +237,7 @@ class DocumentChanges:
         """Commit the edited document and `more`. A row that changed after it
         was read is CONFLICTING_WRITE: `deciding` reads it again."""
         try:
-            return await self.commit(
-                edit.mutation,
+            return await edit.mutation.commit(
                 document_pk(edit.document.document_id),
                 [Write(DOCUMENT, edit.document, base=edit.record), *more],
                 activity=activity_on(event, edit.document, edit.project),

@@ -69,7 +69,7 @@ class DocumentFiles:
         before, INVALID_STATE when the document cannot take it.
         """
         pk = document_pk(request.document_id)
-        mutation = self._changes.kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
 
         async def attempt() -> AttachFileResponse:
             record = await self._records.get(DOCUMENT, document_key(request.document_id))

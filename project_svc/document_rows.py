@@ -36,6 +36,7 @@ __all__ = [
     "copy_home",
     "document_key",
     "document_pk",
+    "fill_provider",
     "metadata_record",
     "shown",
     "snapshot_of",
@@ -89,13 +90,18 @@ def status_of(message: Document | DerivedArtifact) -> str:
 def shown(record: Record[Any], provider: str) -> Any:
     """A copy for an answer: etag and storage provider filled in."""
     message = record.shown()
+    fill_provider(message, provider)
+    return message
+
+
+def fill_provider(message: Any, provider: str) -> None:
+    """Say where the files of a record are; it is never stored."""
     fields = message.DESCRIPTOR.fields_by_name
     for name in ("file", "pending_file"):
         if name in fields and message.HasField(name):
             getattr(message, name).storage_provider = provider
     if "storage_provider" in fields and message.HasField("file"):
         message.storage_provider = provider
-    return message
 
 
 def stored_file(file: FileInfo) -> FileInfo:

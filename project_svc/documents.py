@@ -103,7 +103,7 @@ class Documents:
         project is active.
         """
         changes = self._changes
-        mutation = changes.kernel.mutations.begin(request)
+        mutation = changes.begin(request)
         found = await changes.access.require(request.project_id, WRITE, active=False)
         document_id = mutation.new_id("d")
         pk = document_pk(document_id)
@@ -211,8 +211,7 @@ class Documents:
             actor=document.created_by,
             reason="created",
         )
-        return await self._changes.commit(
-            mutation,
+        return await mutation.commit(
             pk,
             [Write(DOCUMENT, document, base=base), Write(METADATA, first)],
             activity=activity_on("document.created", document, project),

@@ -110,7 +110,7 @@ class History:
         Raises LIMIT_EXCEEDED over 64 KiB, INVALID_STATE in the trash.
         """
         extraction = request.record_type == _EXTRACTION
-        mutation = self._changes.kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
 
         async def attempt() -> AppendMetadataRecordResponse:
             subject = await self._subject(request, WRITE if extraction else REVIEW)
@@ -130,8 +130,7 @@ class History:
                 snapshot=request.snapshot,
                 note=request.note,
             )
-            return await self._changes.commit(
-                mutation,
+            return await mutation.commit(
                 subject.pk,
                 [Write(METADATA, record)],
                 activity=subject.activity("metadata_record.appended"),
@@ -148,7 +147,7 @@ class History:
 
         Raises INVALID_STATE in the trash or purged.
         """
-        mutation = self._changes.kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
 
         async def attempt() -> CreateWriteEventResponse:
             subject = await self._subject(request, _NEEDS[request.kind])
@@ -167,8 +166,7 @@ class History:
                 snapshot=subject.snapshot,
             )
             event = self._event(request, subject, mutation, context)
-            return await self._changes.commit(
-                mutation,
+            return await mutation.commit(
                 subject.pk,
                 [Write(WRITE_EVENT, event), Write(METADATA, context)],
                 activity=subject.activity("write_event.created"),

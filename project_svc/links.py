@@ -36,9 +36,8 @@ from services.model.families import FAMILIES
 from services.model.names import validate_id
 from services.model.permissions import VIEW, WRITE
 from services.records.deciding import deciding
-from services.records.mutation import require_etag
+from services.records.mutation import Decorate, require_etag
 from services.records.record import Record, Write
-from services.records.requests import ANSWER_LIMIT
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 
@@ -49,7 +48,6 @@ _PROJECT = FAMILIES["project"]
 _CURATED = MetadataRecordType.METADATA_RECORD_TYPE_CURATED
 _OUTGOING = LinkDirection.LINK_DIRECTION_OUTGOING
 _INCOMING = LinkDirection.LINK_DIRECTION_INCOMING
-_ROOM = 512
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
 
 _Key = tuple[str, str, str]
@@ -190,14 +188,13 @@ class Links:
         reason: str,
         edit: Callable[[Document | Project], None],
     ) -> Any:
-        if request.WhichOneof("source") == "document_id":
-            done = await self._change_document(request, answer, reason, edit)
-        else:
-            done = await self._change_project(request, answer, reason, edit)
-        if not done.links:
-            # None, or too many for the request row: as they are now.
+        async def decorate(done: Any) -> None:
+            """They were too many for the request row: as they are now."""
             done.links.extend((await self._source(request)).links)
-        return done
+
+        if request.WhichOneof("source") == "document_id":
+            return await self._change_document(request, answer, reason, edit, decorate)
+        return await self._change_project(request, answer, reason, edit, decorate)
 
     async def _change_document(
         self,
@@ -205,6 +202,7 @@ class Links:
         answer: type[Any],
         reason: str,
         edit: Callable[[Document | Project], None],
+        decorate: Decorate,
     ) -> Any:
         async def decide(change: CallersEdit) -> list[Write[Any]]:
             require_present(change.before, change.project)
@@ -219,7 +217,8 @@ class Links:
             permission=WRITE,
             event=f"document.{reason}",
             decide=decide,
-            build=lambda records: _answer(answer, records[0].message),
+            build=lambda records: answer(links=records[0].message.links),
+            decorate=decorate,
         )
 
     async def _change_project(
@@ -228,8 +227,10 @@ class Links:
         answer: type[Any],
         reason: str,
         edit: Callable[[Document | Project], None],
+        decorate: Decorate,
     ) -> Any:
-        mutation, pk = self._changes.kernel.mutations.begin(request), project_pk(request.project_id)
+        mutation = self._changes.begin(request, decorate=decorate)
+        pk = project_pk(request.project_id)
 
         async def attempt() -> Any:
             found = await self._changes.access.require(request.project_id, WRITE, active=False)
@@ -241,14 +242,14 @@ class Links:
             edit(project)
             if project == found.project:
                 return await self._changes.unchanged(
-                    lambda records: _answer(answer, records[0].message), found.record
+                    lambda records: answer(links=records[0].message.links), found.record
                 )
             touched(project, user_id=found.user_id, now=self._changes.now())
             return await mutation.commit(
                 pk,
                 [Write(_PROJECT, project, base=found.record)],
                 activity=activity_of(f"project.{reason}", project),
-                answer=lambda records: _answer(answer, records[0].message),
+                answer=lambda records: answer(links=records[0].message.links),
                 if_head=found.head,
             )
 
@@ -262,12 +263,6 @@ class Links:
             key = project_key(request.project_id)
             record = await self._changes.records.get(_PROJECT, key)
         return record.message if record else Document()
-
-
-def _answer(make: type[Any], source: Document | Project) -> Any:
-    """All links, or none when they are too many for a request row."""
-    answer = make(links=source.links)
-    return answer if answer.ByteSize() <= ANSWER_LIMIT - _ROOM else make()
 
 
 def _pointing(source: Document | Project, request: ListLinksRequest) -> list[ObjectLink]:

@@ -22,7 +22,7 @@ from workspace.project.v1.project_service_pb2 import (
 )
 
 from project_svc.access import Access, ProjectAccess, invalid_state, require_active, status_word
-from project_svc.answers import project_message, storable
+from project_svc.answers import project_message
 from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.grant_rules import assignment_permissions, second_grant_id
@@ -76,7 +76,7 @@ class Projects:
         Raises PERMISSION_DENIED without `create_project` in the home,
         INVALID_STATE for a home or team that is not active or does not fit.
         """
-        mutation = self._kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
         user_id = current_call().user_id
         home = await self._home(user_id, request)
         home.require(_CREATE)
@@ -85,21 +85,20 @@ class Projects:
             team.require_seen(within=_fits(team, home))
         pk = project_pk(mutation.new_id("p"))
         if done := await mutation.replay(pk, CreateProjectResponse):
-            return await self._changes.whole(done)
+            return done
         home.require_active()
         if team is not None:
             _require_fit(team, home)
         project = await self._new_project(mutation.new_id("p"), user_id, home, request)
         grants = self._first_grants(project, mutation.new_id("g"), user_id)
-        answer = await mutation.commit(
+        return await mutation.commit(
             pk,
             [Write(_PROJECT, project), *(Write(_GRANT, grant) for grant in grants)],
             activity=activity_of("project.created", project),
-            answer=lambda records: storable(
-                CreateProjectResponse(project=project_message(records[0], ALL))
+            answer=lambda records: CreateProjectResponse(
+                project=project_message(records[0], ALL)
             ),
         )
-        return await self._changes.whole(answer)
 
     async def get(self, request: GetProjectRequest) -> GetProjectResponse:
         """One project. Owners of a suspended home may still read it."""

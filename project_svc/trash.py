@@ -20,7 +20,7 @@ from workspace.project.v1.project_service_pb2 import (
 )
 
 from project_svc.access import Access, ProjectAccess, invalid_state, status_word
-from project_svc.answers import project_message, storable, touched
+from project_svc.answers import project_message, touched
 from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.holds import require_no_hold
@@ -102,13 +102,13 @@ class Trash:
     async def set_legal_hold(self, request: SetLegalHoldRequest) -> SetLegalHoldResponse:
         """Set or lift the hold. Needs `manage_account` of the home account, or
         `owner` in a private workspace; no right to see the project."""
-        mutation = self._kernel.mutations.begin(request)
+        mutation = self._changes.begin(request)
         pk = project_pk(request.project_id)
 
         async def attempt() -> SetLegalHoldResponse:
             found = await self._holder(request.project_id)
             if done := await mutation.replay(pk, SetLegalHoldResponse):
-                return await self._changes.whole(done)
+                return done
             require_etag(found.record, request.etag, f"projects/{request.project_id}")
             if found.project.status == _PURGED:
                 raise invalid_state(_name(found.project), "purged", "nothing is left to hold")
@@ -117,16 +117,13 @@ class Trash:
             project.legal_hold_reason = request.reason
             touched(project, user_id=found.user_id, now=self._access.now())
             event = "project.held" if request.legal_hold else "project.released"
-            answer = await mutation.commit(
+            return await mutation.commit(
                 pk,
                 [Write(_PROJECT, project, base=found.record)],
                 activity=activity_of(event, project),
-                answer=lambda records: storable(
-                    SetLegalHoldResponse(project=_held(found, records[0]))
-                ),
+                answer=lambda records: SetLegalHoldResponse(project=_held(found, records[0])),
                 if_head=found.head,
             )
-            return await self._changes.whole(answer)
 
         return await deciding(attempt)
 

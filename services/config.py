@@ -76,20 +76,38 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Settings from all sources. Raises INVALID_FIELD naming the variable."""
     given = {name: value for name, value in overrides.items() if value is not None}
-    backend_file = Path(given.get("backend_file", Settings.model_fields["backend_file"].default))
-    if backend_file.exists():
-        load_selection(backend_file)
     try:
         settings = Settings(**given)
     except ValidationError as error:
         raise _readable(error) from None
+    _check_selection(settings)
+    _check_tls(settings)
+    return settings
+
+
+def _check_selection(settings: Settings) -> None:
+    """A selection that is there must be good; one that was asked for must be there."""
+    if settings.backend_file.exists():
+        load_selection(settings.backend_file)
+    elif "backend_file" in settings.model_fields_set:
+        raise invalid_field(
+            "WM_BACKEND_FILE",
+            f"{settings.backend_file} does not exist; write it with `wm init`, or leave it out",
+        )
+
+
+def _check_tls(settings: Settings) -> None:
+    for given, missing in (("certificate", "key"), ("key", "certificate")):
+        if getattr(settings, f"tls_{given}") and not getattr(settings, f"tls_{missing}"):
+            raise invalid_field(
+                f"WM_TLS_{missing.upper()}", f"is needed with WM_TLS_{given.upper()}"
+            )
     if not settings.loopback_only and settings.tls_certificate is None:
         raise invalid_field(
             "WM_GRPC_HOST/WM_HTTP_HOST",
             "listening beyond loopback needs TLS: set WM_TLS_CERTIFICATE and WM_TLS_KEY, "
             "or listen on 127.0.0.1",
         )
-    return settings
 
 
 def load_selection(path: Path) -> dict[str, Any]:
@@ -102,7 +120,7 @@ def load_selection(path: Path) -> dict[str, Any]:
         ) from None
     refuse_secrets(selection)
     provider = selection.get("provider")
-    if provider not in {"local", "aws", "azure"}:
+    if not isinstance(provider, str) or provider not in {"local", "aws", "azure"}:
         raise invalid_field(f"{path.name}: provider", "must be local, aws or azure")
     if provider != "local":
         raise WorkspaceError(

@@ -29,8 +29,10 @@ from services.objects.port import StoreUnavailable
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
+from services.records.instance import Instance
 from services.records.mutation import Mutations
 from services.records.port import Key
+from services.records.store import RecordStore
 from services.rpc.authentication import Authenticator
 from services.rpc.channels import PeerChannel
 from services.rpc.consistency import ConsistencyTokens
@@ -111,18 +113,20 @@ class WorkspaceProcess:
     async def _start(self) -> None:
         settings = self.settings
         open_data_dir(settings.data_dir)
+        # The folder first: of two processes on one folder the second must not
+        # be sent away with "the port is in use; take another".
+        records, instance = await open_records(settings)
+        self._closers.append(records.close)
         sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
         self._closers.append(_closing(sock.close))
-        self.kernel = await self._open_kernel(settings.public_url or self.http_url)
+        self.kernel = self._open_kernel(records, instance, settings.public_url or self.http_url)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
         await self._serve()
         await self._serve_http(sock)
         self._start_background()
         await self.rpc.readiness.poll()
 
-    async def _open_kernel(self, public_url: str) -> Kernel:
-        records, instance = await open_records(self.settings)
-        self._closers.append(records.close)
+    def _open_kernel(self, records: RecordStore, instance: Instance, public_url: str) -> Kernel:
         keys_dir = self.settings.data_dir / "keys"
         secret = load_or_create_secret(keys_dir / "instance.key")
         self.signer = UrlSigner(open_keyring(self.settings))
@@ -171,8 +175,8 @@ class WorkspaceProcess:
             for registration in module.registrations:
                 self.rpc.register(registration.add, registration.servicer)
                 register(self.local, registration.add, registration.servicer)
-        await self.rpc.start()
         self._closers.append(self.rpc.stop)
+        await self.rpc.start()
 
     async def _serve_http(self, sock: Any) -> None:
         gateway = Gateway(

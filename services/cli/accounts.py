@@ -20,7 +20,6 @@ from workspace.identity.v1.account_service_pb2 import (
     AddAccountMemberRequest,
     CreateAccountRequest,
     GetAccountRequest,
-    GetUsageRequest,
     ListAccountMembersRequest,
     ListAccountsRequest,
     RemoveAccountMemberRequest,
@@ -172,19 +171,6 @@ def activate(
 ) -> None:
     """Make a suspended or archived account active again."""
     _set_status(ctx, account, AccountStatus.ACCOUNT_STATUS_ACTIVE, reason, "Active")
-
-
-@app.command()
-def usage(ctx: typer.Context, account: str = ACCOUNT) -> None:
-    """Documents and bytes of an account."""
-    options = options_of(ctx)
-
-    async def work(session: Session) -> None:
-        request = GetUsageRequest(account_id=await account_id_of(session, account))
-        answer = await session.call(session.stub(AccountServiceStub).GetUsage, request)
-        show_record(options, answer if options.json else answer.total)
-
-    in_session(options, work)
 
 
 @app.command()

@@ -11,7 +11,6 @@ from workspace.project.v1.document_pb2 import Document, DocumentStatus
 from workspace.project.v1.document_service_pb2 import (
     ArchiveDocumentRequest,
     DeleteDocumentRequest,
-    GetDocumentAsOfRequest,
     GetDocumentRequest,
     LinkObjectsRequest,
     ListDocumentsRequest,
@@ -19,7 +18,6 @@ from workspace.project.v1.document_service_pb2 import (
     ListRevisionsRequest,
     MoveDocumentRequest,
     RestoreDocumentRequest,
-    SearchDocumentsRequest,
     UnlinkObjectsRequest,
     UpdateDocumentRequest,
 )
@@ -32,7 +30,7 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from services.cli.arguments import DOCUMENT, LIMIT, mask_of
 from services.cli.client import Session, in_session
-from services.cli.enums import parse_enum, parse_time
+from services.cli.enums import parse_enum
 from services.cli.failures import usage
 from services.cli.options import options_of
 from services.cli.output import show_list, show_record
@@ -87,44 +85,15 @@ def list_(
 
 
 @app.command()
-def search(
-    ctx: typer.Context, words: str, project: str = _PROJECT, limit: int = LIMIT
-) -> None:
-    """Documents with these words in name, title, tags or summary."""
-    options = options_of(ctx)
-    request = SearchDocumentsRequest(query=words)
-
-    async def work(session: Session) -> None:
-        if project:
-            request.project_id = await project_id_of(session, project)
-        stub = session.stub(DocumentServiceStub)
-        found = await session.pages(stub.SearchDocuments, request, "documents", limit=limit)
-        show_list(options, "documents", found, _COLUMNS)
-
-    in_session(options, work)
-
-
-@app.command()
-def show(
-    ctx: typer.Context,
-    document: str = DOCUMENT,
-    project: str = _PROJECT,
-    as_of: str = typer.Option("", "--as-of", help="As it was at this time."),
-) -> None:
+def show(ctx: typer.Context, document: str = DOCUMENT, project: str = _PROJECT) -> None:
     """One document."""
     options = options_of(ctx)
 
     async def work(session: Session) -> None:
         stub = session.stub(DocumentServiceStub)
         document_id = await document_id_of(session, document, project)
-        answer: Any
-        if as_of:
-            past = GetDocumentAsOfRequest(document_id=document_id)
-            past.time.FromDatetime(parse_time("--as-of", as_of))
-            answer = await session.call(stub.GetDocumentAsOf, past)
-        else:
-            request = GetDocumentRequest(document_id=document_id)
-            answer = await session.call(stub.GetDocument, request)
+        request = GetDocumentRequest(document_id=document_id)
+        answer = await session.call(stub.GetDocument, request)
         show_record(options, answer.document, _SHOWN)
 
     in_session(options, work)

@@ -9,8 +9,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from workspace.common.v1.classification_pb2 import Classification
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.common.v1.visibility_pb2 import Visibility
-from workspace.project.v1.permission_service_pb2 import ListProjectUsersRequest
-from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
 from workspace.project.v1.project_service_pb2 import (
     AssignProjectRequest,
@@ -117,20 +115,6 @@ def show(ctx: typer.Context, project: str = PROJECT) -> None:
         request = GetProjectRequest(project_id=await project_id_of(session, project))
         answer = await session.call(session.stub(ProjectServiceStub).GetProject, request)
         show_record(options, answer.project)
-
-    in_session(options, work)
-
-
-@app.command()
-def users(ctx: typer.Context, project: str = PROJECT, limit: int = LIMIT) -> None:
-    """Who has access, with permissions."""
-    options = options_of(ctx)
-
-    async def work(session: Session) -> None:
-        request = ListProjectUsersRequest(project_id=await project_id_of(session, project))
-        stub = session.stub(PermissionServiceStub)
-        found = await session.pages(stub.ListProjectUsers, request, "users", limit=limit)
-        show_list(options, "users", found, ("user_id", "permissions"))
 
     in_session(options, work)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import rfc8785
 
-__all__ = ["canonical_json", "content_digest"]
+__all__ = ["canonical_json", "canonical_object", "content_digest", "text_digest"]
 
 _SAFE_LOW, _SAFE_HIGH = -(2**53) + 1, 2**53 - 1
 _REPR_LOW, _REPR_HIGH = 1e-4, 1e16
@@ -30,9 +30,21 @@ def canonical_json(value: Any) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def canonical_object(members: Mapping[str, str]) -> str:
+    """An object of members whose values are canonical texts already. Member
+    names are ASCII."""
+    inner = ",".join(f'"{name}":{text}' for name, text in sorted(members.items()))
+    return "{" + inner + "}"
+
+
 def content_digest(family: str, deleted: bool, content: Mapping[str, Any]) -> str:
     """Lower-hex SHA-256 over (family, deleted, content fields)."""
-    text = canonical_json([family, deleted, dict(content)])
+    return text_digest(family, deleted, canonical_json(dict(content)))
+
+
+def text_digest(family: str, deleted: bool, content: str) -> str:
+    """`content_digest` of content whose canonical text is known."""
+    text = f'["{family}",{"true" if deleted else "false"},{content}]'
     return hashlib.sha256(text.encode()).hexdigest()
 
 

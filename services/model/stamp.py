@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.model.canonical import content_digest
-
 __all__ = ["Dot", "Stamp", "etag_of", "stamp_write"]
 
 Dot = tuple[str, int]
@@ -79,14 +77,15 @@ def stamp_write(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     *,
-    family: str,
+    digest: str,
     deleted: bool,
     actor: str,
     hlc: str,
 ) -> Stamp:
     """The stamp of a local write that saw `base` and supersedes exactly it.
 
-    `before` and `after` are the content fields. The counter is per record and
+    `before` and `after` are the content fields, `digest` is that of `after`
+    (`services.model.canonical.content_digest`). The counter is per record and
     never restarts, tombstones included: `base` is the tombstone's stamp when
     a deleted record is written again.
     """
@@ -107,7 +106,7 @@ def stamp_write(
         vv=clock,
         fields=fields,
         hlc=hlc,
-        digest=content_digest(family, deleted, after),
+        digest=digest,
         deleted=deleted,
     )
 

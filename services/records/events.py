@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from services.model.canonical import canonical_json
+from services.model.canonical import canonical_json, canonical_object
 from services.model.clocks import hlc_millis
 from services.model.times import from_micros, key_time
 from services.records.record import Activity
 from services.rpc.context import Call, peek_call
 
-__all__ = ["VALUE_LIMIT", "event_body"]
+__all__ = ["VALUE_LIMIT", "Change", "event_members"]
 
 VALUE_LIMIT = 16 * 1024
 """Bytes of one record's old or new values; larger ones are left out."""
 
 
-def event_body(
-    activity: Activity,
-    *,
-    commit_id: str,
-    hlc: str,
-    pseq: int,
-    changes: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Proto3 JSON members of a `workspace.common.v1.ActivityEvent`."""
-    call = peek_call()
-    members = {
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record's part in a commit; values are canonical texts, '' for none."""
+
+    family: str
+    sk: str
+    before: str
+    after: str
+
+    def text(self) -> str:
+        """As a `workspace.common.v1.RecordChange` in canonical JSON."""
+        sides = {"before": self.before, "after": self.after}
+        kept = {side: v for side, v in sides.items() if v and len(v.encode()) <= VALUE_LIMIT}
+        names = {"family": canonical_json(self.family), "sk": canonical_json(self.sk)}
+        return canonical_object(names | kept)
+
+
+def event_members(
+    activity: Activity, *, commit_id: str, hlc: str, pseq: int, changes: Sequence[Change]
+) -> dict[str, str]:
+    """Members of a `workspace.common.v1.ActivityEvent` as canonical texts."""
+    values: Mapping[str, str] = {
         "event_id": commit_id,
         "type": activity.type,
         "occurred_at": key_time(from_micros(hlc_millis(hlc) * 1000)),
@@ -35,10 +46,12 @@ def event_body(
         "project_id": activity.project_id,
         "resource": activity.resource,
         "partition_sequence": str(pseq),
-        "changes": [_change(change) for change in changes],
-        **_who(call),
+        **_who(peek_call()),
     }
-    return {name: value for name, value in members.items() if value}
+    members = {name: canonical_json(value) for name, value in values.items() if value}
+    if changes:
+        members["changes"] = "[" + ",".join(change.text() for change in changes) + "]"
+    return members
 
 
 def _who(call: Call | None) -> dict[str, str]:
@@ -49,12 +62,3 @@ def _who(call: Call | None) -> dict[str, str]:
         "actor_service": call.service,
         "request_id": call.request_id,
     }
-
-
-def _change(change: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {"family": change["family"], "sk": change["sk"]}
-    for side in ("before", "after"):
-        values = change[side]
-        if values is not None and len(canonical_json(values)) <= VALUE_LIMIT:
-            kept[side] = values
-    return kept

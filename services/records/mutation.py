@@ -10,21 +10,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from services.model.errors import Reason, WorkspaceError
+from services.records.large_answers import complete
 from services.records.record import Activity, Committed, Head, Record, Write
 from services.records.requests import Once
 from services.records.store import RecordStore
 from services.rpc.consistency import ConsistencyTokens
 from services.rpc.context import current_call
 
-__all__ = ["Mutation", "Mutations", "require_etag"]
+__all__ = ["Decorate", "Mutation", "Mutations", "require_etag"]
 
 M = TypeVar("M", bound=Message)
+Decorate = Callable[[Any], Awaitable[None]]
+"""Changes an answer in place."""
 
 
 class Mutations:
@@ -37,9 +40,16 @@ class Mutations:
         self.consistency = consistency
         self._instance_key = instance_key
 
-    def begin(self, request: Message, *, principal: str = "") -> Mutation:
+    def begin(
+        self, request: Message, *, principal: str = "", decorate: Decorate | None = None
+    ) -> Mutation:
         """`request` has a `request_id`; without one the server makes one.
-        `principal` names the acting party where there is no user yet."""
+        `principal` names the acting party where there is no user yet.
+
+        `decorate` completes a replayed answer whose records had to be read again
+        (large_answers): it adds what is computed for the caller, and takes out
+        what the caller may not see any more.
+        """
         call = current_call()
         request_id: str = getattr(request, "request_id", "") or str(uuid.uuid4())
         once = Once.of(
@@ -49,14 +59,15 @@ class Mutations:
             request_id=request_id,
             instance_key=self._instance_key,
         )
-        return Mutation(self, once)
+        return Mutation(self, once, decorate)
 
 
 class Mutation:
     """See the module."""
 
-    def __init__(self, mutations: Mutations, once: Once) -> None:
+    def __init__(self, mutations: Mutations, once: Once, decorate: Decorate | None) -> None:
         self._mutations = mutations
+        self._decorate = decorate
         self.once = once
 
     def new_id(self, prefix: str) -> str:
@@ -69,8 +80,9 @@ class Mutation:
         stored = await self._mutations.records.replayed(pk, self.once)
         if stored is None:
             return None
+        done = await self._whole(answer.FromString(stored.data), cut=stored.cut)
         head = await self._mutations.records.head(pk)
-        return self._finish(answer.FromString(stored), pk, head.pseq)
+        return self._finish(done, pk, head.pseq)
 
     async def commit(
         self,
@@ -91,7 +103,15 @@ class Mutation:
         done: Committed = await self._mutations.records.commit(
             pk, writes, activity=activity, once=self.once, answer=build, if_head=if_head
         )
-        return self._finish(type(made[0]).FromString(done.answer), pk, done.pseq, done.time_ms)
+        given = await self._whole(type(made[0]).FromString(done.answer), cut=done.cut)
+        return self._finish(given, pk, done.pseq, done.time_ms)
+
+    async def _whole(self, answer: M, *, cut: bool) -> M:
+        if cut:
+            await complete(self._mutations.records, answer)
+            if self._decorate is not None:
+                await self._decorate(answer)
+        return answer
 
     def _finish(self, answer: M, pk: str, pseq: int, time_ms: int = 0) -> M:
         if "consistency_token" in answer.DESCRIPTOR.fields_by_name:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import Message
 from workspace.common.v1.activity_pb2 import ActivityEvent
 
+from services.model.canonical import canonical_object, text_digest
 from services.model.clocks import hlc_millis
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.stamp import Stamp, stamp_write
 from services.records.codec import content_of, dump, encode
-from services.records.events import event_body
+from services.records.events import Change, event_members
 from services.records.limits import check_sizes
 from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 from services.records.record import Activity, Committed, Head, Record, Write
@@ -43,7 +44,7 @@ class CommitPlan:
     writes: Sequence[Write[Any]]
     rows: Sequence[Put]
     records: Sequence[Record[Any]]
-    changes: Sequence[Mapping[str, Any]]
+    changes: Sequence[Change]
     once: Once | None
     answer: Message | None
 
@@ -61,14 +62,13 @@ class CommitPlan:
     ) -> CommitPlan:
         """Stamp the writes; `answer` makes the reply from the records as they
         will be. Raises INVALID_FIELD when they are too large."""
-        stamped = [_row(write, actor, hlc) for write in writes]
-        rows = [row for row, _ in stamped]
+        stamped = [_stamped(write, actor, hlc) for write in writes]
+        rows = [each.put for each in stamped]
         check_sizes([row.body for row in rows])
-        changes = [change for _, change in stamped]
-        records = [_record(write, row, "") for write, row in zip(writes, rows, strict=True)]
+        records = [each.record("") for each in stamped]
         return cls(
-            pk, secrets.token_hex(16), hlc, actor, activity, writes, rows, records, changes, once,
-            answer(records) if answer else None,
+            pk, secrets.token_hex(16), hlc, actor, activity, writes, rows, records,
+            [each.change for each in stamped], once, answer(records) if answer else None,
         )
 
     @property
@@ -92,8 +92,8 @@ class CommitPlan:
     def committed(self, head: Head, tokens: Sequence[str]) -> Committed:
         """What the caller learns once the driver has acknowledged."""
         records = [
-            _record(write, row, token)
-            for write, row, token in zip(self.writes, self.rows, tokens[1:], strict=False)
+            replace(record, item=replace(record.item, token=token))
+            for record, token in zip(self.records, tokens[1:], strict=False)
         ]
         return Committed(
             self.pk, head.pseq + 1, self.time_ms, records,
@@ -122,11 +122,13 @@ class CommitPlan:
         )
 
     def _event(self, pseq: int) -> Put:
-        members = event_body(
+        members = event_members(
             self.activity, commit_id=self.commit_id, hlc=self.hlc, pseq=pseq, changes=self.changes
         )
+        body = canonical_object(members)
         stamp = stamp_write(
-            None, {}, members, family=_EVENT.name, deleted=False, actor=self.actor, hlc=self.hlc
+            None, {}, members, digest=text_digest(_EVENT.name, False, body), deleted=False,
+            actor=self.actor, hlc=self.hlc,
         )
         message = ActivityEvent(
             event_id=self.commit_id,
@@ -135,9 +137,7 @@ class CommitPlan:
         )
         sort = self.event_key.sk
         indexes = {i: (p, sort) for i, (p, _) in _EVENT.index_entries(message).items()}
-        return Put(
-            self.event_key, ABSENT, _EVENT.name, dump(members), stamp.dump(), indexes=indexes
-        )
+        return Put(self.event_key, ABSENT, _EVENT.name, body, stamp.dump(), indexes=indexes)
 
     def _request(self, once: Once) -> Put:
         return Put(
@@ -157,42 +157,48 @@ def head_of(pk: str, item: Item | None) -> Head:
     return Head(pk, body["pseq"], item.token, body["commit_id"])
 
 
-def _record(write: Write[Any], row: Put, token: str) -> Record[Any]:
-    item = Item(row.key, token, row.family, row.body, row.stamp, row.deleted)
-    return Record(write.family, write.message, item, Stamp.load(row.stamp))
+@dataclass(frozen=True, slots=True)
+class _Stamped:
+    """A write with everything about it computed."""
+
+    write: Write[Any]
+    put: Put
+    stamp: Stamp
+    change: Change
+
+    def record(self, token: str) -> Record[Any]:
+        row = self.put
+        item = Item(row.key, token, row.family, row.body, row.stamp, row.deleted)
+        return Record(self.write.family, self.write.message, item, self.stamp)
 
 
-def _row(write: Write[Any], actor: str, hlc: str) -> tuple[Put, dict[str, Any]]:
+def _stamped(write: Write[Any], actor: str, hlc: str) -> _Stamped:
     family, base = write.family, write.base
     before = json.loads(base.item.body) if base and base.item.body else {}
     after = {} if write.deleted else encode(family, write.message, before)
     old, new = content_of(family, before), content_of(family, after)
+    body, content = dump(after), dump(new)
     stamp = stamp_write(
         base.stamp if base else None, old, new,
-        family=family.name, deleted=write.deleted, actor=actor, hlc=hlc,
+        digest=text_digest(family.name, write.deleted, content),
+        deleted=write.deleted, actor=actor, hlc=hlc,
     )
     put = Put(
         Key(*family.key_of(write.message)),
         Match(base.item.token) if base else ABSENT,
         family.name,
-        dump(after),
+        body,
         stamp.dump(),
         deleted=write.deleted,
         expires_at=write.expires_at,
         indexes={} if write.deleted else family.index_entries(write.message),
     )
-    return put, _change(write, put, old, new)
+    return _Stamped(write, put, stamp, _change(write, put.key.sk, old, content))
 
 
-def _change(
-    write: Write[Any], put: Put, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> dict[str, Any]:
+def _change(write: Write[Any], sk: str, old: Mapping[str, Any], new: str) -> Change:
     """The write as the event tells it. A row that never changes again keeps its
     values itself: its key is enough."""
-    kept = write.family.policy == "append_only"
-    return {
-        "family": write.family.name,
-        "sk": put.key.sk,
-        "before": old if write.base and not write.base.deleted else None,
-        "after": None if write.deleted or kept else new,
-    }
+    silent = write.deleted or write.family.policy == "append_only"
+    before = dump(old) if write.base and not write.base.deleted else ""
+    return Change(write.family.name, sk, before, "" if silent else new)

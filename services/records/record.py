@@ -91,7 +91,7 @@ class Head:
 class Committed:
     """An acknowledged commit. `records` are the writes as stored, in order.
     `replayed`: a commit with the same request id had the effect before, and
-    `answer` (serialised) is the one it gave."""
+    `answer` (serialised) is the one it gave; `cut`: with keys for records."""
 
     pk: str
     pseq: int
@@ -99,6 +99,7 @@ class Committed:
     records: Sequence[Record[Message]] = ()
     replayed: bool = False
     answer: bytes = b""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

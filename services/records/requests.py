@@ -16,13 +16,20 @@ from google.protobuf.message import Message
 
 from services.model.errors import FieldViolation, Reason, WorkspaceError
 from services.model.ids import derived_id
+from services.records.large_answers import storable
 from services.records.port import Item
 
-__all__ = ["ANSWER_LIMIT", "REQUEST_SECONDS", "Once"]
+__all__ = ["REQUEST_SECONDS", "Once", "StoredAnswer"]
 
-ANSWER_LIMIT = 16 * 1024
-"""Bytes of a stored answer; a larger one is stored without its body."""
 REQUEST_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A serialised answer. `cut`: its records are keys only (large_answers)."""
+
+    data: bytes
+    cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,12 @@ class Once:
         )
 
     def body(self, answer: Message | None) -> str:
-        data = answer.SerializeToString(deterministic=True) if answer else b""
-        if len(data) > ANSWER_LIMIT:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_INTERNAL, "the answer is too large for its request row"
-            )
-        return json.dumps({"digest": self.digest, "answer": base64.b64encode(data).decode()})
+        """The row: digest, answer (at most 16 KiB), and whether that was cut."""
+        data, cut = storable(answer) if answer else (b"", False)
+        members = {"digest": self.digest, "answer": base64.b64encode(data).decode()}
+        return json.dumps(members | ({"cut": True} if cut else {}))
 
-    def answer_in(self, item: Item) -> bytes:
+    def answer_in(self, item: Item) -> StoredAnswer:
         """The stored answer. Raises REQUEST_ID_REUSED for another payload."""
         stored = json.loads(item.body)
         if stored["digest"] != self.digest:
@@ -78,4 +83,4 @@ class Once:
                 metadata={"field": "request_id"},
                 violations=[FieldViolation("request_id", "used before with another payload")],
             )
-        return base64.b64decode(stored["answer"])
+        return StoredAnswer(base64.b64decode(stored["answer"]), stored.get("cut", False))

@@ -34,7 +34,7 @@ from services.records.port import (
     StorageFull,
 )
 from services.records.record import Activity, Committed, Head, Page, Record, Write
-from services.records.requests import Once
+from services.records.requests import Once, StoredAnswer
 
 __all__ = ["RecordStore"]
 
@@ -93,19 +93,23 @@ class RecordStore:
         partition: str,
         *,
         prefix: str = "",
+        lower: str = "",
         limit: int = 100,
         after: str | None = None,
         descending: bool = False,
     ) -> Page[Any]:
-        """Live records of one family whose sort key starts with `prefix`.
+        """Live records of one family whose sort key starts with `prefix` and, in
+        byte order, is not below `lower` (a sort key inside the prefix).
 
         On a driver whose indexes lag, every candidate is verified by a point
         read: what was taken away is never shown.
         """
+        if lower and not lower.startswith(prefix):
+            raise ValueError(f"lower must start with the prefix {prefix!r}")
         upper = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
         with _reasons():
             page = await self._driver.query(
-                index, partition, lower=prefix, upper=upper, limit=limit, after=after,
+                index, partition, lower=lower or prefix, upper=upper, limit=limit, after=after,
                 descending=descending,
             )
             items = list(page.items)
@@ -191,7 +195,7 @@ class RecordStore:
             with _reasons():
                 return await self._commit(plan, if_head)
 
-    async def replayed(self, pk: str, once: Once) -> bytes | None:
+    async def replayed(self, pk: str, once: Once) -> StoredAnswer | None:
         """The answer that this very call gave before, or None."""
         with _reasons():
             item = await self._driver.get(Key(pk, once.sk))
@@ -255,9 +259,11 @@ class RecordStore:
         item = await self._driver.get(Key(plan.pk, plan.once.sk))
         if item is None:
             return None
-        answer = plan.once.answer_in(item)
+        stored = plan.once.answer_in(item)
         head = head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
-        return Committed(plan.pk, head.pseq, plan.time_ms, replayed=True, answer=answer)
+        return Committed(
+            plan.pk, head.pseq, plan.time_ms, replayed=True, answer=stored.data, cut=stored.cut
+        )
 
 
 class _reasons:  # noqa: N801 - reads as a statement

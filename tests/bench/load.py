@@ -1,7 +1,7 @@
 """Load on a gRPC method: `ghz` where it is or Go can build it, else Python.
 
-A Python client takes more processor time than the server it measures, so the
-ratios of the fallback are flattered; a result names the client it was made with.
+The two take processor time in different proportions to the server, so a result
+names the client it was made with.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ def draw(folder: Path) -> Path | None:
     axes.set_yticks(range(len(figures)), [label for label, _ in figures])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(right=10 * axes.get_xlim()[1])  # room for the labels
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("ratio to the control of the same run (1: as good; more is better)")
     axes.set_title("green: goal met, red: not met, grey: no goal; ticks: asked ratio", fontsize=9)

@@ -30,7 +30,7 @@ from services.rpc.registration import register
 from services.rpc.request_id import RequestIdInterceptor
 
 QUOTA = 2**53 + 1
-ETAG = etag_of(("n1", 7))
+ETAG = etag_of("r", ("n1", 7))
 
 
 class Accounts(accounts_grpc.AccountServiceServicer):

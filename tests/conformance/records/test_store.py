@@ -372,6 +372,23 @@ async def test_a_lagging_index_never_shows_what_was_taken_away(driver: RecordDri
     assert not page.records
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_query_starts_inside_of_its_prefix(records: RecordStore, descending: bool) -> None:
+    await records.commit(PK, grants(9), activity=DONE)
+    found, after = list[str](), None
+    while True:
+        page = await records.query(
+            GRANT, Index.BASE, PK, prefix="GRANT#", lower="GRANT#g_004", limit=2, after=after,
+            descending=descending,
+        )
+        found += [record.message.grant_id for record in page.records]
+        if (after := page.next) is None:
+            break
+    assert found == sorted([f"g_{i:03}" for i in range(4, 9)], reverse=descending)
+    with pytest.raises(ValueError):
+        await records.query(GRANT, Index.BASE, PK, prefix="GRANT#", lower="GRANS#")
+
+
 async def test_bodies_hold_every_unicode_plane(records: RecordStore) -> None:
     text = "".join(chr(plane << 16 | 0x0101) for plane in range(17)) + "\u0000\"\\\u2028é"
     await create(records, description=text)

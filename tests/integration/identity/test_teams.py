@@ -11,6 +11,8 @@ from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import team_pb2 as tm
 from workspace.identity.v1 import team_service_pb2 as tms
 
+import identity_svc.teams
+import identity_svc.visible_teams
 from services.records.store import RecordStore
 from tests.harness import Workspace
 from tests.integration.identity.people import (
@@ -125,6 +127,43 @@ async def test_lists_of_teams(ws: Workspace) -> None:
     assert await all_of(ANN, scope_type=tm.TEAM_SCOPE_TYPE_PERSONAL_WORKSPACE) == [private]
     with refused("INVALID_PAGE_TOKEN"):
         await people.teams(ANN).ListTeams(tms.ListTeamsRequest(page_token="x"))
+
+
+async def _listed(people: People, who: str, **arguments: Any) -> tuple[list[str], int]:
+    """Team ids of all pages, and how many pages there were."""
+    request, found, pages = tms.ListTeamsRequest(**arguments), list[str](), 0
+    while True:
+        page = await people.teams(who).ListTeams(request)
+        found, pages = found + [team.team_id for team in page.teams], pages + 1
+        if not page.next_page_token:
+            return found, pages
+        request.page_token = page.next_page_token
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+async def test_merged_lists_are_complete_in_order_and_bounded(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Ann's teams come from two accounts, her workspace and a membership at once."""
+    people = People(ws)
+    await people.sign_in(ANN, BOB)
+    accounts = [await people.account(ANN, bob=EDITOR) for _ in range(2)]
+    made = [await people.team(ANN, account_id=account) for account in accounts for _ in range(3)]
+    made.append(await people.team(ANN))
+    foreign = await people.team(BOB)
+    await people.add_to_team(BOB, foreign, ANN, MEMBER)
+    assert await _listed(people, ANN, page_size=size) == (
+        sorted([*made, foreign]), -(-8 // size)
+    )
+    # Bob is in none of ann's teams; as a member he finds what he is in.
+    await people.add_to_team(ANN, made[4], BOB, MEMBER)
+    assert (await _listed(people, BOB, page_size=size))[0] == sorted([foreign, made[4]])
+    monkeypatch.setattr(identity_svc.visible_teams, "_FIRST_READ", 1)
+    monkeypatch.setattr(identity_svc.visible_teams, "_LONGEST_READ", 1)
+    monkeypatch.setattr(identity_svc.teams, "_MOST_CANDIDATES", 2)
+    found, pages = await _listed(people, ANN, page_size=50, scope_type=tm.TEAM_SCOPE_TYPE_STANDALONE)
+    assert (found, pages) == ([], 4)  # eight candidates, two in each call
+    assert (await _listed(people, ANN, page_size=size))[0] == sorted([*made, foreign])
 
 
 async def test_administrators_change_a_team(ws: Workspace) -> None:

@@ -230,3 +230,21 @@ async def test_bootstrap_works_once_even_when_raced(ws: Workspace) -> None:
     assert again.platform_admin.source == "bootstrap"
     session = (await people.identity(winner).GetSession(ids.GetSessionRequest())).session
     assert session.is_platform_admin
+
+
+async def test_services_resolve_verified_addresses_of_active_users(ws: Workspace) -> None:
+    people = People(ws)
+    _, bob, _ = await people.sign_in(ANN, BOB, DAN)
+    await people.bootstrap(DAN)
+
+    async def resolved(email: str) -> str:
+        request = ids.ResolveUserRequest(email=email)
+        return (await people.as_service().ResolveUser(request)).user_id
+
+    assert await resolved("Bob@Example.com") == bob
+    assert await resolved("nobody@example.com") == ""
+    await people.identity(DAN).DisableUser(ids.DisableUserRequest(user_id=bob))
+    assert await resolved(BOB) == ""
+    for stub in (people.identity(ANN), people.as_service("storage_svc")):
+        with refused("PERMISSION_DENIED"):
+            await stub.ResolveUser(ids.ResolveUserRequest(email=BOB))

@@ -9,7 +9,12 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model.canonical import canonical_json, content_digest
+from services.model.canonical import (
+    canonical_json,
+    canonical_object,
+    content_digest,
+    text_digest,
+)
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1)
@@ -39,3 +44,17 @@ def test_digest_is_hex_sha256_and_ignores_member_order() -> None:
     digest = content_digest("project", False, {"a": 1, "b": "x"})
     assert digest == content_digest("project", False, {"b": "x", "a": 1})
     assert len(digest) == 64
+
+
+def test_digest_depends_on_family_deletion_and_content() -> None:
+    digest = content_digest("project", False, {"name": "A"})
+    assert digest != content_digest("document", False, {"name": "A"})
+    assert digest != content_digest("project", True, {"name": "A"})
+    assert digest != content_digest("project", False, {"name": "B"})
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), values, max_size=4))
+def test_texts_put_together_equal_the_whole(members: dict[str, Any]) -> None:
+    texts = {name: canonical_json(value) for name, value in members.items()}
+    assert canonical_object(texts) == canonical_json(members)
+    assert text_digest("f", True, canonical_object(texts)) == content_digest("f", True, members)

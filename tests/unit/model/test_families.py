@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from workspace.project.v1.grant_pb2 import Grant, GrantTargetType
+from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
+from workspace.project.v1.project_pb2 import Project
 
 from services.model.families import FAMILIES, family_of
 from services.model.indexes import Index
 from services.model.templates import Template
-from workspace.project.v1.grant_pb2 import Grant, GrantTargetType
-from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
-from workspace.project.v1.project_pb2 import Project
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

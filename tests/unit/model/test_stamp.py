@@ -14,7 +14,7 @@ HLC = "1763690000123.00000"
 
 
 def write(base: Stamp | None, before: dict[str, Any], after: dict[str, Any], **kw: Any) -> Stamp:
-    given = {"family": "project", "deleted": False, "actor": "n1.a", "hlc": HLC} | kw
+    given = {"digest": "d", "deleted": False, "actor": "n1.a", "hlc": HLC} | kw
     return stamp_write(base, before, after, **given)
 
 
@@ -47,15 +47,6 @@ def test_counter_goes_on_over_a_tombstone() -> None:
     assert [first.dot[1], gone.dot[1], again.dot[1]] == [1, 2, 3]
     assert gone.deleted
     assert not again.deleted
-
-
-def test_digest_depends_on_family_deletion_and_content_only() -> None:
-    one = write(None, {}, {"name": "A"})
-    same = write(None, {}, {"name": "A"}, actor="other.x", hlc="1763690000999.00000")
-    assert one.digest == same.digest
-    assert one.digest != write(None, {}, {"name": "A"}, family="document").digest
-    assert one.digest != write(None, {}, {"name": "A"}, deleted=True).digest
-    assert one.digest != write(None, {}, {"name": "B"}).digest
 
 
 actors = st.sampled_from(["n1.a", "n2.b", "n3.c"])
