@@ -89,11 +89,13 @@ class VisibleTeams:
 
         # Removed memberships count here, so more rows than memberships in force.
         rows = await every(query, at_most=10 * MAX_MEMBERSHIPS)
-        runs = [_Run(TEAM_MEMBER, Index.USER, user_pk(user), "MEMBER#TEAM#")]
-        for account_id in (row.message.account_id for row in rows):
-            if await self.sees_all_of(account_id, user):
-                runs.append(_Run(TEAM, Index.ACCOUNT, account_pk(account_id), "TEAM#"))
-        return runs
+        own = _Run(TEAM_MEMBER, Index.USER, user_pk(user), "MEMBER#TEAM#")
+        ids = [row.message.account_id for row in rows]
+        return [own] + [
+            _Run(TEAM, Index.ACCOUNT, account_pk(each), "TEAM#")
+            for each in ids
+            if await self.sees_all_of(each, user)
+        ]
 
     async def _ids(self, run: _Run, after: str) -> AsyncIterator[str]:
         lower = run.prefix + after + _AFTER_ID if after else ""

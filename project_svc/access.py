@@ -6,10 +6,11 @@ of the project forbids is INVALID_STATE, told only to who may see the project.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import grpc.aio
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
 
 from project_svc.facts import FactsReader, ProjectView, UserView
@@ -101,6 +102,31 @@ class Access:
         facts, user = await self.facts.facts(view, user_id)
         return ProjectAccess(user_id, view, user, evaluate(facts, self.now()))
 
+    async def of_each(
+        self, user_id: str, project_ids: Collection[str]
+    ) -> dict[str, ProjectAccess | Exception]:
+        """`of` for many projects with one call to identity. An absent project is
+        left out; one that cannot be decided now fails alone, with its error."""
+        try:
+            views = await self.facts.projects(project_ids)
+            accounts = frozenset[str]().union(*(view.accounts for view in views.values()))
+            teams = frozenset[str]().union(*(view.teams for view in views.values()))
+            user = await self.facts.user(user_id, accounts, teams)
+        except (WorkspaceError, grpc.aio.AioRpcError):
+            alone = {each: await self._tried(user_id, each) for each in project_ids}
+            return {each: found for each, found in alone.items() if found is not None}
+        now = self.now()
+        return {
+            each: ProjectAccess(user_id, view, user, evaluate(view.facts(user_id, user), now))
+            for each, view in views.items()
+        }
+
+    async def _tried(self, user_id: str, project_id: str) -> ProjectAccess | Exception | None:
+        try:
+            return await self.of(user_id, project_id)
+        except (WorkspaceError, grpc.aio.AioRpcError) as error:
+            return error
+
     async def require(
         self,
         project_id: str,
@@ -120,9 +146,26 @@ class Access:
         Raises PERMISSION_DENIED for absent and forbidden, INVALID_STATE for a
         state that forbids it.
         """
-        resource = resource or f"projects/{project_id}"
         user_id = current_call().user_id
         found = await self.of(user_id, project_id) if user_id else None
+        return self.admit(
+            found,
+            permission,
+            resource=resource or f"projects/{project_id}",
+            active=active,
+            closed_home=closed_home,
+        )
+
+    def admit(
+        self,
+        found: ProjectAccess | None,
+        permission: int,
+        *,
+        resource: str,
+        active: bool | None = None,
+        closed_home: bool = False,
+    ) -> ProjectAccess:
+        """`require` for an access that was read before, by `of` or `of_each`."""
         if found is None or not self._holds(found, permission, closed_home):
             raise permission_denied(permission_names([permission])[0], resource)
         if active if active is not None else permission in _CHANGES_CONTENT:

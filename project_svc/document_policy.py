@@ -12,5 +12,6 @@ _DOCUMENT = "/workspace.project.v1.DocumentService/"
 DOCUMENT_POLICY: Mapping[str, Rule] = {
     # The user acts through the token that storage forwards.
     _DOCUMENT + "AuthorizeFile": service("storage_svc"),
+    _DOCUMENT + "BatchAuthorizeFiles": service("storage_svc"),
     _DOCUMENT + "AttachFile": service("storage_svc"),
 }

@@ -1,7 +1,10 @@
-"""AuthorizeFile: one decision with everything that storage needs for a transfer."""
+"""AuthorizeFile and BatchAuthorizeFiles: a decision with everything that storage needs for a transfer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import grpc.aio
 from workspace.project.v1.document_pb2 import (
     DerivedArtifact,
     DerivedArtifactStatus,
@@ -12,22 +15,27 @@ from workspace.project.v1.document_pb2 import (
 from workspace.project.v1.document_service_pb2 import (
     AuthorizeFileRequest,
     AuthorizeFileResponse,
+    BatchAuthorizeFilesRequest,
+    BatchAuthorizeFilesResponse,
     FilePurpose,
 )
 from workspace.project.v1.history_pb2 import MetadataRecordType
 
-from project_svc.access import invalid_state
+from project_svc.access import ProjectAccess, invalid_state
 from project_svc.answers import permission_values
 from project_svc.derived import artifact_state, find_artifact
 from project_svc.document_changes import DocumentAccess, DocumentChanges, require_usable
 from project_svc.document_files import expected_revision, not_found
-from project_svc.document_rows import METADATA, document_pk, status_of
+from project_svc.document_rows import DOCUMENT, METADATA, document_key, document_pk, status_of
 from project_svc.revisions import CURRENT_FILE_REASONS, file_not_available
 from project_svc.scans import scan
+from services.model.errors import WorkspaceError
 from services.model.indexes import Index
 from services.model.paths import document_prefix, home_of
 from services.model.permissions import VIEW, WRITE
 from services.records.record import Record
+from services.rpc.context import current_call
+from services.rpc.errors import to_status
 
 __all__ = ["Transfers"]
 
@@ -49,7 +57,8 @@ class Transfers:
         is not expected, NOT_FOUND for an artifact that is not there."""
         upload = request.purpose == _UPLOAD
         seen = await self._changes.require(request.document_id, WRITE if upload else VIEW)
-        answer = self._common(seen, request)
+        answer = self._common(seen, request.artifact_id)
+        answer.document.CopyFrom(self._changes.shown(seen.record))
         artifact = await self._artifact(request)
         if artifact is not None:
             answer.artifact.CopyFrom(self._changes.shown(artifact))
@@ -61,15 +70,51 @@ class Transfers:
             answer.file.storage_provider = self._changes.provider
         return answer
 
-    def _common(
-        self, seen: DocumentAccess, request: AuthorizeFileRequest
+    async def batch(self, request: BatchAuthorizeFilesRequest) -> BatchAuthorizeFilesResponse:
+        """Downloads of current files, one outcome per document. The documents
+        are read by one strong read, each project is decided once."""
+        keys = [document_key(document_id) for document_id in request.document_ids]
+        records = await self._changes.records.batch_get(DOCUMENT, keys)
+        projects = {record.message.project_id for record in records if record is not None}
+        held = await self._changes.access.of_each(current_call().user_id, projects)
+        answer = BatchAuthorizeFilesResponse()
+        for document_id, record in zip(request.document_ids, records, strict=True):
+            result = answer.results.add(document_id=document_id)
+            try:
+                result.decision.CopyFrom(await self._download(document_id, record, held))
+            except (WorkspaceError, grpc.aio.AioRpcError) as error:
+                result.error.CopyFrom(to_status(error, current_call().request_id))
+        return answer
+
+    async def _download(
+        self,
+        document_id: str,
+        record: Record[Document] | None,
+        held: Mapping[str, ProjectAccess | Exception],
     ) -> AuthorizeFileResponse:
-        project = seen.access.project
+        found = held.get(record.message.project_id) if record is not None else None
+        if isinstance(found, Exception):
+            raise found
+        access = self._changes.access.admit(
+            found, VIEW, resource=f"documents/{document_id}", active=False
+        )
+        seen = DocumentAccess(record, access)
+        answer = self._common(seen, "")
+        document = seen.document
+        answer.document.document_id = document.document_id
+        answer.document.project_id = document.project_id
+        answer.document.name = document.name
+        answer.file.CopyFrom(await self._file(document, None, 0))
+        answer.file.storage_provider = self._changes.provider
+        return answer
+
+    def _common(self, seen: DocumentAccess, artifact_id: str) -> AuthorizeFileResponse:
+        """Everything but the document and what depends on the purpose."""
+        project, document_id = seen.access.project, seen.document.document_id
         home = home_of(account_id=project.account_id, workspace_id=project.workspace_id)
-        folder = f"derived/{request.artifact_id}/" if request.artifact_id else "raw/"
+        folder = f"derived/{artifact_id}/" if artifact_id else "raw/"
         answer = AuthorizeFileResponse(
-            document=self._changes.shown(seen.record),
-            storage_prefix=document_prefix(home, project.project_id, request.document_id) + folder,
+            storage_prefix=document_prefix(home, project.project_id, document_id) + folder,
             permissions=permission_values(seen.access.permissions),
             grant_revision=seen.access.grant_revision,
             user_id=seen.access.user_id,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
-from workspace.project.v1.document_service_pb2 import AuthorizeFileResponse, FilePurpose
+from workspace.project.v1.document_service_pb2 import (
+    AuthorizeFileResponse,
+    BatchAuthorizeFilesResult,
+    FilePurpose,
+)
 from workspace.storage.v1.storage_service_pb2 import (
     BatchCreateDownloadsRequest,
     BatchCreateDownloadsResponse,
@@ -32,7 +34,6 @@ INLINE_TYPES = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
 )
 """Media types that no browser executes; all others are sent as attachments."""
-_AT_A_TIME = 16
 
 
 def file_name(decision: AuthorizeFileResponse) -> str:
@@ -76,29 +77,30 @@ class Downloads:
 
     async def batch(self, request: BatchCreateDownloadsRequest) -> BatchCreateDownloadsResponse:
         """One outcome per document, in the order asked."""
-        free = asyncio.Semaphore(_AT_A_TIME)
         asked = request.expires_in if request.HasField("expires_in") else None
-
-        async def one(document_id: str) -> DownloadResult:
-            async with free:
-                return await self._result(document_id, request.disposition, asked)
-
-        results = await asyncio.gather(*map(one, request.document_ids))
+        try:
+            decided = await self._gate.authorize_downloads(request.document_ids)
+        except grpc.aio.AioRpcError as error:
+            results = [_failed(document_id, error) for document_id in request.document_ids]
+        else:
+            results = [self._result(each, request.disposition, asked) for each in decided]
         return BatchCreateDownloadsResponse(results=results)
 
-    async def _result(
-        self, document_id: str, disposition: Disposition.ValueType, asked: Duration | None
+    def _result(
+        self,
+        decided: BatchAuthorizeFilesResult,
+        disposition: Disposition.ValueType,
+        asked: Duration | None,
     ) -> DownloadResult:
+        if decided.HasField("error"):
+            return DownloadResult(document_id=decided.document_id, error=decided.error)
         try:
-            decision = await self._gate.authorize(document_id, FilePurpose.FILE_PURPOSE_DOWNLOAD)
-            download = self._prepare(decision, disposition, asked)
-        except grpc.aio.AioRpcError as error:
-            return _failed(document_id, error)
+            download = self._prepare(decided.decision, disposition, asked)
         except WorkspaceError as error:
             if error.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE:
                 raise  # the provider signs nothing at all now
-            return _failed(document_id, error)
-        return DownloadResult(document_id=document_id, download=download)
+            return _failed(decided.document_id, error)
+        return DownloadResult(document_id=decided.document_id, download=download)
 
     def _prepare(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -18,6 +19,8 @@ from workspace.project.v1.document_service_pb2 import (
     AttachFileRequest,
     AuthorizeFileRequest,
     AuthorizeFileResponse,
+    BatchAuthorizeFilesRequest,
+    BatchAuthorizeFilesResult,
     FileDisposition,
     FilePurpose,
 )
@@ -82,6 +85,15 @@ class ProjectGate:
                 file_revision=file_revision,
             )
         )
+
+    async def authorize_downloads(
+        self, document_ids: Sequence[str]
+    ) -> Sequence[BatchAuthorizeFilesResult]:
+        """The decisions about the current files of documents, in order."""
+        answer = await self._documents.BatchAuthorizeFiles(
+            BatchAuthorizeFilesRequest(document_ids=document_ids)
+        )
+        return answer.results
 
     async def authorize_upload(self, upload: Upload) -> AuthorizeFileResponse:
         """As `authorize`, for an upload that exists. A denial names the upload,

@@ -125,6 +125,11 @@ class DocumentServicer(DocumentServiceServicer):
     ) -> pb.AuthorizeFileResponse:
         return await self._transfers.authorize(request)
 
+    async def BatchAuthorizeFiles(
+        self, request: pb.BatchAuthorizeFilesRequest, _: Any
+    ) -> pb.BatchAuthorizeFilesResponse:
+        return await self._transfers.batch(request)
+
     async def AttachFile(
         self, request: pb.AttachFileRequest, _: Any
     ) -> pb.AttachFileResponse:

@@ -17,12 +17,13 @@ import grpc.aio
 
 from services.rpc.request_id import ServedCall, served_call
 from services.rpc.wrap import CallInterceptor, Context, Handler, Stream, Unary, wrap_handler
+from services.telemetry.logs import ACCESS_LOGGER
 from services.telemetry.metrics import MethodMetrics, RpcMetrics
 from services.telemetry.traces import CallSpan, Tracing
 
 __all__ = ["TelemetryInterceptor"]
 
-_log = logging.getLogger("workspace.rpc.access")
+_log = logging.getLogger(ACCESS_LOGGER)
 _KIND = {
     (False, False): "unary",
     (True, False): "client_stream",

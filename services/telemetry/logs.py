@@ -1,7 +1,8 @@
 """Log output: JSON lines for machines, one readable line for people at a terminal.
 
 Whatever is logged, by us or by a library, passes `RedactionFilter` first: no
-token, signature, signed URL, secret or e-mail address is written.
+token, signature, signed URL, secret or e-mail address is written. Only the line of
+each call (`ACCESS_LOGGER`) is written as it is: see there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,19 @@ from typing import TextIO
 
 from services.telemetry.redaction import redact, redact_value
 
-__all__ = ["HumanFormatter", "JsonFormatter", "RedactionFilter", "configure_logging"]
+__all__ = [
+    "ACCESS_LOGGER",
+    "HumanFormatter",
+    "JsonFormatter",
+    "RedactionFilter",
+    "configure_logging",
+]
 
+ACCESS_LOGGER = "workspace.rpc.access"
+"""Its lines hold nothing but values of our own (method, code, reason, duration,
+ids that we made) and request ids that `request_id_of` let pass, so that they are
+not searched for secrets. Log nothing else to it."""
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -30,6 +42,8 @@ class RedactionFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True: a record is cleaned, never dropped."""
+        if record.name == ACCESS_LOGGER and not record.exc_info and not record.stack_info:
+            return True
         record.msg, record.args = redact(_message(record)), ()
         for name, value in _extras(record).items():
             setattr(record, name, redact_value(name, value))
@@ -73,7 +87,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = record.exc_text
         if record.stack_info:
             line["stack"] = record.stack_info
-        return json.dumps(line, ensure_ascii=False, default=str, separators=(",", ":"))
+        return _JSON.encode(line)
 
 
 class HumanFormatter(logging.Formatter):

@@ -161,7 +161,8 @@ async def test_merged_lists_are_complete_in_order_and_bounded(
     monkeypatch.setattr(identity_svc.visible_teams, "_FIRST_READ", 1)
     monkeypatch.setattr(identity_svc.visible_teams, "_LONGEST_READ", 1)
     monkeypatch.setattr(identity_svc.teams, "_MOST_CANDIDATES", 2)
-    found, pages = await _listed(people, ANN, page_size=50, scope_type=tm.TEAM_SCOPE_TYPE_STANDALONE)
+    standalone = tm.TEAM_SCOPE_TYPE_STANDALONE
+    found, pages = await _listed(people, ANN, page_size=50, scope_type=standalone)
     assert (found, pages) == ([], 4)  # eight candidates, two in each call
     assert (await _listed(people, ANN, page_size=size))[0] == sorted([*made, foreign])
 

@@ -17,7 +17,7 @@ from workspace.project.v1.project_service_pb2 import AssignProjectRequest, GetPr
 from project_svc.denormalised import Denormalised
 from project_svc.document_rows import DOCUMENT, document_key
 from tests.integration.project.files import create, documents, project, upload
-from tests.integration.project.world import World, refused
+from tests.integration.project.world import World, refused, request_id
 
 
 async def _ids(world: World, user_id: str, **arguments: Any) -> list[str]:
@@ -190,9 +190,12 @@ async def test_more_than_200_links_are_refused_and_large_answers_are_whole(world
     made = await create(world, await project(world))
     stub = documents(world, "ann")
     many = pb.LinkObjectsRequest(
-        document_id=made.document_id, links=[_link(f"{n}{'x' * 400}") for n in range(200)]
+        document_id=made.document_id, links=[_link(f"{n}{'x' * 400}") for n in range(200)],
+        request_id=request_id(),
     )
-    assert len((await stub.LinkObjects(many)).links) == 200
+    first = await stub.LinkObjects(many)
+    assert len(first.links) == 200
+    assert list((await stub.LinkObjects(many)).links) == list(first.links)
     one = pb.LinkObjectsRequest(document_id=made.document_id, links=[_link("R")])
     no = await refused(stub.LinkObjects(one))
     assert (no.reason, no.metadata["maximum"]) == ("LIMIT_EXCEEDED", "200")

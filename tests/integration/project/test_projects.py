@@ -19,7 +19,7 @@ from workspace.project.v1.project_pb2 import Project, ProjectStatus
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.records.record import Activity, Write
-from tests.integration.project.world import Refused, World, refused, request_id
+from tests.integration.project.world import Refused, Role, World, refused, request_id
 
 PERMISSIONS = list(Permission.values())[1:]
 
@@ -337,6 +337,25 @@ class TestStatusAndTrash:
         assert restored.status == ProjectStatus.PROJECT_STATUS_ARCHIVED
         assert not restored.HasField("purge_after")
         assert (await refused(self._restore(world, "ann", pid))).reason == "INVALID_STATE"
+
+    async def test_a_replay_shows_no_more_than_the_caller_may_view_now(self, world: World) -> None:
+        """A large answer is read again for a replay: after the rights, not before."""
+        world.people.member("a_one", "eve", Role.ACCOUNT_ROLE_ACCOUNT_ADMIN)
+        project = await create(world, "ann", account_id="a_one", description="\U0001f600" * 4000)
+        request = pb.SetLegalHoldRequest(
+            project_id=project.project_id, legal_hold=True, reason="r" * 900,
+            request_id=request_id(),
+        )
+        grant_id = await give(world, project, "eve", "VIEW")
+        first = (await world.projects("eve").SetLegalHold(request)).project
+        assert (len(first.description), list(first.my_permissions)) == (4000, [1])
+        again = (await world.projects("eve").SetLegalHold(request)).project
+        assert again == first
+        await world.grants("ann").RevokeGrant(
+            grants.RevokeGrantRequest(project_id=project.project_id, grant_id=grant_id)
+        )
+        again = (await world.projects("eve").SetLegalHold(request)).project
+        assert again == Project(project_id=project.project_id)
 
     @pytest.mark.parametrize("account_id", ["a_one", ""])
     async def test_a_hold_of_the_home_counts_for_those_who_cannot_read_it(

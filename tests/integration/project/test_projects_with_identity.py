@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from workspace.common.v1.permission_pb2 import Permission
-from workspace.identity.v1.account_service_pb2 import CreateAccountRequest
+from workspace.identity.v1.account_pb2 import Account
+from workspace.identity.v1.account_service_pb2 import CreateAccountRequest, UpdateAccountRequest
 from workspace.identity.v1.account_service_pb2_grpc import AccountServiceStub
 from workspace.project.v1 import grant_service_pb2 as grants
 from workspace.project.v1 import permission_service_pb2 as permissions
@@ -90,6 +92,40 @@ async def test_a_project_moves_into_an_account(ws: Workspace) -> None:
         )
     )
     assert (no.reason, no.metadata["permission"]) == ("PERMISSION_DENIED", "create_project")
+
+
+async def test_an_owner_from_outside_meets_the_hold_of_the_account(ws: Workspace) -> None:
+    """He cannot read the account; its hold reaches him as a membership fact."""
+    accounts = ws.stub(AccountServiceStub, as_=ANN)
+    account = (
+        await accounts.CreateAccount(CreateAccountRequest(name="One", type="client_org"))
+    ).account
+    project = (
+        await ws.stub(ProjectServiceStub, as_=ANN).CreateProject(
+            pb.CreateProjectRequest(name="Plan", account_id=account.account_id)
+        )
+    ).project
+    given = await ws.stub(GrantServiceStub, as_=ANN).CreateGrant(
+        grants.CreateGrantRequest(
+            project_id=project.project_id,
+            target_type=GrantTargetType.GRANT_TARGET_TYPE_USER,
+            target_email=BOB,
+            permissions=[Permission.PERMISSION_OWNER],
+        )
+    )
+    assert given.grant.target_id == await ws.sign_in(BOB)
+    hold = UpdateAccountRequest(
+        account=Account(account_id=account.account_id, legal_hold=True),
+        update_mask=FieldMask(paths=["legal_hold"]),
+    )
+    await accounts.UpdateAccount(hold)
+    delete = pb.DeleteProjectRequest(project_id=project.project_id)
+    no = await refused(ws.stub(ProjectServiceStub, as_=BOB).DeleteProject(delete))
+    resource = f"accounts/{account.account_id}"
+    assert (no.reason, no.metadata["resource"]) == ("HELD", resource)
+    hold.account.legal_hold = False
+    await accounts.UpdateAccount(hold)
+    await ws.stub(ProjectServiceStub, as_=BOB).DeleteProject(delete)
 
 
 async def test_the_gateway_answers_the_same(ws: Workspace) -> None:

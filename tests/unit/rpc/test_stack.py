@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import io
+import json
 import logging
 import re
+import uuid
 
 import grpc
 import grpc.aio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from workspace.common.v1.consistency_pb2 import Consistency
 
 from services.model.errors import Reason, WorkspaceError
@@ -13,7 +18,9 @@ from services.rpc.context import current_call
 from services.rpc.request_id import request_id_of
 from services.rpc.stack import ORDER, build_interceptors
 from services.rpc.validation import Validator
+from services.telemetry.logs import ACCESS_LOGGER, configure_logging
 from services.telemetry.metrics import RpcMetrics
+from services.telemetry.redaction import redact
 from services.telemetry.traces import trace_headers
 from tests.unit.rpc.interceptor_harness import GOOD, KINDS, SIGNED_IN, VALID, Echo, reason_of
 
@@ -96,6 +103,44 @@ async def test_the_request_id_is_returned(fails: bool) -> None:
 def test_an_unsafe_request_id_is_replaced(bad: str | bytes) -> None:
     made = request_id_of((("x-request-id", bad),))
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl",
+        "eyJhbGciOiJSUzI1NiJ9",  # one part of it
+        "job-eyJzdWIiOiJ4In0",
+        "v1.0a1b2c3d.e30.5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5",  # a signed transfer token
+        "AKIAIOSFODNN7EXAMPLE",
+        "id-ASIAIOSFODNN7EXAMPLE",
+        "person@example.com",
+        "sig=abc",
+        "https://example.com?token=abc",
+    ],
+)
+async def test_a_request_id_carries_no_secret_into_the_log(secret: str) -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    configure_logging(stream=stream, as_json=True)
+    try:
+        async with Echo().running() as echo:
+            await echo.call("UnaryUnary", metadata=(*SIGNED_IN, ("x-request-id", secret)))
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (line,) = [each for each in lines if each["logger"] == ACCESS_LOGGER]
+    assert line["code"] == "OK"
+    assert str(uuid.UUID(line["request_id"])) == line["request_id"]
+    assert secret not in stream.getvalue()
+
+
+@given(st.from_regex(r"[A-Za-z0-9-]{1,64}", fullmatch=True))
+def test_redaction_finds_nothing_in_a_request_id_that_is_kept(wanted: str) -> None:
+    kept = request_id_of((("x-request-id", wanted),))
+    assert redact(kept) == kept
+    assert kept == wanted or any(mark in wanted for mark in ("eyJ", "AKIA", "ASIA"))
 
 
 def test_two_request_ids_are_none() -> None:

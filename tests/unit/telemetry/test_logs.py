@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.telemetry.logs import configure_logging
+from services.telemetry.logs import ACCESS_LOGGER, configure_logging
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl-c2ln"
 
@@ -69,6 +69,16 @@ def test_secrets_are_redacted_wherever_they_stand(make: type[io.StringIO]) -> No
     for secret in (JWT, "person@example.com", "abc"):
         assert secret not in text
     assert text.count("[redacted]") >= 4
+
+
+def test_an_exception_is_redacted_even_on_the_line_of_a_call() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    try:
+        raise ValueError(f"bad token {JWT}")
+    except ValueError:
+        logging.getLogger(ACCESS_LOGGER).exception("failed with %s", JWT)
+    assert JWT not in stream.getvalue()
 
 
 def test_a_chained_traceback_is_redacted_too() -> None:

@@ -1679,6 +1679,92 @@ class AuthorizeFileResponse(_message.Message):
 Global___AuthorizeFileResponse: _TypeAlias = AuthorizeFileResponse  # noqa: Y015
 
 @_typing.final
+class BatchAuthorizeFilesRequest(_message.Message):
+    """Request of BatchAuthorizeFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The documents."""
+
+    def __init__(
+        self,
+        *,
+        document_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_ids", b"document_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchAuthorizeFilesRequest: _TypeAlias = BatchAuthorizeFilesRequest  # noqa: Y015
+
+@_typing.final
+class BatchAuthorizeFilesResult(_message.Message):
+    """BatchAuthorizeFilesResult is what was decided about one document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """Document asked for."""
+    @_builtins.property
+    def decision(self) -> Global___AuthorizeFileResponse:
+        """What AuthorizeFile answers. Of the document only `document_id`,
+        `project_id` and `name` are set.
+        """
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why there is no transfer: the error of AuthorizeFile."""
+
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        decision: Global___AuthorizeFileResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "document_id", b"document_id", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["decision", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___BatchAuthorizeFilesResult: _TypeAlias = BatchAuthorizeFilesResult  # noqa: Y015
+
+@_typing.final
+class BatchAuthorizeFilesResponse(_message.Message):
+    """Response of BatchAuthorizeFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchAuthorizeFilesResult]:
+        """One result per document, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchAuthorizeFilesResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchAuthorizeFilesResponse: _TypeAlias = BatchAuthorizeFilesResponse  # noqa: Y015
+
+@_typing.final
 class AttachFileRequest(_message.Message):
     """Request of AttachFile."""
 

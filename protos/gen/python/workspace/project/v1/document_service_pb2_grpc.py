@@ -149,6 +149,11 @@ class DocumentServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileResponse.FromString,
                 _registered_method=True)
+        self.BatchAuthorizeFiles = channel.unary_unary(
+                '/workspace.project.v1.DocumentService/BatchAuthorizeFiles',
+                request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesResponse.FromString,
+                _registered_method=True)
         self.AttachFile = channel.unary_unary(
                 '/workspace.project.v1.DocumentService/AttachFile',
                 request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileRequest.SerializeToString,
@@ -380,6 +385,17 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchAuthorizeFiles(self, request, context):
+        """AuthorizeFile with DOWNLOAD for the current files of up to 500 documents,
+        each decided on its own; facts that they share are read once. The call
+        succeeds even if every document is refused. For services: MUST return
+        PERMISSION_DENIED unless the caller presents a service identity on the
+        method's list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AttachFile(self, request, context):
         """Attaches a completed file, makes it available or holds it for a scanner,
         and appends the lifecycle record in the same commit. Idempotent by
@@ -504,6 +520,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.AuthorizeFile,
                     request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileResponse.SerializeToString,
+            ),
+            'BatchAuthorizeFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchAuthorizeFiles,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesResponse.SerializeToString,
             ),
             'AttachFile': grpc.unary_unary_rpc_method_handler(
                     servicer.AttachFile,
@@ -1088,6 +1109,33 @@ class DocumentService:
             '/workspace.project.v1.DocumentService/AuthorizeFile',
             workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_document__service__pb2.AuthorizeFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchAuthorizeFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.DocumentService/BatchAuthorizeFiles',
+            workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_document__service__pb2.BatchAuthorizeFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

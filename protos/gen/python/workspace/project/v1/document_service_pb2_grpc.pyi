@@ -170,6 +170,13 @@ class DocumentServiceStub:
     and no reserved revision, or is archived, trashed or purged, and NOT_FOUND
     with ERROR_REASON_NOT_FOUND if the artifact is not there.
     """
+    BatchAuthorizeFiles: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.BatchAuthorizeFilesRequest, _document_service_pb2.BatchAuthorizeFilesResponse]
+    """AuthorizeFile with DOWNLOAD for the current files of up to 500 documents,
+    each decided on its own; facts that they share are read once. The call
+    succeeds even if every document is refused. For services: MUST return
+    PERMISSION_DENIED unless the caller presents a service identity on the
+    method's list.
+    """
     AttachFile: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.AttachFileRequest, _document_service_pb2.AttachFileResponse]
     """Attaches a completed file, makes it available or holds it for a scanner,
     and appends the lifecycle record in the same commit. Idempotent by
@@ -325,6 +332,13 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     with ERROR_REASON_INVALID_STATE for an upload to a document that has a file
     and no reserved revision, or is archived, trashed or purged, and NOT_FOUND
     with ERROR_REASON_NOT_FOUND if the artifact is not there.
+    """
+    BatchAuthorizeFiles: _aio.UnaryUnaryMultiCallable[_document_service_pb2.BatchAuthorizeFilesRequest, _document_service_pb2.BatchAuthorizeFilesResponse]  # type: ignore[assignment]
+    """AuthorizeFile with DOWNLOAD for the current files of up to 500 documents,
+    each decided on its own; facts that they share are read once. The call
+    succeeds even if every document is refused. For services: MUST return
+    PERMISSION_DENIED unless the caller presents a service identity on the
+    method's list.
     """
     AttachFile: _aio.UnaryUnaryMultiCallable[_document_service_pb2.AttachFileRequest, _document_service_pb2.AttachFileResponse]  # type: ignore[assignment]
     """Attaches a completed file, makes it available or holds it for a scanner,
@@ -604,6 +618,19 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         with ERROR_REASON_INVALID_STATE for an upload to a document that has a file
         and no reserved revision, or is archived, trashed or purged, and NOT_FOUND
         with ERROR_REASON_NOT_FOUND if the artifact is not there.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchAuthorizeFiles(
+        self,
+        request: _document_service_pb2.BatchAuthorizeFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.BatchAuthorizeFilesResponse, _abc.Awaitable[_document_service_pb2.BatchAuthorizeFilesResponse]]:
+        """AuthorizeFile with DOWNLOAD for the current files of up to 500 documents,
+        each decided on its own; facts that they share are read once. The call
+        succeeds even if every document is refused. For services: MUST return
+        PERMISSION_DENIED unless the caller presents a service identity on the
+        method's list.
         """
 
     @_abc_1.abstractmethod
