@@ -215,7 +215,7 @@ class Accounts:
             base = await self._visible(account_id)
             require_open(base)
             require_etag(base, request.account.etag, f"accounts/{account_id}")
-            changed = self._changed(base, request, quotas)
+            changed = self._changed(base, request)
             return await mutation.commit(
                 pk,
                 [Write(ACCOUNT, changed, base)],
@@ -237,7 +237,8 @@ class Accounts:
             is_platform = await self._authorise_status(account_id)
             base = await self._directory.account(account_id)
             if base is None:
-                raise invalid_state(f"accounts/{account_id}", "purged", "it cannot come back")
+                # Told to a platform admin alone, who may read every account.
+                raise not_found(f"accounts/{account_id}")
             require_etag(base, request.etag, f"accounts/{account_id}")
             if base.message.suspended_by_platform and not is_platform:
                 raise permission_denied("platform_admin", f"accounts/{account_id}")
@@ -280,13 +281,13 @@ class Accounts:
         require_capability(place, _MANAGE, f"accounts/{account_id}")
         return False
 
-    def _changed(
-        self, base: Record[Account], request: UpdateAccountRequest, quotas: frozenset[str]
-    ) -> Account:
+    def _changed(self, base: Record[Account], request: UpdateAccountRequest) -> Account:
         changed = base.edit()
-        # `*` stands for what the caller may set: quotas only where named.
-        guarded = _SERVER_SET if quotas else _SERVER_SET | _QUOTAS
-        apply_mask(changed, request.account, request.update_mask, server_set=guarded)
+        # Quotas are settable once uploads reserve them: a limit that nobody
+        # holds to would be worse than none.
+        apply_mask(
+            changed, request.account, request.update_mask, server_set=_SERVER_SET | _QUOTAS
+        )
         was_personal = base.message.type == PERSONAL
         if was_personal != (changed.type == PERSONAL):
             raise invalid_state(

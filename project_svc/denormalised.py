@@ -81,7 +81,7 @@ class Denormalised:
             indexes=DOCUMENT.index_entries(document),
         )
         try:
-            await self._records.driver.commit(item.key.pk, [put])
+            await self._records.put_row(put)
         except ConditionFailed:
             return 0
         return 1

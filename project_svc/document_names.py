@@ -34,12 +34,10 @@ from services.records.port import (
     ABSENT,
     Condition,
     ConditionFailed,
-    DriverUnavailable,
     Item,
     Key,
     Match,
     Put,
-    StorageFull,
 )
 from services.records.record import Activity, Record, Write
 from services.records.store import RecordStore
@@ -174,31 +172,19 @@ class PlaceClaims:
         return True
 
     async def _get(self, place: Place) -> Item | None:
-        try:
-            return await self._records.driver.get(place.key)
-        except DriverUnavailable as error:
-            raise _unavailable() from error
+        return await self._records.get_row(place.key)
 
     async def _put(
         self, place: Place, document_id: str, condition: Condition, *, deleted: bool = False
     ) -> str:
-        """The token of the new claim; '' when the condition failed, or when the
-        answer was lost: the next read tells."""
+        """The token of the new claim; '' when the condition failed."""
         body = {"document_id": document_id, "path": place.path, "at": self._now()}
         text = "{}" if deleted else json.dumps(body, ensure_ascii=False)
         put = Put(place.key, condition, "document_name", text, deleted=deleted)
         try:
-            return (await self._records.driver.commit(place.key.pk, [put]))[0]
+            return await self._records.put_row(put)
         except ConditionFailed:
             return ""
-        except StorageFull as error:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_STORAGE_FULL, "the record store is full; free space and repeat"
-            ) from error
-        except DriverUnavailable as error:
-            if error.ambiguous:
-                return ""
-            raise _unavailable() from error
 
 
 def taken(place: Place, document_id: str) -> WorkspaceError:
@@ -218,12 +204,3 @@ def _holder(item: Item) -> str:
 def _lives_at(record: Record[Document], place: Place) -> bool:
     document = record.message
     return not record.deleted and document.status not in _GONE and place_of(document) == place
-
-
-def _unavailable() -> WorkspaceError:
-    return WorkspaceError(
-        Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-        "the record store does not answer; repeat with the same request_id",
-        metadata={"backend": "records"},
-        retry_after=1.0,
-    )

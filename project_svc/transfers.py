@@ -1,4 +1,4 @@
-"""AuthorizeFile and BatchAuthorizeFiles: a decision with everything that storage needs for a transfer."""
+"""AuthorizeFile, for one or many: a decision with all that storage needs for a transfer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from project_svc.document_files import expected_revision, not_found
 from project_svc.document_rows import DOCUMENT, METADATA, document_key, document_pk, status_of
 from project_svc.revisions import CURRENT_FILE_REASONS, file_not_available
 from project_svc.scans import scan
-from services.model.errors import WorkspaceError
+from services.model.errors import WorkspaceError, permission_denied
 from services.model.indexes import Index
 from services.model.paths import document_prefix, home_of
 from services.model.permissions import VIEW, WRITE
@@ -92,12 +92,13 @@ class Transfers:
         record: Record[Document] | None,
         held: Mapping[str, ProjectAccess | Exception],
     ) -> AuthorizeFileResponse:
-        found = held.get(record.message.project_id) if record is not None else None
+        resource = f"documents/{document_id}"
+        if record is None:
+            raise permission_denied("view", resource)
+        found = held.get(record.message.project_id)
         if isinstance(found, Exception):
             raise found
-        access = self._changes.access.admit(
-            found, VIEW, resource=f"documents/{document_id}", active=False
-        )
+        access = self._changes.access.admit(found, VIEW, resource=resource, active=False)
         seen = DocumentAccess(record, access)
         answer = self._common(seen, "")
         document = seen.document

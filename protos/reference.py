@@ -38,7 +38,8 @@ class Page:
             self.types += _enum(enum, comments, (_ENUM, i), enum.name)
 
     def text(self) -> str:
-        head = [f"# {self.package}", "", "Generated from the comments in `protos/`; do not edit.", ""]
+        said = "Generated from the comments in `protos/`; do not edit."
+        head = [f"# {self.package}", "", said, ""]
         return "\n".join([*head, *self.services, *self.types]).rstrip() + "\n"
 
 
@@ -59,7 +60,8 @@ def _service(
         yield from (f"### {service.name}.{method.name}", "", comments.get((*at, 2, i), ""), "")
         stream = "stream of " if method.server_streaming else ""
         kind = _LABELS.get(method.options.idempotency_level, "")
-        yield f"- gRPC: `/{package}.{service.name}/{method.name}` {f'({kind})' if kind else ''}".rstrip()
+        path = f"/{package}.{service.name}/{method.name}"
+        yield f"- gRPC: `{path}`" + (f" ({kind})" if kind else "")
         yield f"- HTTP: `{_http(method)}`"
         yield f"- Request: {_link(method.input_type)}"
         yield from (f"- Answer: {stream}{_link(method.output_type)}", "")

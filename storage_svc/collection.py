@@ -93,7 +93,7 @@ class Collector:
     async def _ids(self) -> AsyncIterator[str]:
         after = Key("UPLOAD#", "")
         while True:
-            items = await self._records.driver.scan(after, _PAGE)
+            items = await self._records.scan(after, _PAGE)
             for item in items:
                 if not item.key.pk.startswith("UPLOAD#"):
                     return

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 import grpc.aio
 import httpx
-
-from services.config import load_settings
-from services.process import WorkspaceProcess
-from services.rpc.local import LocalChannel
 from workspace.identity.v1.identity_service_pb2 import (
     IssueLocalTokenRequest,
     NormalizeIdentityRequest,
 )
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+from services.config import load_settings
+from services.process import WorkspaceProcess
+from services.rpc.local import LocalChannel
 
 S = TypeVar("S")
 

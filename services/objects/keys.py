@@ -19,7 +19,7 @@ MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MAX_SEGMENTS = 254
 
-_PUNCTUATION = frozenset('\\<>:"|?*')
+_BAD_ASCII = re.compile(r'[\x00-\x1f\x7f\\<>:"|?*]')
 _STRUCTURAL = frozenset("./\\:")
 # Control, surrogate, private use, line and paragraph separators. Unassigned
 # code points are not refused: which they are depends on the Unicode version.
@@ -32,9 +32,15 @@ _INVISIBLE = frozenset(  # bidi controls and zero-width characters
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³])(\..*)?", re.IGNORECASE)
 
 
-def _bad_character(char: str) -> bool:
+def _has_bad_character(segment: str) -> bool:
+    if _BAD_ASCII.search(segment) is not None:
+        return True
+    return not segment.isascii() and any(map(_bad_beyond_ascii, segment))
+
+
+def _bad_beyond_ascii(char: str) -> bool:
     if char.isascii():
-        return char in _PUNCTUATION or not char.isprintable()
+        return False
     if unicodedata.category(char) in _CATEGORIES or char in _INVISIBLE:
         return True
     if ord(char) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(char) <= 0xFDEF:  # noncharacters
@@ -50,7 +56,7 @@ def _segment_error(segment: str) -> str:
         return "has a segment that starts with '.', which is reserved"
     if segment != segment.strip() or segment.endswith("."):
         return "has a segment that starts or ends with a space or ends with a dot"
-    if any(map(_bad_character, segment)):
+    if _has_bad_character(segment):
         return "contains a character that not every provider keeps"
     if len(segment.encode()) > MAX_SEGMENT_BYTES:
         return f"has a segment of more than {MAX_SEGMENT_BYTES} bytes"

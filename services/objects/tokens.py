@@ -16,7 +16,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from services.model.errors import invalid_field
@@ -82,6 +82,9 @@ class Claims:
     def allows(self, method: str) -> bool:
         """A GET token also answers HEAD; nothing else crosses."""
         return method == self.method or (method == "HEAD" and self.method == "GET")
+
+
+_CLAIMS = tuple(each.name for each in fields(Claims))
 
 
 def purpose_of(method: str) -> Purpose | None:
@@ -202,12 +205,12 @@ def _b64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _canonical(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+def _canonical(members: dict[str, Any]) -> bytes:
+    return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def _text(claims: Claims) -> bytes:
-    return _b64(_canonical(asdict(claims)))
+    return _b64(_canonical({name: getattr(claims, name) for name in _CLAIMS}))
 
 
 def _assemble(key: SigningKey, purpose: Purpose, payload: str) -> str:
@@ -222,9 +225,9 @@ def _parse(payload: str) -> Claims:
     """Claims from an authenticated payload; strict all the same."""
     try:
         raw = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-        fields = json.loads(raw)
-        part = fields.pop("part")
-        claims = Claims(**fields, part=None if part is None else (part[0], part[1]))
+        members = json.loads(raw)
+        part = members.pop("part")
+        claims = Claims(**members, part=None if part is None else (part[0], part[1]))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise TokenError("payload") from error
     if not _well_typed(claims) or _text(claims).decode() != payload:

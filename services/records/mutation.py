@@ -81,8 +81,7 @@ class Mutation:
         if stored is None:
             return None
         done = await self._whole(answer.FromString(stored.data), cut=stored.cut)
-        head = await self._mutations.records.head(pk)
-        return self._finish(done, pk, head.pseq)
+        return self._finish(done, pk, stored.pseq, stored.time_ms)
 
     async def commit(
         self,
@@ -113,7 +112,7 @@ class Mutation:
                 await self._decorate(answer)
         return answer
 
-    def _finish(self, answer: M, pk: str, pseq: int, time_ms: int = 0) -> M:
+    def _finish(self, answer: M, pk: str, pseq: int, time_ms: int) -> M:
         if "consistency_token" in answer.DESCRIPTOR.fields_by_name:
             answer.consistency_token = self._mutations.consistency.issue(  # type: ignore[attr-defined]
                 pk, pseq, time_ms

@@ -86,7 +86,7 @@ class CommitPlan:
         body = json.dumps({"pseq": pseq, "commit_id": self.commit_id})
         rows = [Put(Key(self.pk, "#HEAD"), condition, "head", body), *self.rows, self._event(pseq)]
         if self.once is not None:
-            rows.append(self._request(self.once))
+            rows.append(self._request(self.once, pseq))
         return rows
 
     def committed(self, head: Head, tokens: Sequence[str]) -> Committed:
@@ -139,12 +139,12 @@ class CommitPlan:
         indexes = {i: (p, sort) for i, (p, _) in _EVENT.index_entries(message).items()}
         return Put(self.event_key, ABSENT, _EVENT.name, body, stamp.dump(), indexes=indexes)
 
-    def _request(self, once: Once) -> Put:
+    def _request(self, once: Once, pseq: int) -> Put:
         return Put(
             Key(self.pk, once.sk),
             ABSENT,
             "request",
-            once.body(self.answer),
+            once.body(self.answer, pseq=pseq, time_ms=self.time_ms),
             expires_at=self.time_ms // 1000 + REQUEST_SECONDS,
         )
 

@@ -26,10 +26,13 @@ REQUEST_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A serialised answer. `cut`: its records are keys only (large_answers)."""
+    """A serialised answer. `cut`: its records are keys only (large_answers).
+    `pseq` and `time_ms` are those of the commit that gave it."""
 
     data: bytes
     cut: bool
+    pseq: int
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,16 @@ class Once:
             prefix, self.instance_key, self.principal, self.method, self.request_id
         )
 
-    def body(self, answer: Message | None) -> str:
-        """The row: digest, answer (at most 16 KiB), and whether that was cut."""
+    def body(self, answer: Message | None, *, pseq: int, time_ms: int) -> str:
+        """The row: digest, answer (at most 16 KiB), whether that was cut, and
+        the commit, so that a replay gives the same consistency token."""
         data, cut = storable(answer) if answer else (b"", False)
-        members = {"digest": self.digest, "answer": base64.b64encode(data).decode()}
+        members = {
+            "digest": self.digest,
+            "answer": base64.b64encode(data).decode(),
+            "pseq": pseq,
+            "time_ms": time_ms,
+        }
         return json.dumps(members | ({"cut": True} if cut else {}))
 
     def answer_in(self, item: Item) -> StoredAnswer:
@@ -83,4 +92,9 @@ class Once:
                 metadata={"field": "request_id"},
                 violations=[FieldViolation("request_id", "used before with another payload")],
             )
-        return StoredAnswer(base64.b64decode(stored["answer"]), stored.get("cut", False))
+        return StoredAnswer(
+            base64.b64decode(stored["answer"]),
+            stored.get("cut", False),
+            stored["pseq"],
+            stored["time_ms"],
+        )

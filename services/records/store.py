@@ -163,10 +163,16 @@ class RecordStore:
 
     async def put_row(self, put: Put) -> str:
         """Write a kernel row, or local fields of a record: no stamp, no event,
-        nothing that travels. Returns the new token. Raises ConditionFailed; an
-        answer that is lost is BACKEND_UNAVAILABLE, and the next read tells."""
+        nothing that travels. Returns the new token. Raises ConditionFailed. An
+        answer that is lost is settled by reading the row back."""
         with _reasons():
-            return (await self._driver.commit(put.key.pk, [put]))[0]
+            try:
+                return (await self._driver.commit(put.key.pk, [put]))[0]
+            except DriverUnavailable as error:
+                item = await self._driver.get(put.key) if error.ambiguous else None
+                if item is None or (item.body, item.deleted) != (put.body, put.deleted):
+                    raise
+                return item.token
 
     async def commit(
         self,
@@ -260,9 +266,8 @@ class RecordStore:
         if item is None:
             return None
         stored = plan.once.answer_in(item)
-        head = head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
         return Committed(
-            plan.pk, head.pseq, plan.time_ms, replayed=True, answer=stored.data, cut=stored.cut
+            plan.pk, stored.pseq, stored.time_ms, replayed=True, answer=stored.data, cut=stored.cut
         )
 
 

@@ -467,6 +467,11 @@ _DOCUMENT: dict[str, Row] = {
         # The service decides nothing itself: the user behind the call does.
         codes={"service": DENIED},
     ),
+    "BatchAuthorizeFiles": Row(
+        # Every document has an outcome of its own; the call itself succeeds.
+        lambda t: ds.BatchAuthorizeFilesRequest(document_ids=[t.document_id]),
+        elsewhere=Code.OK,
+    ),
     "AttachFile": Row(
         lambda t: ds.AttachFileRequest(
             document_id=t.empty_document_id, upload_id=t.upload_id,

@@ -21,6 +21,7 @@ from services.model.errors import WorkspaceError
 from services.model.families import FAMILIES
 from services.model.stamp import Stamp
 from services.records.port import (
+    ABSENT,
     ConditionFailed,
     DriverUnavailable,
     Index,
@@ -403,3 +404,23 @@ async def test_events_leave_out_values_that_are_too_large(records: RecordStore) 
     event: ActivityEvent = events.records[0].message
     assert event.changes[0].sk == PK
     assert not event.changes[0].HasField("after")
+
+
+@pytest.mark.parametrize(
+    ("faults", "written"), [([], True), (["after"], True), (["before"], False)]
+)
+async def test_a_lost_answer_of_a_row_is_settled_by_reading_it(
+    driver: RecordDriver, faults: list[str], written: bool
+) -> None:
+    records = store_over(Ambiguous(driver, faults))  # type: ignore[arg-type]
+    row = Put(Key("NAME#p_1#x", "NAME"), ABSENT, "document_name", '{"document_id":"d_1"}')
+    if written:
+        token = await records.put_row(row)
+        found = await records.get_row(row.key)
+        assert found is not None
+        assert found.token == token
+    else:
+        with pytest.raises(WorkspaceError) as error:
+            await records.put_row(row)
+        assert reason(error) == "BACKEND_UNAVAILABLE"
+        assert await records.get_row(row.key) is None

@@ -181,7 +181,8 @@ class AccountServiceServicer:
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account; for quotas, is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_MASK if the mask names
-        an unknown or server-set field.
+        an unknown or server-set field, or a quota: quotas cannot be set before
+        uploads reserve them.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         account is not active, or if the type would become or cease to be `personal`.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -199,8 +200,8 @@ class AccountServiceServicer:
         makes active.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account or is a platform admin.
-        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-        account was purged.
+        MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND, to a platform admin, if
+        there is no such account.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
         the record changed since.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
