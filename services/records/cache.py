@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from google.protobuf.message import Message
+
 from services.model.families import Family
 from services.model.stamp import Stamp
-from services.records.codec import decode
-from services.records.port import Item
+from services.records.codec import as_decoded, decode
+from services.records.port import Item, Key
 from services.records.record import Record
 
 __all__ = ["DecodeCache"]
+
+_Version = tuple[str, str, str]
+"""(pk, sk, token)"""
 
 
 class DecodeCache:
@@ -20,16 +25,33 @@ class DecodeCache:
 
     def __init__(self, size: int = 20_000) -> None:
         self._size = size
-        self._entries: OrderedDict[tuple[str, str, str], Record[Any]] = OrderedDict()
+        self._entries: OrderedDict[_Version, tuple[Message, Stamp]] = OrderedDict()
 
     def record(self, family: Family, item: Item) -> Record[Any]:
-        key = (item.key.pk, item.key.sk, item.token)
-        found = self._entries.get(key)
-        if found is not None:
-            self._entries.move_to_end(key)
-            return found
-        record = Record(family, decode(family.message, item.body), item, Stamp.load(item.stamp))
-        self._entries[key] = record
+        """The record of a row; decoded only when its version is not known."""
+        version = _version(item.key, item.token)
+        found = self._entries.get(version)
+        if found is None:
+            found = (decode(family.message, item.body), Stamp.load(item.stamp))
+            self._keep(version, *found)
+        else:
+            self._entries.move_to_end(version)
+        return Record(family, found[0], item, found[1])
+
+    def learn(self, record: Record[Any], token: str) -> None:
+        """Note a record that was just committed as the version `token`, for it
+        is read again soon. Rows that never change seldom are."""
+        if record.family.policy == "append_only":
+            return
+        message = as_decoded(record.family, record.message, deleted=record.deleted)
+        if message is not None:
+            self._keep(_version(record.key, token), message, record.stamp)
+
+    def _keep(self, version: _Version, message: Message, stamp: Stamp) -> None:
+        self._entries[version] = (message, stamp)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
-        return record
+
+
+def _version(key: Key, token: str) -> _Version:
+    return (key.pk, key.sk, token)

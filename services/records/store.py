@@ -238,7 +238,7 @@ class RecordStore:
         puts = plan.puts(head)
         for attempt in range(_AMBIGUOUS_RETRIES):
             try:
-                return await self._driver.commit(plan.pk, puts)
+                return self._learned(plan, await self._driver.commit(plan.pk, puts))
             except DriverUnavailable as error:
                 if not error.ambiguous or attempt + 1 == _AMBIGUOUS_RETRIES:
                     raise
@@ -250,6 +250,12 @@ class RecordStore:
             if await self._happened(plan):
                 return await self._tokens(plan, head)
         raise AssertionError("unreachable")
+
+    def _learned(self, plan: CommitPlan, tokens: list[str]) -> list[str]:
+        """The tokens; these versions need not be decoded when they are read."""
+        for record, token in zip(plan.records, tokens[1:], strict=False):
+            self._decoded.learn(record, token)
+        return tokens
 
     async def _happened(self, plan: CommitPlan) -> bool:
         """An ambiguous commit succeeded iff its event row is there."""

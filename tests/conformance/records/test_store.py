@@ -290,7 +290,7 @@ class Ambiguous:
 
     def __init__(self, inner: RecordDriver, faults: list[str]) -> None:
         self._inner = inner
-        self.faults = faults
+        self.faults = list(faults)
         self.sent = 0
 
     def __getattr__(self, name: str) -> Any:
