@@ -10,9 +10,21 @@ from pathlib import Path
 
 from services.model.errors import Reason, WorkspaceError
 
-__all__ = ["SECRET_BYTES", "load_or_create_secret"]
+__all__ = [
+    "SECRET_BYTES",
+    "PrivateFileError",
+    "install_private",
+    "load_or_create_secret",
+    "read_private",
+    "refused",
+]
 
 SECRET_BYTES = 32
+_MOST_BYTES = 64 * 1024
+
+
+class PrivateFileError(Exception):
+    """What is wrong with a secret file, as the end of a sentence about it."""
 
 
 def load_or_create_secret(path: Path) -> bytes:
@@ -22,41 +34,69 @@ def load_or_create_secret(path: Path) -> bytes:
     for a file that is short, or that others can read.
     """
     if not path.exists():
-        _create(path, secrets.token_bytes(SECRET_BYTES))
-    return _read(path)
-
-
-def _create(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        install_private(path, secrets.token_bytes(SECRET_BYTES))
     try:
-        os.write(fd, data)
-        os.fsync(fd)
-        # link() does not replace: the first process wins.
-        with contextlib.suppress(FileExistsError):
-            os.link(temp, path)
-    finally:
-        os.close(fd)
-        temp.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _read(path: Path) -> bytes:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise _refused(path, f"can be read by others; run: chmod 600 {path}")
-    data = path.read_bytes()
+        data = read_private(path)
+    except PrivateFileError as error:
+        raise refused(path, str(error)) from error
     if len(data) != SECRET_BYTES:
-        raise _refused(path, f"must hold {SECRET_BYTES} bytes; restore it from your backup")
+        raise refused(path, f"must hold {SECRET_BYTES} bytes; restore it from your backup")
     return data
 
 
-def _refused(path: Path, problem: str) -> WorkspaceError:
+def install_private(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write the file durably with mode 0600. Without `replace` a file that
+    appeared meanwhile wins: of two processes that start at once, the first."""
+    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        if replace:
+            temp.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(temp, path)  # link() does not replace
+    finally:
+        temp.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def read_private(path: Path) -> bytes:
+    """The bytes of a plain file that only its owner can read.
+
+    Links are not followed. Raises PrivateFileError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise PrivateFileError("is missing") from error
+    except OSError as error:
+        raise PrivateFileError("cannot be opened as a plain file") from error
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise PrivateFileError("is not a plain file")
+        if status.st_mode & 0o077:
+            raise PrivateFileError("can be read by other users (chmod 600 it)")
+        return file.read(_MOST_BYTES)
+
+
+def refused(path: Path, problem: str) -> WorkspaceError:
+    """INVALID_STATE that names the file."""
     return WorkspaceError(
-        Reason.ERROR_REASON_INVALID_STATE, f"the key file {path} {problem}",
+        Reason.ERROR_REASON_INVALID_STATE,
+        f"the key file {path} {problem}",
         metadata={"file": path.name},
     )
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -14,7 +14,6 @@ import binascii
 import json
 import os
 import secrets
-import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from services.model.errors import Reason, WorkspaceError
+from services.private_files import PrivateFileError, install_private, read_private
 
 __all__ = ["KEY_BYTES", "KEY_FILE", "Keyring", "Purpose", "SigningKey"]
 
@@ -80,7 +80,7 @@ class Keyring:
         path = directory / KEY_FILE
         if create and not os.path.lexists(path):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _install(path, _fresh_keys(), replace=False)
+            install_private(path, _encode(_fresh_keys()), replace=False)
         return cls(path, _load(path))
 
     def current(self, purpose: Purpose) -> SigningKey:
@@ -104,7 +104,7 @@ class Keyring:
             keys = dict(_load(self._path))
             former = keys[purpose][: LIVE_KEYS - 1] if keep_previous else ()
             keys[purpose] = (_new_key(), *former)
-            _install(self._path, keys, replace=True)
+            install_private(self._path, _encode(keys), replace=True)
             self._keys = keys
             self._seen = _fingerprint(self._path)
             return keys[purpose][0].kid
@@ -146,27 +146,13 @@ def _fresh_keys() -> _Keys:
     return {purpose: (_new_key(),) for purpose in Purpose}
 
 
-def _read_private(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise _refused(path, "is missing") from error
-    except OSError as error:
-        raise _refused(path, "cannot be opened as a plain file") from error
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _refused(path, "is not a plain file")
-        if status.st_mode & 0o077:
-            raise _refused(path, "can be read by other users (chmod 600 it)")
-        return file.read(64 * 1024)
-
-
 def _load(path: Path) -> _Keys:
     try:
-        document = json.loads(_read_private(path))
+        document = json.loads(read_private(path))
         keys = {purpose: tuple(map(_parse_key, document[purpose.value])) for purpose in Purpose}
         version = document["version"]
+    except PrivateFileError as error:
+        raise _refused(path, str(error)) from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _refused(path, "is not a key file") from error
     problem = _problem(version, keys)
@@ -209,36 +195,3 @@ def _encode(keys: _Keys) -> bytes:
             {"kid": key.kid, "secret": base64.b64encode(key.secret).decode()} for key in group
         ]
     return json.dumps(document, indent=1).encode()
-
-
-def _install(path: Path, keys: _Keys, *, replace: bool) -> None:
-    """Write durably. Without `replace` a file that appeared meanwhile wins."""
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(_encode(keys))
-            file.flush()
-            os.fsync(fd)
-        if replace:
-            temp.replace(path)
-        else:
-            _link_unless_there(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _link_unless_there(temp: Path, path: Path) -> None:
-    try:
-        os.link(temp, path)
-    except FileExistsError:
-        return
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,12 +8,11 @@ and garbage are the same error.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import struct
 from dataclasses import dataclass
 
+from services.model import base64url
 from services.model.errors import Reason, WorkspaceError
 
 __all__ = ["ConsistencyToken", "ConsistencyTokens"]
@@ -54,7 +53,7 @@ class ConsistencyTokens:
         """The token of a committed write. ValueError when it would exceed 512 bytes."""
         body = _NUMBERS.pack(pseq, commit_time_ms) + pk.encode()
         data = _VERSION + self._tag(body) + body
-        token = base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+        token = base64url.encode(data)
         if len(token) > _MAX_TOKEN:
             raise ValueError("the partition key is too long for a consistency token")
         return token
@@ -74,13 +73,9 @@ class ConsistencyTokens:
 
 
 def _decode(token: str) -> bytes:
-    if len(token) > _MAX_TOKEN or not token.isascii():
+    if len(token) > _MAX_TOKEN:
         raise _foreign()
-    padded = token + "=" * (-len(token) % 4)
     try:
-        data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
-    except binascii.Error:
+        return base64url.decode(token)
+    except ValueError:
         raise _foreign() from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != token:
-        raise _foreign()
-    return data

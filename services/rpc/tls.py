@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from services.model.errors import Reason, WorkspaceError
 
@@ -19,8 +17,6 @@ __all__ = ["ClientTls", "ServerTls"]
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +53,8 @@ class _Loader:
         key = _read(self._tls.key_file, "key_file")
         ca = self._tls.client_ca_file
         roots = _read(ca, "client_ca_file") if ca else None
+        from cryptography import x509  # long to import, and needed only for TLS
+
         _require_pair(cert, key, self._tls)
         if roots is not None:
             _parsed(lambda: x509.load_pem_x509_certificates(roots), "client_ca_file", ca)
@@ -98,11 +96,19 @@ class ClientTls:
 
 
 def _require_pair(cert: bytes, key: bytes, tls: ServerTls) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     load_cert = lambda: x509.load_pem_x509_certificates(cert)[0].public_key()  # noqa: E731
-    load_key = lambda: serialization.load_pem_private_key(key, None).public_key()  # noqa: E731
+    load_key = lambda: load_pem_private_key(key, None).public_key()  # noqa: E731
     certified = _parsed(load_cert, "cert_file", tls.cert_file)
     held = _parsed(load_key, "key_file", tls.key_file)
-    if certified.public_bytes(*_SPKI) != held.public_bytes(*_SPKI):
+    if certified.public_bytes(*spki) != held.public_bytes(*spki):
         raise _unusable("key_file", tls.key_file, "is not the key of the certificate")
 
 

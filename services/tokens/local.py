@@ -7,7 +7,6 @@ token of one deployment is never a token of another. RFC 8037 (EdDSA), RFC 7638
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from services.model import base64url
 from services.private_files import load_or_create_secret
 from services.tokens.claims import TokenRefusedError, VerifiedClaims
 from services.tokens.verifier import StrictJwtVerifier, TokenRules
@@ -85,9 +85,9 @@ class LocalIssuer:
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """The compact form of any header and claims, under this key."""
-        signing_input = f"{_encode(_json(header))}.{_encode(_json(claims))}"
+        signing_input = f"{base64url.encode(_json(header))}.{base64url.encode(_json(claims))}"
         signature = self._key.sign(signing_input.encode("ascii"))
-        return f"{signing_input}.{_encode(signature)}"
+        return f"{signing_input}.{base64url.encode(signature)}"
 
     def verifier(self, *, now: Callable[[], float]) -> StrictJwtVerifier:
         """The verifier of this issuer's tokens; `now` is unix seconds."""
@@ -150,13 +150,9 @@ def _text(payload: Mapping[str, Any], member: str) -> str:
 
 def _thumbprint(key: Ed25519PublicKey) -> str:
     """RFC 7638, over the members that RFC 8037 names."""
-    jwk = {"crv": "Ed25519", "kty": "OKP", "x": _encode(key.public_bytes_raw())}
-    return _encode(hashlib.sha256(_json(jwk)).digest())
+    jwk = {"crv": "Ed25519", "kty": "OKP", "x": base64url.encode(key.public_bytes_raw())}
+    return base64url.encode(hashlib.sha256(_json(jwk)).digest())
 
 
 def _json(members: Mapping[str, Any]) -> bytes:
     return json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

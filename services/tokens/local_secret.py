@@ -6,19 +6,17 @@ may sign in as anybody at the local provider and become the first platform admin
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import stat
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from services.model.errors import Reason, WorkspaceError
+from services.private_files import PrivateFileError, install_private, read_private, refused
 
 __all__ = ["LOCAL_SECRET_FILE", "LocalSecret"]
 
@@ -42,7 +40,8 @@ class LocalSecret:
         a file that others can read or that is damaged."""
         path = keys_dir / LOCAL_SECRET_FILE
         if not path.exists():
-            _create(path)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            install_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
         return cls(_read(path), now=now)
 
     def matches(self, candidate: str) -> bool:
@@ -73,33 +72,11 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _create(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(fd, secrets.token_urlsafe(32).encode("ascii") + b"\n")
-        os.fsync(fd)
-        # link() does not replace: of two processes the first wins.
-        with contextlib.suppress(FileExistsError):
-            os.link(temp, path)
-    finally:
-        os.close(fd)
-        temp.unlink()
-
-
 def _read(path: Path) -> str:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise _refused(path, f"can be read by others; run: chmod 600 {path}")
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        text = read_private(path).decode("ascii", errors="replace").strip()
+    except PrivateFileError as error:
+        raise refused(path, str(error)) from error
     if _TEXT.fullmatch(text) is None:
-        raise _refused(path, "is damaged; remove it, and the next start makes a new one")
+        raise refused(path, "is damaged; remove it, and the next start makes a new one")
     return text
-
-
-def _refused(path: Path, problem: str) -> WorkspaceError:
-    return WorkspaceError(
-        Reason.ERROR_REASON_INVALID_STATE,
-        f"the secret file {path} {problem}",
-        metadata={"file": path.name},
-    )

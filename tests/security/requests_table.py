@@ -209,7 +209,7 @@ _ACCOUNT: dict[str, Row] = {
             account_id=t.account_id, status=ac.ACCOUNT_STATUS_ARCHIVED, reason="done"
         ),
         OWNER | PLATFORM,
-        knowing=(Code.OK, Code.FAILED_PRECONDITION),
+        knowing=(Code.OK, Code.NOT_FOUND),
     ),
     "TransferAccountOwnership": Row(
         lambda t: acs.TransferAccountOwnershipRequest(
