@@ -24,7 +24,7 @@ from identity_svc.memberships import Memberships
 from identity_svc.orphans import Orphans
 from identity_svc.ownership import Ownership
 from identity_svc.platform import PlatformAdmins
-from identity_svc.policy import policy_of
+from identity_svc.policy import POLICY
 from identity_svc.preferences import Preferences
 from identity_svc.revocation import Revocation
 from identity_svc.servicers.account import AccountServicer
@@ -63,7 +63,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     return ServiceModule(
         name=_ME,
         registrations=registrations,
-        policy=policy_of(registrations),
+        policy=POLICY,
         authenticator=TokenAuthenticator([issuer.verifier(now=kernel.now)], now=kernel.now),
     )
 

@@ -1,31 +1,80 @@
-"""Who may call which RPC of this package at all; use cases decide the rest."""
+"""Who may call which RPC of this package at all; use cases decides the rest.
+
+One row for each RPC that is served, none by default: a new RPC without a row
+cannot be called, and `tests/contract/test_served.py` says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from services.rpc.policy import PUBLIC, USER, Policy, rows, service
 
-from services.kernel import Registration
-from services.rpc.policy import PUBLIC, USER, Rule, service
-from services.rpc.registration import registered_methods
+__all__ = ["POLICY"]
 
-__all__ = ["POLICY", "policy_of"]
-
-_IDENTITY = "/workspace.identity.v1.IdentityService/"
 _DECIDING = service("project_svc", "storage_svc", "sync_svc")
-POLICY: Mapping[str, Rule] = {
-    _IDENTITY + "IssueLocalToken": PUBLIC,  # the local secret stands for the bearer
-    _IDENTITY + "ListMemberships": _DECIDING,
-    _IDENTITY + "BatchGetMemberships": _DECIDING,
-    _IDENTITY + "ResolveUser": service("project_svc"),
+POLICY: Policy = {
+    # The local secret stands for the bearer.
+    **rows(
+        "workspace.identity.v1.IdentityService",
+        PUBLIC,
+        "IssueLocalToken",
+    ),
+    **rows(
+        "workspace.identity.v1.IdentityService",
+        USER,
+        "NormalizeIdentity",
+        "GetSession",
+        "GetUser",
+        "UpdateUser",
+        "ListUsers",
+        "DisableUser",
+        "EnableUser",
+        "RevokeSessions",
+        "BootstrapPlatformAdmin",
+    ),
+    **rows(
+        "workspace.identity.v1.IdentityService",
+        _DECIDING,
+        "ListMemberships",
+        "BatchGetMemberships",
+    ),
+    **rows(
+        "workspace.identity.v1.IdentityService",
+        service("project_svc"),
+        "ResolveUser",
+    ),
+    **rows(
+        "workspace.identity.v1.AccountService",
+        USER,
+        "CreateAccount",
+        "GetAccount",
+        "ListAccounts",
+        "ListAllAccounts",
+        "UpdateAccount",
+        "SetAccountStatus",
+        "TransferAccountOwnership",
+        "AddAccountMember",
+        "UpdateAccountMember",
+        "RemoveAccountMember",
+        "ListAccountMembers",
+    ),
+    **rows(
+        "workspace.identity.v1.TeamService",
+        USER,
+        "CreateTeam",
+        "GetTeam",
+        "ListTeams",
+        "UpdateTeam",
+        "ArchiveTeam",
+        "AddTeamMember",
+        "UpdateTeamMember",
+        "RemoveTeamMember",
+        "ListTeamMembers",
+        "TransferRootAdmin",
+    ),
+    **rows(
+        "workspace.identity.v1.PreferenceService",
+        USER,
+        "GetNotificationPreferences",
+        "UpdateNotificationPreferences",
+    ),
 }
-"""The rows that are not USER."""
-
-
-def policy_of(registrations: Iterable[Registration]) -> dict[str, Rule]:
-    """A row for every method served: those of POLICY, USER for all others."""
-    methods = [
-        method
-        for registration in registrations
-        for method in registered_methods(registration.add, registration.servicer)
-    ]
-    return {method: POLICY.get(method, USER) for method in methods}

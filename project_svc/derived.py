@@ -107,9 +107,7 @@ class DerivedArtifacts:
         async def attempt() -> CreateDerivedArtifactResponse:
             head = await self._records.head(pk)
             seen = await self._changes.require(request.document_id, WRITE)
-            if done := await self._changes.replay(
-                mutation, request, pk, CreateDerivedArtifactResponse
-            ):
+            if done := await mutation.replay(pk, CreateDerivedArtifactResponse):
                 return done
             require_usable(seen.document, seen.access.project)
             artifact = self._new(request, seen, mutation)
@@ -157,7 +155,7 @@ class DerivedArtifacts:
                 raise not_found(
                     f"documents/{request.document_id}/artifacts/{request.artifact_id}"
                 )
-            if done := await self._changes.replay(mutation, request, pk, AttachFileResponse):
+            if done := await mutation.replay(pk, AttachFileResponse):
                 return done
             view = await self._changes.access.facts.project(parent.message.project_id)
             if view is None:

@@ -171,13 +171,6 @@ class DocumentChanges:
         """A mutating call about documents and what belongs to them."""
         return self.kernel.mutations.begin(request, decorate=decorate or self.decorate)
 
-    async def replay(self, mutation: Mutation, request: Any, pk: str, answer: type[M]) -> M | None:
-        """What this call answered before. A request id that the server made
-        cannot have come before."""
-        if not request.request_id:
-            return None
-        return await mutation.replay(pk, answer)
-
     async def decorate(self, answer: Message) -> None:
         """What records lack that were read again for a replay."""
         for _, part in answer.ListFields():
@@ -208,7 +201,7 @@ class DocumentChanges:
 
         async def attempt() -> M:
             seen = await self.require(document_id, permission)
-            if done := await self.replay(mutation, request, pk, answer):
+            if done := await mutation.replay(pk, answer):
                 return done
             require_etag(seen.record, request.etag if etag is None else etag, seen.resource)
             edit = CallersEdit(

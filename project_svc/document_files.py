@@ -75,7 +75,7 @@ class DocumentFiles:
             record = await self._records.get(DOCUMENT, document_key(request.document_id))
             if record is None:
                 raise not_found(f"documents/{request.document_id}")
-            if done := await self._changes.replay(mutation, request, pk, AttachFileResponse):
+            if done := await mutation.replay(pk, AttachFileResponse):
                 return done
             view = await self._changes.access.facts.project(record.message.project_id)
             if view is None:

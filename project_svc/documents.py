@@ -107,7 +107,7 @@ class Documents:
         found = await changes.access.require(request.project_id, WRITE, active=False)
         document_id = mutation.new_id("d")
         pk = document_pk(document_id)
-        if done := await changes.replay(mutation, request, pk, CreateDocumentResponse):
+        if done := await mutation.replay(pk, CreateDocumentResponse):
             return done
         require_active(found.project)
         document = self._new(request, document_id, found)

@@ -114,9 +114,7 @@ class History:
 
         async def attempt() -> AppendMetadataRecordResponse:
             subject = await self._subject(request, WRITE if extraction else REVIEW)
-            if done := await self._changes.replay(
-                mutation, request, subject.pk, AppendMetadataRecordResponse
-            ):
+            if done := await mutation.replay(subject.pk, AppendMetadataRecordResponse):
                 return done
             check_struct(
                 "snapshot", request.snapshot, most=_SNAPSHOT_BYTES, limit="snapshot_bytes"
@@ -151,9 +149,7 @@ class History:
 
         async def attempt() -> CreateWriteEventResponse:
             subject = await self._subject(request, _NEEDS[request.kind])
-            if done := await self._changes.replay(
-                mutation, request, subject.pk, CreateWriteEventResponse
-            ):
+            if done := await mutation.replay(subject.pk, CreateWriteEventResponse):
                 return done
             if request.HasField("document_context"):
                 check_struct("document_context", request.document_context, most=_CONTEXT_BYTES)

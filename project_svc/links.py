@@ -234,7 +234,7 @@ class Links:
 
         async def attempt() -> Any:
             found = await self._changes.access.require(request.project_id, WRITE, active=False)
-            if done := await self._changes.replay(mutation, request, pk, answer):
+            if done := await mutation.replay(pk, answer):
                 return done
             require_etag(found.record, request.etag, f"projects/{request.project_id}")
             require_active(found.project)

@@ -21,7 +21,7 @@ from project_svc.grants import Grants
 from project_svc.homes import Homes
 from project_svc.member_grants import MemberGrants
 from project_svc.permissions import Permissions
-from project_svc.policy import policy_of
+from project_svc.policy import POLICY
 from project_svc.projects import Projects
 from project_svc.servicers.grant import GrantServicer
 from project_svc.servicers.permission import PermissionServicer
@@ -56,7 +56,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     return ServiceModule(
         name=_ME,
         registrations=registrations,
-        policy=policy_of(registrations),
+        policy=POLICY,
     )
 
 

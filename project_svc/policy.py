@@ -1,43 +1,88 @@
-"""Who may call which RPC of this package at all; use cases decide the rest.
+"""Who may call which RPC of this package at all; use cases decides the rest.
 
-Services ask permission questions on their own account too; everything else
-needs a person behind the call. A deployment registers what it implements, so a
-row is made for every method that a servicer really has.
+One row for each RPC that is served, none by default: a new RPC without a row
+cannot be called, and `tests/contract/test_served.py` says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from services.rpc.policy import USER, Policy, rows, service, user_or_service
 
-from project_svc.document_policy import DOCUMENT_POLICY
-from services.kernel import Registration
-from services.rpc.policy import USER, Rule, service, user_or_service
-from services.rpc.registration import registered_methods
-
-__all__ = ["ASKING_SERVICES", "POLICY", "policy_of"]
+__all__ = ["ASKING_SERVICES", "POLICY"]
 
 ASKING_SERVICES = frozenset({"identity_svc", "project_svc", "storage_svc", "sync_svc"})
 """Services that may ask about any user without `manage_access`."""
 
-_PERMISSION = "/workspace.project.v1.PermissionService/"
-_ASKED_BY_SERVICES = user_or_service(*sorted(ASKING_SERVICES))
-POLICY: Mapping[str, Rule] = {
-    _PERMISSION + "CheckPermission": _ASKED_BY_SERVICES,
-    _PERMISSION + "BatchCheckPermissions": _ASKED_BY_SERVICES,
-    _PERMISSION + "GetEffectivePermissions": _ASKED_BY_SERVICES,
-    _PERMISSION + "ListAccessibleProjects": _ASKED_BY_SERVICES,
-    "/workspace.project.v1.GrantService/RevokeMemberGrants": service("identity_svc"),
-    # Documents and history.
-    **DOCUMENT_POLICY,
+POLICY: Policy = {
+    **rows(
+        "workspace.project.v1.ProjectService",
+        USER,
+        "CreateProject",
+        "GetProject",
+        "ListProjects",
+        "UpdateProject",
+        "AssignProject",
+        "SetProjectStatus",
+        "DeleteProject",
+        "ListTrash",
+        "RestoreProject",
+        "SetLegalHold",
+    ),
+    **rows(
+        "workspace.project.v1.GrantService",
+        USER,
+        "CreateGrant",
+        "UpdateGrant",
+        "RevokeGrant",
+        "ListGrants",
+    ),
+    **rows(
+        "workspace.project.v1.GrantService",
+        service("identity_svc"),
+        "RevokeMemberGrants",
+    ),
+    **rows(
+        "workspace.project.v1.PermissionService",
+        user_or_service(*sorted(ASKING_SERVICES)),
+        "CheckPermission",
+        "BatchCheckPermissions",
+        "GetEffectivePermissions",
+        "ListAccessibleProjects",
+    ),
+    **rows(
+        "workspace.project.v1.DocumentService",
+        USER,
+        "CreateDocument",
+        "GetDocument",
+        "ListDocuments",
+        "UpdateDocument",
+        "CreateRevision",
+        "ListRevisions",
+        "MoveDocument",
+        "ArchiveDocument",
+        "DeleteDocument",
+        "RestoreDocument",
+        "CreateDerivedArtifact",
+        "ListDerivedArtifacts",
+        "LinkObjects",
+        "UnlinkObjects",
+        "ListLinks",
+    ),
+    # The user acts through the token that storage forwards.
+    **rows(
+        "workspace.project.v1.DocumentService",
+        service("storage_svc"),
+        "AuthorizeFile",
+        "BatchAuthorizeFiles",
+        "AttachFile",
+    ),
+    **rows(
+        "workspace.project.v1.HistoryService",
+        USER,
+        "ListMetadataRecords",
+        "AppendMetadataRecord",
+        "CreateWriteEvent",
+        "ListWriteEvents",
+        "ListActivity",
+    ),
 }
-"""The rows that are not USER."""
-
-
-def policy_of(registrations: Iterable[Registration]) -> dict[str, Rule]:
-    """A row for every method served: those of POLICY, USER for all others."""
-    methods = [
-        method
-        for registration in registrations
-        for method in registered_methods(registration.add, registration.servicer)
-    ]
-    return {method: POLICY.get(method, USER) for method in methods}

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from google.api import annotations_pb2
@@ -58,6 +61,8 @@ def _service(
     yield from (f"## {service.name}", "", comments.get(at, ""), "")
     for i, method in enumerate(service.method):
         yield from (f"### {service.name}.{method.name}", "", comments.get((*at, 2, i), ""), "")
+        if f"/{package}.{service.name}/{method.name}" not in served():
+            yield from ("*Not served yet: answers UNIMPLEMENTED, and 404 over HTTP.*", "")
         stream = "stream of " if method.server_streaming else ""
         kind = _LABELS.get(method.options.idempotency_level, "")
         path = f"/{package}.{service.name}/{method.name}"
@@ -65,6 +70,14 @@ def _service(
         yield f"- HTTP: `{_http(method)}`"
         yield f"- Request: {_link(method.input_type)}"
         yield from (f"- Answer: {stream}{_link(method.output_type)}", "")
+
+
+@cache
+def served() -> frozenset[str]:
+    """Full names of the RPCs that this version serves: those with a policy row."""
+    points = entry_points(group="workspace.services")
+    policies = (import_module(f"{point.module.partition('.')[0]}.policy") for point in points)
+    return frozenset(method for policy in policies for method in policy.POLICY)
 
 
 def _http(method: pb.MethodDescriptorProto) -> str:

@@ -80,20 +80,47 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise _readable(error) from None
-    _check_selection(settings)
+    settings = _selected(settings)
     _check_tls(settings)
     return settings
 
 
-def _check_selection(settings: Settings) -> None:
-    """A selection that is there must be good; one that was asked for must be there."""
+def _selected(settings: Settings) -> Settings:
+    """A selection that is there must be good, and is followed; one that was
+    asked for must be there."""
     if settings.backend_file.exists():
-        load_selection(settings.backend_file)
+        selection = load_selection(settings.backend_file)
+        if "data_dir" not in settings.model_fields_set:
+            return settings.model_copy(update={"data_dir": _data_dir(settings, selection)})
     elif "backend_file" in settings.model_fields_set:
         raise invalid_field(
             "WM_BACKEND_FILE",
             f"{settings.backend_file} does not exist; write it with `wm init`, or leave it out",
         )
+    return settings
+
+
+def _data_dir(settings: Settings, selection: dict[str, Any]) -> Path:
+    """The data folder that a local selection names by its two places in it."""
+    data_dir = settings.data_dir
+    places = (("storage", "folder", "objects"), ("database", "file", "workspace.sqlite"))
+    for at, (section, key, name) in enumerate(places):
+        place = Path(str(_table(selection, section).get(key, data_dir / name)))
+        if place.name != name or (at and place.parent != data_dir):
+            raise invalid_field(
+                f"{settings.backend_file.name}: {section}.{key}",
+                f"must be <data folder>/{name}, the same folder for both places; mend it, or "
+                "name the data folder with --data or WM_DATA_DIR",
+            )
+        data_dir = place.parent
+    return data_dir
+
+
+def _table(selection: dict[str, Any], section: str) -> dict[str, Any]:
+    value = selection.get(section, {})
+    if not isinstance(value, dict):
+        raise invalid_field(section, "must be a table of backend.toml")
+    return value
 
 
 def _check_tls(settings: Settings) -> None:

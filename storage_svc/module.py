@@ -12,7 +12,7 @@ from storage_svc.completion import Completion
 from storage_svc.downloads import Downloads
 from storage_svc.gate import ProjectGate
 from storage_svc.multipart import MultipartUploads
-from storage_svc.policy import policy_of
+from storage_svc.policy import POLICY
 from storage_svc.revocation import Revocation
 from storage_svc.servicers.catalog import CatalogServicer
 from storage_svc.servicers.storage import StorageServicer
@@ -58,7 +58,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     return ServiceModule(
         name=_ME,
         registrations=registrations,
-        policy=policy_of(registrations),
+        policy=POLICY,
         background=(Collector(kernel=kernel, completion=completion).run,),
         url_revocation=Revocation(gate).is_revoked,
     )

@@ -1,26 +1,39 @@
-"""Who may call which RPC of this package at all; project_svc decides the rest."""
+"""Who may call which RPC of this package at all; project_svc decides the rest.
+
+One row for each RPC that is served, none by default: a new RPC without a row
+cannot be called, and `tests/contract/test_served.py` says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from services.rpc.policy import USER, Policy, rows, service
 
-from services.kernel import Registration
-from services.rpc.policy import USER, Rule, service
-from services.rpc.registration import registered_methods
+__all__ = ["POLICY"]
 
-__all__ = ["POLICY", "policy_of"]
-
-POLICY: Mapping[str, Rule] = {
-    "/workspace.storage.v1.StorageService/DeleteObject": service("project_svc"),
+POLICY: Policy = {
+    **rows(
+        "workspace.storage.v1.StorageService",
+        USER,
+        "CreateUpload",
+        "CreateMultipartUpload",
+        "SignUploadParts",
+        "ListUploadParts",
+        "CompleteUpload",
+        "AbortUpload",
+        "ListUploads",
+        "CreateDownload",
+        "BatchCreateDownloads",
+        "GetObjectInfo",
+    ),
+    **rows(
+        "workspace.storage.v1.StorageService",
+        service("project_svc"),
+        "DeleteObject",
+    ),
+    **rows(
+        "workspace.storage.v1.CatalogService",
+        USER,
+        "GetBackendCatalog",
+        "GetBackendSelection",
+    ),
 }
-"""The rows that are not USER."""
-
-
-def policy_of(registrations: Iterable[Registration]) -> dict[str, Rule]:
-    """A row for every method served: those of POLICY, USER for all others."""
-    methods = [
-        method
-        for registration in registrations
-        for method in registered_methods(registration.add, registration.servicer)
-    ]
-    return {method: POLICY.get(method, USER) for method in methods}

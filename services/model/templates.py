@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from services.model.times import timestamp_key
@@ -56,9 +58,11 @@ class Template:
 def enum_word(field: Any, number: int) -> str:
     """The short name of a value of an enum field (a FieldDescriptor):
     `ACCOUNT_ROLE_OWNER` of AccountRole -> `owner`; '' for zero."""
-    if number == 0:
-        return ""
-    kind = field.enum_type
+    return _word(field.enum_type, number) if number else ""
+
+
+@cache
+def _word(kind: EnumDescriptor, number: int) -> str:
     snake = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.name).upper() + "_"
     return str(kind.values_by_number[number].name).removeprefix(snake).lower()
 

@@ -59,15 +59,19 @@ class Mutations:
             request_id=request_id,
             instance_key=self._instance_key,
         )
-        return Mutation(self, once, decorate)
+        return Mutation(self, once, decorate, known_id=bool(getattr(request, "request_id", "")))
 
 
 class Mutation:
-    """See the module."""
+    """See the module. Nobody can repeat a call whose request id the server made
+    (`known_id` False): no answer is kept for it, and none is looked for."""
 
-    def __init__(self, mutations: Mutations, once: Once, decorate: Decorate | None) -> None:
+    def __init__(
+        self, mutations: Mutations, once: Once, decorate: Decorate | None, *, known_id: bool
+    ) -> None:
         self._mutations = mutations
         self._decorate = decorate
+        self._known_id = known_id
         self.once = once
 
     def new_id(self, prefix: str) -> str:
@@ -77,6 +81,8 @@ class Mutation:
     async def replay(self, pk: str, answer: type[M]) -> M | None:
         """The answer of an earlier run of this very call. Ask after
         authorisation and before any effect."""
+        if not self._known_id:
+            return None
         stored = await self._mutations.records.replayed(pk, self.once)
         if stored is None:
             return None
@@ -100,7 +106,12 @@ class Mutation:
             return made[0]
 
         done: Committed = await self._mutations.records.commit(
-            pk, writes, activity=activity, once=self.once, answer=build, if_head=if_head
+            pk,
+            writes,
+            activity=activity,
+            once=self.once if self._known_id else None,
+            answer=build,
+            if_head=if_head,
         )
         given = await self._whole(type(made[0]).FromString(done.answer), cut=done.cut)
         return self._finish(given, pk, done.pseq, done.time_ms)

@@ -26,6 +26,7 @@ __all__ = [
     "PolicyInterceptor",
     "Rule",
     "merge_policies",
+    "rows",
     "service",
     "user_or_service",
 ]
@@ -92,6 +93,11 @@ KERNEL_POLICY: Policy = MappingProxyType(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
     }
 )
+
+
+def rows(full_name: str, rule: Rule, *methods: str) -> dict[str, Rule]:
+    """One row of `rule` for each of these methods of a service (its full name)."""
+    return {f"/{full_name}/{method}": rule for method in methods}
 
 
 def merge_policies(*tables: Policy) -> Policy:

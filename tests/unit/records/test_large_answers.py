@@ -76,6 +76,13 @@ async def create(mutation: Mutation, description: str = LONG) -> CreateProjectRe
     return await mutation.commit(PK, [Write(PROJECT, project)], activity=DONE, answer=answer)
 
 
+async def create_again(mutation: Mutation) -> CreateProjectResponse:
+    project = Project(project_id="p_2", name="Two", account_id="a_1")
+    return await mutation.commit(
+        "PROJECT#p_2", [Write(PROJECT, project)], activity=DONE, answer=answer
+    )
+
+
 async def rename(records: RecordStore) -> None:
     (base,) = await records.batch_get(PROJECT, [PROJECT_KEY])
     assert base is not None
@@ -95,6 +102,16 @@ async def test_the_first_answer_is_whole_and_the_row_small(records: RecordStore)
     assert (made.project.description, list(made.project.my_permissions)) == (LONG, [1])
     (row,) = await rows(records)
     assert len(row) < 500
+
+
+async def test_nothing_is_kept_for_a_call_that_nobody_can_repeat(records: RecordStore) -> None:
+    mutation = begin(records, "")
+    made = await create(mutation, "short")
+    assert (made.project.description, bool(made.consistency_token)) == ("short", True)
+    assert await mutation.replay(PK, CreateProjectResponse) is None
+    assert await rows(records) == []
+    await create_again(begin(records, str(uuid.uuid4())))
+    assert len(await rows(records)) == 1
 
 
 async def test_a_replay_reads_the_record_again_and_is_decorated(records: RecordStore) -> None:
