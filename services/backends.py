@@ -19,6 +19,9 @@ from services.records.store import RecordStore
 
 __all__ = ["open_data_dir", "open_keyring", "open_objects", "open_records", "wall_millis"]
 
+_POINT_READ_CACHE = 16 << 20
+"""Bytes of items that are kept to answer point reads without SQLite."""
+
 
 def open_data_dir(path: Path) -> Path:
     """Make the data folder (0700) or explain why it cannot be used."""
@@ -58,7 +61,9 @@ def wall_millis() -> int:
 
 async def _record_driver(settings: Settings) -> RecordDriver:
     if settings.records == "sqlite":
-        return await SqliteDriver.open(settings.data_dir / "workspace.sqlite")
+        return await SqliteDriver.open(
+            settings.data_dir / "workspace.sqlite", cache_bytes=_POINT_READ_CACHE
+        )
     if settings.records_dsn is None:
         raise invalid_field("WM_RECORDS_DSN", "is needed when WM_RECORDS is postgresql")
     from services.records.sql import PostgresDriver

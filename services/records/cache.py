@@ -17,23 +17,33 @@ __all__ = ["DecodeCache"]
 
 _Version = tuple[str, str, str]
 """(pk, sk, token)"""
+_NOTHING = (None, None, 0)
+
+
+_MOST_BYTES = 8 << 20
 
 
 class DecodeCache:
-    """At most `size` decoded records, least recently used out first. The key
-    contains the row's token, so an entry can never be out of date."""
+    """Decoded records of at most `most` bytes of stored text (decoded they take
+    about five times as much), least recently used out first. The key contains
+    the row's token, so an entry can never be out of date."""
 
-    def __init__(self, size: int = 20_000) -> None:
-        self._size = size
-        self._entries: OrderedDict[_Version, tuple[Message, Stamp]] = OrderedDict()
+    def __init__(self, most: int = _MOST_BYTES) -> None:
+        self._most = most
+        self._bytes = 0
+        self._entries: OrderedDict[_Version, tuple[Message, Stamp, int]] = OrderedDict()
 
     def record(self, family: Family, item: Item) -> Record[Any]:
         """The record of a row; decoded only when its version is not known."""
         version = _version(item.key, item.token)
         found = self._entries.get(version)
         if found is None:
-            found = (decode(family.message, item.body), Stamp.load(item.stamp))
-            self._keep(version, *found)
+            found = (
+                decode(family.message, item.body),
+                Stamp.load(item.stamp),
+                len(item.body) + len(item.stamp),
+            )
+            self._keep(version, found)
         else:
             self._entries.move_to_end(version)
         return Record(family, found[0], item, found[1])
@@ -45,12 +55,14 @@ class DecodeCache:
             return
         message = as_decoded(record.family, record.message, deleted=record.deleted)
         if message is not None:
-            self._keep(_version(record.key, token), message, record.stamp)
+            size = len(record.item.body) + len(record.item.stamp)
+            self._keep(_version(record.key, token), (message, record.stamp, size))
 
-    def _keep(self, version: _Version, message: Message, stamp: Stamp) -> None:
-        self._entries[version] = (message, stamp)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+    def _keep(self, version: _Version, entry: tuple[Message, Stamp, int]) -> None:
+        self._bytes += entry[2] - self._entries.get(version, _NOTHING)[2]
+        self._entries[version] = entry
+        while self._bytes > self._most:
+            self._bytes -= self._entries.popitem(last=False)[1][2]
 
 
 def _version(key: Key, token: str) -> _Version:

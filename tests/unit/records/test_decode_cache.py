@@ -18,9 +18,10 @@ from workspace.project.v1.document_pb2 import Document
 
 from services.model.clocks import HybridClock
 from services.model.families import FAMILIES, Family
-from services.model.stamp import Stamp
+from services.model.stamp import Stamp, stamp_write
+from services.records.cache import DecodeCache
 from services.records.codec import as_decoded, decode, dump, encode
-from services.records.port import Item
+from services.records.port import Item, Key
 from services.records.record import Activity, Record, Write
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
@@ -155,3 +156,18 @@ async def test_a_read_after_a_commit_is_as_if_the_row_were_decoded(store: Record
     assert await store.get(family, record.key) is None
     learned = await store.get(family, record.key, deleted=True)
     assert _facts(learned) == _facts(await fresh.get(family, record.key, deleted=True))
+
+
+def test_what_is_kept_is_bounded_by_bytes() -> None:
+    family = FAMILIES["project"]
+    stamp = stamp_write(None, {}, {}, digest="d", deleted=False, actor="n.a", hlc="h").dump()
+    cache = DecodeCache(most=1000)
+
+    def row(number: int) -> Item:
+        body = dump({"project_id": f"p_{number}", "name": "x" * 100})
+        return Item(Key(f"PROJECT#p_{number}", "x"), "1", "project", body, stamp)
+
+    first = [cache.record(family, row(n)).message for n in range(50)]
+    assert cache.record(family, row(49)).message is first[49]
+    assert cache.record(family, row(0)).message is not first[0]
+    assert cache.record(family, row(0)).message == first[0]
