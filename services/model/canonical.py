@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 def _plain_float(value: float) -> float | int:
     size = abs(value)
-    if size <= _SAFE_HIGH and value.is_integer():
+    if size < _REPR_HIGH and value.is_integer():
         return int(value)
     # Here Python and ECMAScript agree on the shortest text, without an exponent.
     if _REPR_LOW <= size < _REPR_HIGH:
