@@ -8,21 +8,19 @@ answers with such lists gives `Mutations.begin` a `decorate` that fills them in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 from google.protobuf.message import Message
 
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES, Family
 from services.records.port import Key
-
-if TYPE_CHECKING:  # the store writes request rows, which are made here
-    from services.records.store import RecordStore
+from services.records.record import Record
 
 __all__ = ["ANSWER_LIMIT", "complete", "storable"]
 
-M = TypeVar("M", bound=Message)
+Read = Callable[[Family, Key], Awaitable[Record[Any] | None]]
 
 ANSWER_LIMIT = 16 * 1024
 """Bytes of a stored answer."""
@@ -58,11 +56,11 @@ def storable(answer: Message) -> tuple[bytes, bool]:
     return data, True
 
 
-async def complete(records: RecordStore, answer: Message) -> None:
-    """Read the records of an answer that was cut again. One that is not there
-    any more keeps its key fields."""
+async def complete(read: Read, answer: Message) -> None:
+    """Read the records of an answer that was cut again (`RecordStore.get`). One
+    that is not there any more keeps its key fields."""
     for family, part in list(_records(answer)):
-        record = await records.get(family, Key(*family.key_of(part)))
+        record = await read(family, Key(*family.key_of(part)))
         if record is not None:
             part.CopyFrom(record.shown())
 

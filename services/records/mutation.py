@@ -118,7 +118,7 @@ class Mutation:
 
     async def _whole(self, answer: M, *, cut: bool) -> M:
         if cut:
-            await complete(self._mutations.records, answer)
+            await complete(self._mutations.records.get, answer)
             if self._decorate is not None:
                 await self._decorate(answer)
         return answer
