@@ -229,7 +229,9 @@ class AccountMembers:
                 f"{resource} is a member already; change it with UpdateAccountMember",
                 metadata={"resource": resource},
             )
-        await require_room(self._records, user_id, ACCOUNT_MEMBER)
+        await require_room(
+            self._records, user_id, ACCOUNT_MEMBER, by=current_call().user_id
+        )
         if base is not None:  # finish what a removal may have left undone
             await self._tidy(base.message)
         member = self._new_member(request, user.message, base)

@@ -136,8 +136,11 @@ async def owners_left(
     return sorted(enabled, key=_age)
 
 
-async def require_room(records: RecordStore, user: str, family: Family) -> None:
-    """A user holds at most 1,000 memberships of a kind. Raises LIMIT_EXCEEDED."""
+async def require_room(records: RecordStore, user: str, family: Family, *, by: str) -> None:
+    """At most 1,000 memberships of a kind that the user made, and as many that
+    others made: nobody can use up the room that a person has for own accounts
+    and teams. `by` is who makes the next one. Raises LIMIT_EXCEEDED.
+    """
     kind = "ACCOUNT" if family is ACCOUNT_MEMBER else "TEAM"
 
     async def query(limit: int, after: str | None) -> Page[Any]:
@@ -145,8 +148,10 @@ async def require_room(records: RecordStore, user: str, family: Family) -> None:
             family, Index.USER, user_pk(user), prefix=f"MEMBER#{kind}#", limit=limit, after=after
         )
 
-    rows = await every(query, at_most=10 * MAX_MEMBERSHIPS)
-    if sum(row.message.status != REMOVED for row in rows) >= MAX_MEMBERSHIPS:
+    rows = await every(query, at_most=20 * MAX_MEMBERSHIPS)
+    held = [row.message for row in rows if row.message.status != REMOVED]
+    alike = sum((member.created_by == user) == (by == user) for member in held)
+    if alike >= MAX_MEMBERSHIPS:
         raise WorkspaceError(
             Reason.ERROR_REASON_LIMIT_EXCEEDED,
             f"users/{user} has {MAX_MEMBERSHIPS} memberships; remove one first",

@@ -136,7 +136,7 @@ class Accounts:
             owner = await self._directory.active_user(owner_id)
             if owner is None:
                 raise not_found(f"users/{owner_id}")
-            await require_room(self._records, owner_id, ACCOUNT_MEMBER)
+            await require_room(self._records, owner_id, ACCOUNT_MEMBER, by=owner_id)
             account = Account(
                 account_id=account_id,
                 name=name,

@@ -236,7 +236,9 @@ class TeamMembers:
         if not may_admit_to_team(current_call().user_id, user.user_id, administers=True):
             raise permission_denied("add_self", f"teams/{request.team_id}")
         await self._require_fitting(place, user.user_id, guest=request.guest)
-        await require_room(self._records, user.user_id, TEAM_MEMBER)
+        await require_room(
+            self._records, user.user_id, TEAM_MEMBER, by=current_call().user_id
+        )
         member = self._new_member(request, user, base)
         return await mutation.commit(
             team_pk(request.team_id),

@@ -93,7 +93,9 @@ class Teams:
             require_open(place.account)
             team = self._new_team(request, team_id, name)
             await check_parent(self._directory, team)
-            await require_room(self._records, team.root_admin_user_id, TEAM_MEMBER)
+            await require_room(
+                self._records, team.root_admin_user_id, TEAM_MEMBER, by=team.created_by
+            )
             user = await self._directory.user(team.root_admin_user_id)
             assert user is not None
             member = self._root_member(team, user.message)

@@ -42,7 +42,9 @@ class GrantTargets:
     async def require(self, found: ProjectAccess, grant: Grant) -> None:
         """Raises NOT_FOUND if no active target fits, PERMISSION_DENIED without
         `share_project` for a target outside of the account, and INVALID_STATE
-        for a foreign team or account, which has to accept an invitation."""
+        for a foreign team or account of the caller, which has to accept an
+        invitation. One that the caller is not in is as one that is not there
+        (AIP-211)."""
         match grant.target_type:
             case GrantTargetType.GRANT_TARGET_TYPE_USER:
                 await self._user(found, grant.target_id)
@@ -63,22 +65,31 @@ class GrantTargets:
     async def _team(self, found: ProjectAccess, team_id: str) -> None:
         user = await self._facts.user(found.user_id, teams=[team_id])
         team = team_of(team_id, user.raw[team_id])
-        if not team.active:
-            raise _no_target(team.resource)
         project = found.project
-        own = team.account_id if project.account_id else team.workspace_id
-        if own != (project.account_id or project.workspace_id):
-            _require_share(found)
-            raise _must_be_invited(team.resource)
+        home = team.account_id if project.account_id else team.workspace_id
+        own = home == (project.account_id or project.workspace_id)
+        if not (own and team.active):
+            raise _refusal(found, team.resource, own=own, active=team.active, member=team.member)
 
     async def _account(self, found: ProjectAccess, account_id: str) -> None:
         user = await self._facts.user(found.user_id, accounts=[account_id])
         fact: MembershipFact = user.raw[account_id]
-        if fact.account_status != AccountStatus.ACCOUNT_STATUS_ACTIVE:
-            raise _no_target(f"accounts/{account_id}")
-        if account_id != found.project.account_id:
-            _require_share(found)
-            raise _must_be_invited(f"accounts/{account_id}")
+        active = fact.account_status == AccountStatus.ACCOUNT_STATUS_ACTIVE
+        member = fact.account_member_status == MemberStatus.MEMBER_STATUS_ACTIVE
+        own = account_id == found.project.account_id
+        if not (own and active):
+            raise _refusal(
+                found, f"accounts/{account_id}", own=own, active=active, member=member
+            )
+
+
+def _refusal(
+    found: ProjectAccess, resource: str, *, own: bool, active: bool, member: bool
+) -> WorkspaceError:
+    """Why a team or account does not fit. Only its members learn its state."""
+    if not (own and member):
+        _require_share(found)
+    return _must_be_invited(resource) if member and active and not own else _no_target(resource)
 
 
 def _require_share(found: ProjectAccess) -> None:
@@ -91,7 +102,8 @@ def _require_share(found: ProjectAccess) -> None:
 def _no_target(resource: str) -> WorkspaceError:
     return WorkspaceError(
         Reason.ERROR_REASON_NOT_FOUND,
-        f"{resource} is not an active target; check the id, or invite the person",
+        f"{resource} is not an active target; check the id, or send an invitation with "
+        "CreateInvitation",
         metadata={"resource": resource},
     )
 

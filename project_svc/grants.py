@@ -232,9 +232,18 @@ class Grants:
         if _is_own(found, old) and (later or expand(after) - expand(before)):
             raise exceeds("manage_access", "nobody raises his own grant; ask another manager")
         if later or expand(after) - expand(before):
-            _require_own_end(found, after, end)
+            await self._require_may_widen(found, old, new)
         if OWNER in before and OWNER not in after:
             await require_other_owner(found, old.grant_id, self._access.facts)
+
+    async def _require_may_widen(self, found: ProjectAccess, old: Grant, new: Grant) -> None:
+        """More, or for longer, is given like a new grant: to the same targets."""
+        require_active(found.project)
+        _require_own_end(found, _permissions(new), _end(new))
+        await self._targets.require(found, new)
+        ended = _end(old)
+        if ended is not None and ended <= self._access.now():
+            self._require_room(found, new)  # it comes into force again
 
     async def _revocable(self, request: RevokeGrantRequest) -> tuple[ProjectAccess, Record[Grant]]:
         user_id = current_call().user_id

@@ -54,7 +54,7 @@ class Transfers:
     async def authorize(self, request: AuthorizeFileRequest) -> AuthorizeFileResponse:
         """Raises PERMISSION_DENIED without `write` (upload) or `view`,
         FILE_NOT_AVAILABLE without a file to read, INVALID_STATE when an upload
-        is not expected, NOT_FOUND for an artifact that is not there."""
+        is not expected, NOT_FOUND for an artifact or revision that is not there."""
         upload = request.purpose == _UPLOAD
         seen = await self._changes.require(request.document_id, WRITE if upload else VIEW)
         answer = self._common(seen, request.artifact_id)
@@ -152,9 +152,11 @@ class Transfers:
             raise file_not_available(document.document_id)
         if revision in (0, current.file.file_revision):
             return current.file
+        if artifact is None and document.pending_file.file_revision == revision:
+            raise file_not_available(document.document_id)  # it is being scanned
         found = None if artifact is not None else await self._earlier(document, revision)
         if found is None:
-            raise file_not_available(document.document_id)
+            raise not_found(f"documents/{document.document_id}/revisions/{revision}")
         return found
 
     async def _earlier(self, document: Document, revision: int) -> FileInfo | None:

@@ -11,6 +11,7 @@ from workspace.storage.v1.upload_pb2 import FileStatus, FileSummary, Upload, Upl
 
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.families import FAMILIES
+from services.model.paths import parse_storage_key
 from services.model.times import to_timestamp
 from services.records.port import Key
 from services.records.record import Activity, Record
@@ -103,7 +104,13 @@ def shown(record: Record[Upload], now: float) -> Upload:
 
 def activity_of(kind: str, upload: Upload) -> Activity:
     """The activity `upload.<kind>` of an upload."""
-    return Activity(f"upload.{kind}", f"uploads/{upload.upload_id}", project_id=upload.project_id)
+    home = parse_storage_key(upload.storage_key).home
+    return Activity(
+        f"upload.{kind}",
+        f"uploads/{upload.upload_id}",
+        account_id=home.id if home.kind == "accounts" else "",
+        project_id=upload.project_id,
+    )
 
 
 def file_info(upload: Upload, storage_provider: str) -> FileInfo:

@@ -19,6 +19,9 @@ _REMEDIES = {
 }
 
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What is shown of a failure. `reason` is empty for failures of `wm` itself."""
@@ -54,9 +57,12 @@ def describe(error: BaseException) -> Failure:
     import grpc.aio
 
     from services.model.errors import Reason, WorkspaceError
+    from services.records.port import DriverUnavailable
 
     if isinstance(error, CliError):
         return error.failure
+    if isinstance(error, DriverUnavailable):
+        return _of_store(error)
     if isinstance(error, grpc.aio.AioRpcError):
         return _of_call(error)
     if isinstance(error, WorkspaceError):
@@ -91,6 +97,22 @@ def print_failure(failure: Failure, *, as_json: bool) -> None:
     sys.stderr.write(f"wm: {failure.message}{reason}\n")
     if failure.remedy:
         sys.stderr.write(f"    {failure.remedy}\n")
+
+
+def _of_store(error: BaseException) -> Failure:
+    """The record store could not be opened; its text never holds a secret."""
+    damaged = getattr(error.__cause__, "sqlite_errorname", "").startswith(_DAMAGED)
+    if damaged:
+        return Failure(
+            ExitCode.PRECONDITION,
+            "the record store is damaged: workspace.sqlite in the data folder",
+            "run `wm doctor`, and restore the data folder from a backup",
+        )
+    return Failure(
+        ExitCode.UNAVAILABLE,
+        f"the record store cannot be opened: {error}",
+        "check WM_DATA_DIR, or WM_RECORDS_DSN and that PostgreSQL runs",
+    )
 
 
 def _of_call(error: Any) -> Failure:

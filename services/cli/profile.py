@@ -74,7 +74,7 @@ class Profiles:
         with self._changing() as content:
             entry = content.setdefault("servers", {}).setdefault(server, {"logins": {}})
             entry["logins"][login.email.lower()] = asdict(login)
-            if current or not entry.get("current"):
+            if current:
                 entry["current"] = login.email.lower()
                 content["last_server"] = server
 
@@ -86,7 +86,8 @@ class Profiles:
             if entry.get("logins", {}).pop(gone, None) is None:
                 return ""
             if entry.get("current") == gone:
-                entry["current"] = next(iter(entry["logins"]), "")
+                # Nobody: a script must not go on as somebody else.
+                entry["current"] = ""
             return str(gone)
 
     def _read(self) -> dict[str, Any]:

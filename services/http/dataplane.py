@@ -36,6 +36,7 @@ from services.http.refusals import (
     too_large,
     too_slow,
     unavailable,
+    wrong_header,
 )
 from services.model.errors import WorkspaceError
 from services.objects.port import (
@@ -321,7 +322,7 @@ def _check_upload_headers(request: Request, claims: Claims) -> int:
     if size < claims.size:
         raise bad_request("The body is shorter than the length the URL was signed for.")
     if claims.content_type and request.headers.getlist("content-type") != [claims.content_type]:
-        raise forbidden()
+        raise wrong_header("Content-Type", claims.content_type)
     return size
 
 

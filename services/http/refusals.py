@@ -29,6 +29,7 @@ __all__ = [
     "too_large",
     "too_slow",
     "unavailable",
+    "wrong_header",
 ]
 
 FIXED_HEADERS: Mapping[str, str] = {
@@ -96,6 +97,16 @@ def forbidden() -> RefusedError:
         HTTPStatus.FORBIDDEN,
         Reason.ERROR_REASON_PERMISSION_DENIED,
         "The URL does not allow this call. Ask for a new one.",
+    )
+
+
+def wrong_header(name: str, value: str) -> RefusedError:
+    """A valid URL, but a header that it binds is missing or another one. The
+    value is one that the holder of the URL announced, not a secret."""
+    return RefusedError(
+        HTTPStatus.FORBIDDEN,
+        Reason.ERROR_REASON_PERMISSION_DENIED,
+        f"The URL was signed for another {name}. Send exactly one, '{name}: {value}'.",
     )
 
 

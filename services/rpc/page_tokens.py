@@ -1,6 +1,7 @@
 """Page tokens that only their caller can use, for the same arguments.
 
-A token is `base64url(version | HMAC-SHA256 | position)`. The HMAC covers the
+A token is `base64url(version | HMAC-SHA256 | position)`, the position deflated
+(RFC 1950) where the text would be over 4,096 characters. The HMAC covers the
 method, the caller, and the request without its paging fields (AIP-158: the
 arguments must not change while paging). The position is a keyset position; it
 is signed, not encrypted, so put nothing in it that the caller may not see.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import zlib
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -22,8 +24,10 @@ __all__ = ["DEFAULT_PAGE_SIZE", "MAX_PAGE_SIZE", "PageTokens", "Paged", "page_si
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 _VERSION = b"\x01"
+_DEFLATED = b"\x02"
 _TAG_BYTES = 32
 _MAX_TOKEN = 4096
+_MAX_WHERE = _MAX_TOKEN * 3 // 4 - 1 - _TAG_BYTES
 _PAGE_FIELDS = ("page_size", "page_token")
 
 
@@ -71,12 +75,19 @@ class PageTokens:
         self._key = hmac.digest(key, b"workspace.page_token.v1", "sha256")
 
     def issue(self, method: str, caller_id: str, request: Message, position: str) -> str:
-        """The `next_page_token` that leads on from `position` (not empty)."""
+        """The `next_page_token` that leads on from `position` (not empty).
+
+        Raises ValueError for a position whose token `open` would refuse.
+        """
         if not position:
             raise ValueError("a page token needs a position")
-        where = position.encode()
+        where, version = position.encode(), _VERSION
+        if len(where) > _MAX_WHERE:
+            where, version = zlib.compress(where, 9), _DEFLATED
+        if len(where) > _MAX_WHERE:
+            raise ValueError(f"a position of {len(position)} characters is too long for a token")
         tag = self._tag(method, caller_id, request, where)
-        return base64url.encode(_VERSION + tag + where)
+        return base64url.encode(version + tag + where)
 
     def open(self, method: str, caller_id: str, request: Message, token: str) -> str:
         """The position in `token`; '' for an empty token (the first page).
@@ -88,11 +99,14 @@ class PageTokens:
             return ""
         data = _decode(token)
         tag, where = data[1 : 1 + _TAG_BYTES], data[1 + _TAG_BYTES :]
-        known = data[:1] == _VERSION and len(tag) == _TAG_BYTES and where
+        known = data[:1] in (_VERSION, _DEFLATED) and len(tag) == _TAG_BYTES and where
         wanted = self._tag(method, caller_id, request, where)
         if not known or not hmac.compare_digest(tag, wanted):
             raise _invalid()
-        return where.decode()
+        try:  # the HMAC does not cover the version
+            return (where if data[:1] == _VERSION else zlib.decompress(where)).decode()
+        except (zlib.error, UnicodeDecodeError):
+            raise _invalid() from None
 
     def _tag(self, method: str, caller_id: str, request: Message, position: bytes) -> bytes:
         arguments = hashlib.sha256(_arguments(request)).digest()

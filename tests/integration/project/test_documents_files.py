@@ -200,7 +200,7 @@ async def test_revisions_are_reserved_attached_and_listed_newest_first(world: Wo
     earlier = await authorize(world, made.document_id, DOWNLOAD, file_revision=1)
     assert earlier.file == first.file
     no = await refused(authorize(world, made.document_id, DOWNLOAD, file_revision=9))
-    assert no.reason == "FILE_NOT_AVAILABLE"
+    assert no.reason == "NOT_FOUND"
 
 
 def _old(document: Any, content: bytes = b"one") -> Any:

@@ -61,10 +61,13 @@ def test_signing_out(tmp_path: Path) -> None:
     profiles.save(SERVER, ANN)
     profiles.save(SERVER, BOB)
     assert profiles.forget(SERVER) == "bob@example.com"
-    assert profiles.find(SERVER) == ANN
+    assert profiles.find(SERVER) is None, "nobody is current: no script goes on as another"
+    assert profiles.find(SERVER, "ann@example.com") == ANN
+    profiles.save(SERVER, ANN, current=False)
+    assert profiles.find(SERVER) is None, "a renewed token does not make its owner current"
     assert profiles.forget(SERVER, "nobody@example.com") == ""
-    assert profiles.forget(SERVER) == "ann@example.com"
-    assert profiles.find(SERVER) is None
+    assert profiles.forget(SERVER) == ""
+    assert profiles.forget(SERVER, "ann@example.com") == "ann@example.com"
     assert "token" not in (tmp_path / "credentials.json").read_text(encoding="utf-8")
 
 

@@ -32,6 +32,17 @@ def test_a_position_comes_back(position: str) -> None:
     assert (same.page_size, same.page_token) == (7, token)
 
 
+def test_a_long_position_is_deflated_and_one_that_cannot_be_opened_is_refused() -> None:
+    position = '["PROJECT#p"]' * 400
+    token = TOKENS.issue(METHOD, "u_1", Ticket(), position)
+    assert len(token) <= 4096
+    assert TOKENS.open(METHOD, "u_1", Ticket(), token) == position
+    data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    _refused(base64.urlsafe_b64encode(b"\x01" + data[1:]).rstrip(b"=").decode(), request=Ticket())
+    with pytest.raises(ValueError):
+        TOKENS.issue(METHOD, "u_1", Ticket(), "".join(chr(0x4E00 + n) for n in range(9000)))
+
+
 def test_the_first_page_has_no_token() -> None:
     assert TOKENS.open(METHOD, "u_1", Ticket(), "") == ""
     with pytest.raises(ValueError):

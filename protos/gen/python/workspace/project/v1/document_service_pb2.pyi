@@ -773,7 +773,7 @@ class MoveDocumentRequest(_message.Message):
     document_id: _builtins.str
     """The document."""
     project_id: _builtins.str
-    """New project. Empty: unchanged."""
+    """The document's project, or empty: it cannot be changed yet."""
     relative_path: _builtins.str
     """New folder path; empty is the root. Unset: unchanged."""
     name: _builtins.str

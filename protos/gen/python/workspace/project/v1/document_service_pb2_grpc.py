@@ -254,12 +254,12 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MoveDocument(self, request, context):
-        """Changes folder, name or project. Needs `write`, in another project `owner`
-        here and `write` there. The storage key follows by relocation. MUST return
-        ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the place is taken,
-        FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the target
-        project is less protected, with ERROR_REASON_HELD under a legal hold, with
-        ERROR_REASON_INVALID_STATE if a project or the document is not active.
+        """Changes folder or name inside the project; the storage key stays. Needs
+        `write`. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the
+        place is taken, FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
+        project or the document is not active. Moving to another project comes with
+        relocation: until then MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD if `project_id` names another project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

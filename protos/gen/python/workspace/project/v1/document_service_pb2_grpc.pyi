@@ -91,12 +91,12 @@ class DocumentServiceStub:
     arguments.
     """
     MoveDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.MoveDocumentRequest, _document_service_pb2.MoveDocumentResponse]
-    """Changes folder, name or project. Needs `write`, in another project `owner`
-    here and `write` there. The storage key follows by relocation. MUST return
-    ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the place is taken,
-    FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the target
-    project is less protected, with ERROR_REASON_HELD under a legal hold, with
-    ERROR_REASON_INVALID_STATE if a project or the document is not active.
+    """Changes folder or name inside the project; the storage key stays. Needs
+    `write`. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the
+    place is taken, FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
+    project or the document is not active. Moving to another project comes with
+    relocation: until then MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD if `project_id` names another project.
     """
     CopyDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentRequest, _document_service_pb2.CopyDocumentResponse]
     """Makes a new document with the same metadata and file. Needs `view` here and
@@ -254,12 +254,12 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     arguments.
     """
     MoveDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.MoveDocumentRequest, _document_service_pb2.MoveDocumentResponse]  # type: ignore[assignment]
-    """Changes folder, name or project. Needs `write`, in another project `owner`
-    here and `write` there. The storage key follows by relocation. MUST return
-    ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the place is taken,
-    FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the target
-    project is less protected, with ERROR_REASON_HELD under a legal hold, with
-    ERROR_REASON_INVALID_STATE if a project or the document is not active.
+    """Changes folder or name inside the project; the storage key stays. Needs
+    `write`. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the
+    place is taken, FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
+    project or the document is not active. Moving to another project comes with
+    relocation: until then MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD if `project_id` names another project.
     """
     CopyDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentRequest, _document_service_pb2.CopyDocumentResponse]  # type: ignore[assignment]
     """Makes a new document with the same metadata and file. Needs `view` here and
@@ -468,12 +468,12 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.MoveDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.MoveDocumentResponse, _abc.Awaitable[_document_service_pb2.MoveDocumentResponse]]:
-        """Changes folder, name or project. Needs `write`, in another project `owner`
-        here and `write` there. The storage key follows by relocation. MUST return
-        ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the place is taken,
-        FAILED_PRECONDITION with ERROR_REASON_CLASSIFICATION_LOWERED if the target
-        project is less protected, with ERROR_REASON_HELD under a legal hold, with
-        ERROR_REASON_INVALID_STATE if a project or the document is not active.
+        """Changes folder or name inside the project; the storage key stays. Needs
+        `write`. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the
+        place is taken, FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
+        project or the document is not active. Moving to another project comes with
+        relocation: until then MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD if `project_id` names another project.
         """
 
     @_abc_1.abstractmethod
