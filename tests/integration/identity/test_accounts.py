@@ -522,14 +522,19 @@ async def test_memberships_of_a_user_are_limited(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = People(ws)
-    await people.sign_in(ANN, BOB)
+    await people.sign_in(ANN, BOB, CAT)
+    anns, cats = await people.account(ANN), await people.account(CAT)
     monkeypatch.setattr(account_rules, "MAX_MEMBERSHIPS", 2)  # the personal one counts
-    account = await people.account(ANN)
     with refused("LIMIT_EXCEEDED"):
         await people.account(ANN)
-    await people.account(BOB)
+    await people.add_member(ANN, anns, BOB, VIEWER)
+    await people.add_member(CAT, cats, BOB, VIEWER)
+    # What others did to Bob leaves the room for his own accounts alone.
+    bobs = await people.account(BOB)
+    monkeypatch.setattr(account_rules, "MAX_MEMBERSHIPS", 1)
+    await people.add_member(BOB, bobs, ANN, VIEWER)
     with refused("LIMIT_EXCEEDED"):
-        await people.add_member(ANN, account, BOB, VIEWER)
+        await people.add_member(CAT, cats, ANN, VIEWER)
 
 
 async def test_mutations_are_safe_to_repeat(ws: Workspace) -> None:

@@ -65,7 +65,7 @@ def test_json_round_trip(data: st.DataObject, kind: type[Message]) -> None:
     snake = to_json(message)
     again = parse(snake, kind)
     assert again == message
-    assert to_json(again) == snake
+    assert json.loads(to_json(again)) == json.loads(snake)  # maps have no order
     camel = json_format.MessageToDict(message)
     assert parse(json.dumps(camel).encode(), kind) == message
 
