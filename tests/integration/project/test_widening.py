@@ -66,3 +66,29 @@ async def test_a_guest_manager_widens_no_grant_of_another_guest(tmp_path: Path) 
         assert list(narrowed.permissions) == [VIEW]
         widened = await change(ws, ANN, daves, VIEW, WRITE)
         assert WRITE in widened.permissions
+
+
+async def test_a_foreign_account_looks_like_one_that_is_not_there(tmp_path: Path) -> None:
+    async with Workspace.open(tmp_path) as ws:
+        await ws.sign_in(ANN)
+        await ws.sign_in(CAROL)
+        foreign = await ws.stub(AccountServiceStub, as_=CAROL).CreateAccount(
+            CreateAccountRequest(name="Theirs", type="client_org")
+        )
+        project = await ws.stub(ProjectServiceStub, as_=ANN).CreateProject(
+            CreateProjectRequest(name="Mine")
+        )
+        answers = []
+        for target_id in (foreign.account.account_id, "a_nowhere"):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await ws.stub(GrantServiceStub, as_=ANN).CreateGrant(
+                    CreateGrantRequest(
+                        project_id=project.project.project_id,
+                        target_type=GrantTargetType.GRANT_TARGET_TYPE_ACCOUNT,
+                        target_id=target_id,
+                        preset=PermissionPreset.PERMISSION_PRESET_VIEWER,
+                    )
+                )
+            text = (refused.value.details() or "").replace(target_id, "?")
+            answers.append((refused.value.code(), text))
+        assert answers[0] == answers[1]
