@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import grpc.aio
 
 from services.config import Settings
+from services.events.due import DueHandler, DueWork
+from services.events.feed import Feed
 from services.objects.store import ObjectStore
 from services.records.mutation import Mutations
 from services.records.store import RecordStore
@@ -41,6 +43,8 @@ class Kernel:
     instance_key: bytes
     keys_dir: Path
     now: Callable[[], float]
+    feed: Feed
+    due: DueWork
 
 
 class Peers(Protocol):
@@ -68,7 +72,8 @@ class ServiceModule:
 
     `policy` has a row for every RPC that is served. `authenticator` is given
     by identity alone, `url_revocation` (principal, scope, revision) by storage.
-    `background` coroutines run until they are cancelled.
+    `background` coroutines run until they are cancelled. `due` has a handler for
+    each kind of due work that this package schedules.
     """
 
     name: str
@@ -77,3 +82,4 @@ class ServiceModule:
     authenticator: Authenticator | None = None
     url_revocation: Callable[[str, str, int], Awaitable[bool]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
+    due: Mapping[str, DueHandler] = field(default_factory=dict)

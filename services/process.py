@@ -20,6 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from services.backends import open_data_dir, open_keyring, open_objects, open_records
 from services.config import Settings
+from services.events.due import DueWork
+from services.events.feed import Feed
 from services.http.dataplane import dataplane_routes
 from services.http.gateway import Gateway
 from services.http.server import HttpServer, bind_http
@@ -52,6 +54,7 @@ from services.tokens.admission import UserAdmission
 __all__ = ["WorkspaceProcess", "find_services"]
 
 _log = logging.getLogger("workspace.process")
+_DUE_SECONDS = 5.0
 Build = Callable[[Kernel, Any], ServiceModule]
 
 
@@ -132,6 +135,8 @@ class WorkspaceProcess:
         self.signer = UrlSigner(open_keyring(self.settings))
         self.object_driver = open_objects(self.settings, self.signer, public_url)
         self._closers.append(self.object_driver.close)
+        feed = Feed(records, now=time.time)
+        self._closers.append(_closing(feed.close))
         consistency = ConsistencyTokens(_derive(secret, "consistency"), instance.instance_id)
         return Kernel(
             settings=self.settings,
@@ -146,6 +151,8 @@ class WorkspaceProcess:
             instance_key=_derive(secret, "instance"),
             keys_dir=keys_dir,
             now=time.time,
+            feed=feed,
+            due=DueWork(records, now=time.time),
         )
 
     async def _serve(self) -> None:
@@ -196,6 +203,7 @@ class WorkspaceProcess:
     def _start_background(self) -> None:
         """Each service's loops, cancelled before the stores close."""
         loops = [work for module in self.modules for work in module.background]
+        loops.append(self._run_due)
         tasks = [asyncio.ensure_future(work()) for work in loops]
 
         async def cancel() -> None:
@@ -204,6 +212,16 @@ class WorkspaceProcess:
             await asyncio.gather(*tasks, return_exceptions=True)
 
         self._closers.append(cancel)
+
+    async def _run_due(self) -> None:
+        """Due work of all services, every few seconds."""
+        handlers = {kind: do for module in self.modules for kind, do in module.due.items()}
+        while True:
+            try:
+                await self.kernel.due.run(handlers)
+            except WorkspaceError:
+                _log.warning("due work waits: the record store does not answer")
+            await asyncio.sleep(_DUE_SECONDS)
 
     def _authenticator(self) -> Authenticator:
         for module in self.modules:

@@ -250,6 +250,7 @@ KERNEL_ROWS = (
     KernelRow("head", "(every partition)", "#HEAD", "commit counter of the partition"),
     KernelRow("request", "(the effect's partition)", "REQ#{digest}", "idempotency, kept 24 h"),
     KernelRow("instance", "INSTANCE", "INSTANCE", "identity of this store"),
+    KernelRow("due", "DUE#{hour}#{shard}", "{time}#{kind}#{subject}", "work to do at a time"),
     KernelRow(
         "document_name", "NAME#{project_id}#{digest}", "NAME",
         "claims a path inside a project for one document",

@@ -163,7 +163,7 @@ class StorageFull(Exception):
 
 
 class RecordDriver(Protocol):
-    """Eight calls. Reads by key see every acknowledged commit."""
+    """Nine calls. Reads by key see every acknowledged commit."""
 
     @property
     def name(self) -> str:
@@ -209,6 +209,11 @@ class RecordDriver(Protocol):
 
         Raises CursorLost when the cursor is not of this store's history.
         """
+        ...
+
+    async def tail(self) -> str:
+        """The cursor of now: `changes` after it delivers every commit that is
+        acknowledged later, and possibly a few that were just before."""
         ...
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:

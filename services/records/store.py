@@ -36,7 +36,10 @@ from services.records.port import (
 from services.records.record import Activity, Committed, Head, Page, Record, Write
 from services.records.requests import Once, StoredAnswer
 
-__all__ = ["RecordStore"]
+__all__ = ["CommitListener", "RecordStore"]
+
+CommitListener = Callable[[str, Sequence[Key]], None]
+"""Told of a durable commit: the partition and the keys that it wrote."""
 
 _HEAD_RETRIES = 64
 _KEYS_A_READ = 500
@@ -55,6 +58,7 @@ class RecordStore:
         self._clock = clock
         self._decoded = DecodeCache()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._listeners: list[CommitListener] = []
 
     @property
     def driver(self) -> RecordDriver:
@@ -64,6 +68,14 @@ class RecordStore:
     @property
     def actor(self) -> str:
         return self._actor
+
+    def on_commit(self, listener: CommitListener) -> Callable[[], None]:
+        """Call `listener(pk, keys)` after each commit of this process is durable
+        and before it is acknowledged: caches drop what they hold of those keys,
+        watchers wake up. It must be quick and must not raise. Returns what takes
+        the listener off again."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def get(self, family: Family, key: Key, *, deleted: bool = False) -> Record[Any] | None:
         """The record of a key by strong read; None if absent. A tombstone is
@@ -167,12 +179,14 @@ class RecordStore:
         answer that is lost is settled by reading the row back."""
         with _reasons():
             try:
-                return (await self._driver.commit(put.key.pk, [put]))[0]
+                token = (await self._driver.commit(put.key.pk, [put]))[0]
             except DriverUnavailable as error:
                 item = await self._driver.get(put.key) if error.ambiguous else None
                 if item is None or (item.body, item.deleted) != (put.body, put.deleted):
                     raise
-                return item.token
+                token = item.token
+        self._announce(put.key.pk, [put])
+        return token
 
     async def commit(
         self,
@@ -212,6 +226,11 @@ class RecordStore:
         with _reasons():
             return await self._driver.changes(cursor, limit)
 
+    async def tail(self) -> str:
+        """The feed cursor of now (`RecordDriver.tail`)."""
+        with _reasons():
+            return await self._driver.tail()
+
     async def close(self) -> None:
         await self._driver.close()
 
@@ -220,6 +239,9 @@ class RecordStore:
             head = if_head or head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
             try:
                 tokens = await self._send(plan, head)
+            except DriverUnavailable:
+                self._announce(plan.pk, plan.puts(head))  # it may have happened
+                raise
             except ConditionFailed as failure:
                 replay = await self._replay(plan)
                 if replay:
@@ -227,12 +249,19 @@ class RecordStore:
                 if failure.position != 0 or if_head is not None:
                     raise plan.conflict(failure) from None
                 continue
+            self._announce(plan.pk, plan.puts(head))
             return plan.committed(head, tokens)
         raise WorkspaceError(
             Reason.ERROR_REASON_CONFLICTING_WRITE,
             "other changes of the same record group won every retry; repeat the call",
             retry_after=0.1,
         )
+
+    def _announce(self, pk: str, puts: Sequence[Put]) -> None:
+        if self._listeners:
+            keys = [put.key for put in puts]
+            for listener in tuple(self._listeners):
+                listener(pk, keys)
 
     async def _send(self, plan: CommitPlan, head: Head) -> list[str]:
         puts = plan.puts(head)

@@ -74,6 +74,8 @@ SELECT 'postgres:' || (SELECT value FROM meta WHERE name = 'store_id')
     || ':' || left(pg_walfile_name(pg_current_wal_lsn()), 8),
     pg_snapshot_xmax(pg_current_snapshot())::text
 """
+_TAIL = _IDENTITY.replace("pg_snapshot_xmax", "pg_snapshot_xmin")
+_AFTER_KEYS = "\x7f"  # above every key, which is printable ASCII
 _CAPABILITIES = Capabilities(
     consistent_index_reads=True,
     ordered_change_feed=True,
@@ -182,6 +184,10 @@ class PostgresDriver:
 
     async def changes(self, cursor: str | None, limit: int) -> ChangePage:
         return await self._attempt(lambda connection: self._changes(connection, cursor, limit))
+
+    async def tail(self) -> str:
+        [(identity, oldest)] = await self._rows(_TAIL, {})
+        return feed_cursor(identity, int(oldest) - 1, _AFTER_KEYS, "")
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
         bounds: dict[str, Any] = {"now": self._now(), "limit": limit}

@@ -216,6 +216,9 @@ class SqliteDriver:
             [item_of_row(row) for row in rows], feed_cursor(self._identity, seq, pk, sk)
         )
 
+    async def tail(self) -> str:
+        return feed_cursor(self._identity, self._writer.seq, "", "")
+
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
         bounds: dict[str, Any] = {"now": self._now(), "limit": limit}
         if after is None:

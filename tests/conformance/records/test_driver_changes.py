@@ -54,6 +54,23 @@ async def test_the_feed_is_ordered_in_a_partition_as_declared(driver: RecordDriv
     assert feed == names or not driver.capabilities.ordered_change_feed
 
 
+async def test_the_tail_is_followed_by_every_later_commit(driver: RecordDriver) -> None:
+    await driver.commit("P#1", [put(f"old{n}") for n in range(20)])
+    await driver.commit("P#1", [put("last")])
+    tail = await driver.tail()
+    await driver.commit("P#0", [put("a", pk="P#0")])
+    await driver.commit("P#1", [put("b")])
+    seen = [item.key.sk for item in await drain(driver, tail)]
+    assert seen[-2:] == ["a", "b"]
+    assert not any(sk.startswith("old") for sk in seen)
+
+
+async def test_the_tail_of_an_empty_store_is_its_beginning(driver: RecordDriver) -> None:
+    tail = await driver.tail()
+    await driver.commit("P#1", [put("a")])
+    assert [item.key.sk for item in await drain(driver, tail)] == ["a"]
+
+
 async def test_a_cursor_survives_a_restart(store: Store) -> None:
     first = await store.open()
     await first.commit("P#1", [put("a")])

@@ -42,6 +42,8 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from project_svc.module import build
 from services.config import Settings
+from services.events.due import DueWork
+from services.events.feed import Feed
 from services.kernel import Kernel
 from services.model.clocks import HybridClock
 from services.model.errors import permission_denied
@@ -253,7 +255,9 @@ class World:
             instance_id="n_test",
             instance_key=KEY,
             keys_dir=data_dir,
-            now=lambda: time.time() + self.offset,
+            now=self.now,
+            feed=Feed(records, now=self.now),
+            due=DueWork(records, now=self.now),
         )
         prefix = "/workspace.identity.v1."
         policy: dict[str, Rule] = {
@@ -280,6 +284,9 @@ class World:
             register(self.server, registration.add, registration.servicer)
         register(self.server, add_IdentityServiceServicer_to_server, self.identity)
         register(self.server, add_AccountServiceServicer_to_server, _Accounts(people))
+
+    def now(self) -> float:
+        return time.time() + self.offset
 
     def _local(self, asking: str) -> LocalChannel:
         return LocalChannel(self.server, service=asking)

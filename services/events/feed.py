@@ -1,0 +1,129 @@
+"""The change feed of this process: read once for any number of followers.
+
+Followers at the same position share one read of the store. A commit of this
+process wakes them at once, commits of other processes are found by polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from services.records.port import ChangePage, Item, Key
+from services.records.store import RecordStore
+
+__all__ = ["HEARTBEAT_SECONDS", "Batch", "Feed"]
+
+HEARTBEAT_SECONDS = 1.0
+_PAGE = 500
+_SHARED_PAGES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changed rows, oldest first, kernel rows and tombstones included; empty
+    as a heartbeat. `cursor` resumes after it. `started_at` (unix seconds) is
+    when its read began: with an empty batch nothing older is missing."""
+
+    items: Sequence[Item]
+    cursor: str
+    started_at: float
+
+
+@dataclass(slots=True)
+class _Read:
+    version: int
+    started_at: float
+    page: asyncio.Future[ChangePage]
+
+
+class Feed:
+    """Follows `records.changes`. `now` is unix seconds; `poll` is how often a
+    follower looks for commits of other processes, in seconds."""
+
+    def __init__(
+        self, records: RecordStore, *, now: Callable[[], float], poll: float = HEARTBEAT_SECONDS
+    ) -> None:
+        self._records = records
+        self._now = now
+        self._poll = poll
+        self._version = 0
+        self._wake = asyncio.Event()
+        self._reads: OrderedDict[str | None, _Read] = OrderedDict()
+        self._stop_listening = records.on_commit(self._committed)
+
+    async def tail(self) -> str:
+        """The cursor of now."""
+        return await self._records.tail()
+
+    async def follow(self, cursor: str | None) -> AsyncIterator[Batch]:
+        """Batches after `cursor` (None: from the beginning), for ever; an empty
+        one at least every `poll` seconds. Raises CURSOR_LOST, and
+        BACKEND_UNAVAILABLE when the store does not answer: follow again from
+        the last cursor."""
+        while True:
+            version, wake = self._version, self._wake
+            batch = await self._batch(cursor, version)
+            cursor = batch.cursor
+            yield batch
+            if not batch.items and version == self._version:
+                await _woken(wake, self._poll)
+
+    def close(self) -> None:
+        """Stop listening to commits. Followers go on polling."""
+        self._stop_listening()
+
+    def _committed(self, _pk: str, _keys: Sequence[Key]) -> None:
+        self._version += 1
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def _batch(self, cursor: str | None, version: int) -> Batch:
+        """A read at this cursor that began no earlier than `version`."""
+        read = self._reads.get(cursor)
+        if read is None or not self._usable(read, version):
+            read = self._begin(cursor)
+        try:
+            page = await asyncio.shield(read.page)
+        except BaseException:
+            self._forget(cursor, read)
+            raise
+        if not page.items:
+            self._forget(cursor, read)
+        return Batch(page.items, page.cursor, read.started_at)
+
+    @staticmethod
+    def _usable(read: _Read, version: int) -> bool:
+        """A page with rows stays right for ever; an empty one until a commit."""
+        if read.page.done():
+            return read.page.exception() is None and bool(read.page.result().items)
+        return read.version >= version
+
+    def _begin(self, cursor: str | None) -> _Read:
+        task = asyncio.ensure_future(self._records.changes(cursor, _PAGE))
+        task.add_done_callback(_retrieved)
+        read = _Read(self._version, self._now(), task)
+        self._reads[cursor] = read
+        if len(self._reads) > _SHARED_PAGES:
+            self._reads.popitem(last=False)
+        return read
+
+    def _forget(self, cursor: str | None, read: _Read) -> None:
+        if self._reads.get(cursor) is read:
+            del self._reads[cursor]
+
+
+def _retrieved(task: asyncio.Future[ChangePage]) -> None:
+    """A read whose followers all left does not warn of its exception."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _woken(wake: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return
