@@ -4,6 +4,7 @@ and a missing extra gives the command that installs it."""
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from services.config import Settings
@@ -13,11 +14,20 @@ from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
 from services.objects.tokens import UrlSigner
 from services.records.instance import Instance, open_instance
-from services.records.port import RecordDriver
+from services.records.port import Item, RecordDriver
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
 
-__all__ = ["open_data_dir", "open_keyring", "open_objects", "open_records", "wall_millis"]
+__all__ = [
+    "database_file",
+    "open_data_dir",
+    "open_keyring",
+    "open_objects",
+    "open_record_driver",
+    "open_records",
+    "record_snapshot",
+    "wall_millis",
+]
 
 _POINT_READ_CACHE = 16 << 20
 """Bytes of items that are kept to answer point reads without SQLite."""
@@ -39,7 +49,7 @@ def open_data_dir(path: Path) -> Path:
 
 async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
     """The record store of the deployment, in a new generation."""
-    driver = await _record_driver(settings)
+    driver = await open_record_driver(settings)
     instance = await open_instance(driver)
     return RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis)), instance
 
@@ -59,13 +69,30 @@ def wall_millis() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _record_driver(settings: Settings) -> RecordDriver:
+async def open_record_driver(settings: Settings) -> RecordDriver:
+    """The database of the deployment, opened for this process."""
     if settings.records == "sqlite":
-        return await SqliteDriver.open(
-            settings.data_dir / "workspace.sqlite", cache_bytes=_POINT_READ_CACHE
-        )
-    if settings.records_dsn is None:
-        raise invalid_field("WM_RECORDS_DSN", "is needed when WM_RECORDS is postgresql")
+        return await SqliteDriver.open(database_file(settings), cache_bytes=_POINT_READ_CACHE)
     from services.records.sql import PostgresDriver
 
-    return await PostgresDriver.open(settings.records_dsn.get_secret_value())
+    return await PostgresDriver.open(_dsn(settings))
+
+
+def record_snapshot(settings: Settings) -> AsyncIterator[list[Item]]:
+    """Every row of one moment, read beside the process that serves."""
+    from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
+
+    if settings.records == "sqlite":
+        return sqlite_snapshot(database_file(settings))
+    return postgres_snapshot(_dsn(settings))
+
+
+def database_file(settings: Settings) -> Path:
+    """The SQLite file of a local workspace."""
+    return settings.data_dir / "workspace.sqlite"
+
+
+def _dsn(settings: Settings) -> str:
+    if settings.records_dsn is None:
+        raise invalid_field("WM_RECORDS_DSN", "is needed when WM_RECORDS is postgresql")
+    return settings.records_dsn.get_secret_value()

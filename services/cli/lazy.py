@@ -33,6 +33,8 @@ COMMANDS: dict[str, str] = {
     "put": "services.cli.putting",
     "check": "services.cli.check",
     "doctor": "services.cli.doctor.command",
+    "backup": "services.cli.backup",
+    "restore": "services.cli.restore",
 }
 """Name of the command -> the module whose `app` it is."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_cli import ANN, Serving
+from tests.e2e.serving import ANN, Serving
 
 
 @pytest.fixture

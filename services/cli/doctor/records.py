@@ -13,6 +13,7 @@ from typing import Any
 from services.cli.doctor.finding import Finding, Verdict
 from services.model.canonical import content_digest
 from services.model.families import FAMILIES
+from services.model.object_names import NAMING_FAMILIES, held_file, object_names
 from services.model.stamp import Stamp
 from services.records.codec import content_of
 from services.records.port import Item, Key, RecordDriver
@@ -20,15 +21,6 @@ from services.records.port import Item, Key, RecordDriver
 __all__ = ["ExpectedObject", "Survey", "check_database", "survey_records"]
 
 _PAGE = 1000
-_HAS_FILE = frozenset(
-    {
-        "DOCUMENT_STATUS_AVAILABLE",
-        "DOCUMENT_STATUS_ARCHIVED",
-        "DOCUMENT_STATUS_TRASHED",
-        "DERIVED_ARTIFACT_STATUS_AVAILABLE",
-    }
-)
-_OBJECT_FAMILIES = frozenset({"document", "derived_artifact", "metadata_record", "upload"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +93,13 @@ def _survey_item(survey: Survey, item: Item) -> None:
     if item.deleted != stamp.deleted:
         survey.faults.append(f"{where}: row and stamp differ about its deletion")
     survey.newest_ms = max(survey.newest_ms, _millis(stamp.hlc))
-    if item.family in _OBJECT_FAMILIES and not item.deleted:
+    if item.family in NAMING_FAMILIES and not item.deleted:
         _note_objects(survey, where, members)
 
 
 def _note_objects(survey: Survey, where: str, members: Mapping[str, Any]) -> None:
-    file = members.get("file", {})
-    for named in (file, members.get("pending_file", {}), members):
-        if key := named.get("storage_key"):
-            survey.named.add(key)
-    if members.get("status") in _HAS_FILE and file.get("storage_key"):
+    survey.named.update(object_names(members))
+    if file := held_file(members):
         size = int(file.get("size_bytes", 0))
         survey.expected.append(
             ExpectedObject(file["storage_key"], size, file.get("sha256", ""), where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.backends import database_file, open_record_driver
 from services.cli.doctor.finding import Finding, Verdict
 from services.cli.doctor.machine import check_clock, check_disk, check_keys, check_ports
 from services.cli.doctor.objects import check_objects, check_orphans
@@ -12,8 +13,7 @@ from services.cli.doctor.records import check_database, no_database, survey_reco
 from services.cli.endpoint import read_endpoint
 from services.config import Settings, load_settings
 from services.model.errors import WorkspaceError
-from services.records.port import DriverUnavailable, RecordDriver
-from services.records.sql import SqliteDriver
+from services.records.port import DriverUnavailable
 from services.records.sql.files import FileLock
 
 __all__ = ["examine"]
@@ -31,9 +31,9 @@ async def examine(data_dir: Path) -> list[Finding]:
     if not data_dir.is_dir():  # noqa: ASYNC240
         return [*found, no_database(data_dir / "workspace.sqlite")]
     found += [check_disk(data_dir), check_keys(data_dir)]
-    if settings.records == "sqlite" and not _database(data_dir).exists():
-        return [*found, no_database(_database(data_dir))]
-    if settings.records == "sqlite" and _is_held(_database(data_dir)):
+    if settings.records == "sqlite" and not database_file(settings).exists():
+        return [*found, no_database(database_file(settings))]
+    if settings.records == "sqlite" and _is_held(database_file(settings)):
         return [*found, *await _beside_process(data_dir)]
     return [*found, *await _alone(settings)]
 
@@ -41,12 +41,12 @@ async def examine(data_dir: Path) -> list[Finding]:
 async def _alone(settings: Settings) -> list[Finding]:
     found = [check_ports(settings)]
     if settings.records == "sqlite":
-        path = _database(settings.data_dir)
+        path = database_file(settings)
         found.append(await check_database(path))
         if found[-1].verdict is Verdict.FAILED:
             return [*found, *_skipped("the database is damaged", _DEEP[1:])]
     try:
-        driver = await _open(settings)
+        driver = await open_record_driver(settings)
     except (WorkspaceError, DriverUnavailable) as error:
         return [*found, Finding("records", Verdict.FAILED, str(error), "see the message")]
     try:
@@ -75,21 +75,8 @@ async def _beside_process(data_dir: Path) -> list[Finding]:
     return found + _skipped("needs the server stopped: stop `wm serve`, then repeat", _DEEP)
 
 
-async def _open(settings: Settings) -> RecordDriver:
-    if settings.records == "sqlite":
-        return await SqliteDriver.open(_database(settings.data_dir))
-    from services.records.sql import PostgresDriver
-
-    dsn = settings.records_dsn
-    return await PostgresDriver.open(dsn.get_secret_value() if dsn else "")
-
-
 def _skipped(why: str, checks: tuple[str, ...]) -> list[Finding]:
     return [Finding(check, Verdict.SKIPPED, why) for check in checks]
-
-
-def _database(data_dir: Path) -> Path:
-    return data_dir / "workspace.sqlite"
 
 
 def _is_held(path: Path) -> bool:

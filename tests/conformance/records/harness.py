@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ from services.records.port import (
     RecordDriver,
 )
 from services.records.sql import PostgresDriver, SqliteDriver
+from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
 
 
 class CollectingDriver(RecordDriver, Protocol):
@@ -66,6 +67,8 @@ class Store(Protocol):
 
     async def open(self) -> CollectingDriver: ...
 
+    def snapshot(self, *, page: int) -> AsyncIterator[list[Item]]: ...
+
 
 class SqliteStore:
     def __init__(self, environment: Environment) -> None:
@@ -77,6 +80,9 @@ class SqliteStore:
         self._environment.opened.append(driver)
         return driver
 
+    def snapshot(self, *, page: int) -> AsyncIterator[list[Item]]:
+        return sqlite_snapshot(self.path, page=page)
+
 
 class PostgresStore:
     def __init__(self, environment: Environment) -> None:
@@ -87,6 +93,9 @@ class PostgresStore:
         driver = await PostgresDriver.open(self.dsn, clock=self._environment.clock)
         self._environment.opened.append(driver)
         return driver
+
+    def snapshot(self, *, page: int) -> AsyncIterator[list[Item]]:
+        return postgres_snapshot(self.dsn, page=page)
 
 
 @dataclass(frozen=True)

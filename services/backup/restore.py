@@ -1,0 +1,116 @@
+"""Restores a backup into an empty workspace, and proves that it is the same.
+
+Locally everything is built in a folder beside the target and renamed at the
+end: an interrupted restore leaves nothing that looks like a workspace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+
+from services.backup.archive import Manifest, read_rows, row_line
+from services.model.errors import Reason, WorkspaceError
+from services.objects.port import ObjectDriver, ObjectExists, WrongBytes
+from services.private_files import PrivateFileError, install_private, read_private
+from services.records.port import Key, Put, RecordDriver
+
+__all__ = ["restore_keys", "restore_objects", "restore_records"]
+
+_PUTS_A_COMMIT = 80
+_COMMITS_AT_ONCE = 64
+_PAGE = 1000
+
+
+async def restore_records(
+    folder: Path, manifest: Manifest, driver: RecordDriver, *, progress: Callable[[str, int], None]
+) -> None:
+    """Write every row into the empty store of `driver`, then compare digests.
+
+    Raises INVALID_STATE when the store is not empty or the result differs.
+    """
+    if await driver.scan(None, 1):
+        raise _refused("the record store is not empty; restore into a new one")
+    written = 0
+    for commits in _batches(_commits(read_rows(folder, manifest.records_sha256, now=time.time()))):
+        await asyncio.gather(*(driver.commit(puts[0].key.pk, puts) for puts in commits))
+        written += sum(map(len, commits))
+        progress("records", written)
+    if await _digest(driver) != manifest.records_sha256:
+        raise _refused("the restored records are not those of the backup; restore again")
+
+
+async def restore_objects(
+    source: ObjectDriver, target: ObjectDriver, *, progress: Callable[[str, int], None]
+) -> int:
+    """Copy every object, verified; returns how many."""
+    copied, after = 0, None
+    while True:
+        page = await source.list("", after)
+        for info in page.objects:
+            head = await source.head(info.key)
+            try:
+                await target.write(
+                    info.key, source.open_read(info.key), size=head.size,
+                    sha256=head.sha256 or None, content_type=head.content_type,
+                )
+            except (WrongBytes, ObjectExists):
+                raise _refused(
+                    f"{info.key} of the backup is damaged, or the target holds another file "
+                    "there; use another backup and an empty target"
+                ) from None
+            copied += 1
+            progress("objects", copied)
+        after = page.next
+        if after is None:
+            return copied
+
+
+def restore_keys(folder: Path, target: Path) -> None:
+    """Put the key files of the backup in place, mode 0600."""
+    source = folder / "keys"
+    if not source.is_dir():
+        return
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        try:
+            install_private(target / path.name, read_private(path))
+        except PrivateFileError as error:
+            raise _refused(f"the key file {path} {error}") from None
+
+
+def discard(folder: Path) -> None:
+    """Remove what an interrupted restore left."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _commits(rows: Iterable[Put]) -> Iterator[list[Put]]:
+    """Rows of one partition together, as many as a commit takes."""
+    for _, group in groupby(rows, key=lambda put: put.key.pk):
+        while puts := list(islice(group, _PUTS_A_COMMIT)):
+            yield puts
+
+
+def _batches(commits: Iterator[list[Put]]) -> Iterator[Sequence[list[Put]]]:
+    while batch := list(islice(commits, _COMMITS_AT_ONCE)):
+        yield batch
+
+
+async def _digest(driver: RecordDriver) -> str:
+    digest = hashlib.sha256()
+    after: Key | None = None
+    while items := await driver.scan(after, _PAGE):
+        for item in items:
+            if item.expires_at is None:
+                digest.update(row_line(item))
+        after = items[-1].key
+    return digest.hexdigest()
+
+
+def _refused(message: str) -> WorkspaceError:
+    return WorkspaceError(Reason.ERROR_REASON_INVALID_STATE, message)

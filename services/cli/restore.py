@@ -1,0 +1,88 @@
+"""`wm restore`: a workspace out of a backup."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import typer
+
+from services.backends import database_file, open_keyring, open_objects, open_record_driver
+from services.backup.archive import Manifest, read_manifest
+from services.backup.restore import discard, restore_keys, restore_objects, restore_records
+from services.cli.backup import progress
+from services.cli.failures import CliError
+from services.cli.options import options_of
+from services.cli.output import human_bytes, print_json, print_line
+from services.config import Settings, load_settings
+from services.objects.filesystem import FilesystemDriver
+from services.objects.tokens import UrlSigner
+
+app = typer.Typer(add_completion=False)
+
+_NOWHERE = "http://127.0.0.1:9"  # nothing is signed here
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    folder: Path = typer.Argument(metavar="FOLDER", help="What `wm backup` wrote."),
+) -> None:
+    """Restore a backup into a new data folder (--data), every digest verified.
+
+    The target must not exist or be empty; with PostgreSQL (WM_RECORDS) the
+    database must be empty as well. The restored workspace keeps all ids; it is
+    told apart from the one it was copied from.
+    """
+    options = options_of(ctx)
+    manifest = read_manifest(folder)
+    settings = load_settings(data_dir=options.data_dir)
+    target = settings.data_dir
+    if target.exists() and any(target.iterdir()):
+        raise CliError(
+            f"{target} is not empty", remedy="name a new folder with --data; nothing was changed"
+        )
+    asyncio.run(_run(settings, folder, manifest, shown=not options.json))
+    if options.json:
+        print_json({"data_dir": str(target), **manifest.members()})
+        return
+    size = human_bytes(manifest.object_bytes)
+    print_line(f"{manifest.records} records and {manifest.objects} files ({size}) in {target}")
+    print_line(f"Every digest is that of the backup. Start it with: wm --data {target} serve")
+
+
+async def _run(settings: Settings, folder: Path, manifest: Manifest, *, shown: bool) -> None:
+    """Build beside the target, then rename: half a restore never looks whole."""
+    target = settings.data_dir
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = target.with_name(f".{target.name}.restoring")
+    discard(building)
+    building.mkdir(mode=0o700)
+    settings = settings.model_copy(update={"data_dir": building})
+    try:
+        await _fill(settings, folder, manifest, shown=shown)
+        if target.exists():
+            target.rmdir()
+        building.rename(target)
+    finally:
+        discard(building)
+
+
+async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: bool) -> None:
+    show = progress(shown=shown)
+    restore_keys(folder, settings.data_dir / "keys")
+    signer = UrlSigner(open_keyring(settings))
+    source = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
+    objects = open_objects(settings, signer, _NOWHERE)
+    try:
+        await restore_objects(source, objects, progress=show)
+    finally:
+        await source.close()
+        await objects.close()
+    driver = await open_record_driver(settings)
+    try:
+        await restore_records(folder, manifest, driver, progress=show)
+    finally:
+        await driver.close()
+    lock = database_file(settings)
+    lock.with_name(lock.name + ".lock").unlink(missing_ok=True)
