@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
-GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md
+GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md services/http/openapi/comments.json
 PACKAGES := services identity_svc project_svc storage_svc
 
 .PHONY: help run test check lint types contracts generate generated imports bench lock clean
@@ -44,7 +44,9 @@ generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	@find protos/gen/.next -name '*_pb2_grpc.py' | xargs grep -L 'class .*Stub' | sed 'p;s/$$/i/' | xargs rm -f
 	@cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f -name '*_pb2*') | \
 	  while read -r f; do [ -e ".next/$$f" ] || rm -f "python/$$f"; done; rm -rf .next
-	@$(PY) protos/reference.py protos/gen/.descriptors docs/api && rm -f protos/gen/.descriptors
+	@$(PY) protos/reference.py protos/gen/.descriptors docs/api
+	@$(PY) protos/comments.py protos/gen/.descriptors services/http/openapi/comments.json
+	@rm -f protos/gen/.descriptors
 	@$(PY) -m services.model.reference > docs/data-identity-model.md
 	@$(PY) -m services.config_reference > docs/operations/configuration.md
 

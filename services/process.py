@@ -41,7 +41,7 @@ from services.rpc.consistency import ConsistencyTokens
 from services.rpc.limits import Limits
 from services.rpc.local import LocalChannel, LocalServer
 from services.rpc.page_tokens import PageTokens
-from services.rpc.policy import KERNEL_POLICY, merge_policies
+from services.rpc.policy import KERNEL_POLICY, Kind, Policy, merge_policies
 from services.rpc.registration import register
 from services.rpc.server import Listener, RpcServer, stop_signals
 from services.rpc.stack import build_interceptors
@@ -160,7 +160,7 @@ class WorkspaceProcess:
         tracing = open_tracing(None, service_name="workspace")
         self._closers.append(_closing(tracing.close))
         interceptors = build_interceptors(
-            policy=merge_policies(KERNEL_POLICY, *(module.policy for module in self.modules)),
+            policy=self._policy(),
             authenticator=self._authenticator(),
             admission=UserAdmission(self.kernel.records),
             validator=Validator(),
@@ -195,6 +195,7 @@ class WorkspaceProcess:
             ),
             ready=self._is_ready,
             metrics_registry=self.registry,
+            public=[method for method, rule in self._policy().items() if rule.kind is Kind.PUBLIC],
         )
         http = HttpServer(gateway.asgi, sock, tls=self._tls())
         await http.start()
@@ -222,6 +223,9 @@ class WorkspaceProcess:
             except WorkspaceError:
                 _log.warning("due work waits: the record store does not answer")
             await asyncio.sleep(_DUE_SECONDS)
+
+    def _policy(self) -> Policy:
+        return merge_policies(KERNEL_POLICY, *(module.policy for module in self.modules))
 
     def _authenticator(self) -> Authenticator:
         for module in self.modules:

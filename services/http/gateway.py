@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 
@@ -41,6 +44,7 @@ class Gateway:
     full names (`/package.Service/Method`) of what is served: others have no
     route. Their generated modules have to be imported. `extra_routes` are
     Starlette routes (the data plane under `/data/`) and win over the API.
+    `public` are the methods that need no credentials, for the description.
     `ready` decides `/readyz`. Without `metrics_registry` there is no `/metrics`.
     Raises ValueError when an annotation is broken or two collide.
     """
@@ -55,6 +59,7 @@ class Gateway:
         ready: Callable[[], Awaitable[bool]],
         metrics_registry: CollectorRegistry | None = None,
         limits: HttpLimits | None = None,
+        public: Collection[str] = (),
     ) -> None:
         limits = limits or HttpLimits()
         if max_body_bytes is not None:
@@ -62,6 +67,7 @@ class Gateway:
         self._table = RouteTable(methods)
         api = Api(self._table, Caller(channel_for), limits)
         plain = [*health_routes(ready), _landing(metrics_registry is not None)]
+        plain.append(_openapi(self._table.routes, public))
         if metrics_registry is not None:
             plain.append(metrics_route(metrics_registry))
         app = _application([*(_labelled(route) for route in plain), *extra_routes], api)
@@ -111,7 +117,7 @@ async def _failed(request: Request, exc: Exception) -> Response:
 
 
 def _landing(has_metrics: bool) -> PlainRoute:
-    links = {"health": "/healthz", "ready": "/readyz", "guide": _GUIDE}
+    links = {"health": "/healthz", "ready": "/readyz", "openapi": "/openapi.json", "guide": _GUIDE}
     if has_metrics:
         links["metrics"] = "/metrics"
 
@@ -119,6 +125,20 @@ def _landing(has_metrics: bool) -> PlainRoute:
         return JSONResponse({"name": _PACKAGE, "version": _version(), "links": links})
 
     return PlainRoute("/", landing, methods=["GET"])
+
+
+def _openapi(routes: Sequence[Route], public: Collection[str]) -> PlainRoute:
+    @cache
+    def body() -> bytes:
+        from services.http.openapi.document import openapi_document
+
+        found = openapi_document(routes, version=_version(), public=public)
+        return json.dumps(found, ensure_ascii=False).encode()
+
+    async def openapi(_: Request) -> Response:
+        return Response(await asyncio.to_thread(body), media_type="application/json")
+
+    return PlainRoute("/openapi.json", openapi, methods=["GET"])
 
 
 def _version() -> str:

@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from services.records.port import DriverUnavailable, Item
 from services.records.sql.rows import item_of_row
 from services.records.sql.statements import PostgresStatements, SqliteStatements
@@ -48,6 +46,8 @@ async def sqlite_snapshot(path: Path, *, page: int = _PAGE) -> AsyncIterator[lis
 
 async def postgres_snapshot(dsn: str, *, page: int = _PAGE) -> AsyncIterator[list[Item]]:
     """Pages of unexpired items in key order. Raises DriverUnavailable."""
+    import psycopg  # an extra: SQLite alone needs none
+
     statements = PostgresStatements()
     try:
         async with await psycopg.AsyncConnection.connect(dsn) as connection:

@@ -1,0 +1,1 @@
+"""The OpenAPI 3.1 description of what this process serves over HTTP."""
