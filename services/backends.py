@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from services.config import Settings
+from services.mail.folder import FolderMail
+from services.mail.port import MailDriver
 from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.filesystem import FilesystemDriver
@@ -22,6 +24,7 @@ __all__ = [
     "database_file",
     "open_data_dir",
     "open_keyring",
+    "open_mail",
     "open_objects",
     "open_record_driver",
     "open_records",
@@ -57,6 +60,25 @@ async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
 def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> FilesystemDriver:
     """The object driver of the deployment; `public_url` begins its signed URLs."""
     return FilesystemDriver(settings.data_dir / "objects", signer=signer, public_url=public_url)
+
+
+def open_mail(settings: Settings) -> MailDriver | None:
+    """What takes mail to people; None when it is switched off."""
+    if settings.mail == "off":
+        return None
+    if settings.mail == "folder":
+        return FolderMail(settings.data_dir / "mail", sender=settings.mail_from, now=time.time)
+    from services.mail.smtp import SmtpMail, SmtpServer
+
+    password = settings.smtp_password
+    server = SmtpServer(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_security,
+        settings.smtp_username,
+        password.get_secret_value() if password else "",
+    )
+    return SmtpMail(server, sender=settings.mail_from, now=time.time)
 
 
 def open_keyring(settings: Settings) -> Keyring:

@@ -62,3 +62,22 @@ def test_places_that_cannot_be_followed_are_refused(
 def test_without_places_the_default_holds(selection: Path) -> None:
     selection.write_text('provider = "local"\n', encoding="utf-8")
     assert load_settings().data_dir == Path(".wm-data")
+
+
+@pytest.mark.parametrize(
+    ("given", "variable"),
+    [
+        ({"mail": "smtp"}, "WM_SMTP_HOST"),
+        ({"mail": "smtp", "smtp_host": "mail.example.com", "smtp_security": "none"},
+         "WM_SMTP_SECURITY"),
+        ({"mail": "pigeon"}, "WM_MAIL"),
+    ],
+)
+def test_a_mail_setting_that_cannot_work_is_refused(given: dict[str, str], variable: str) -> None:
+    with pytest.raises(WorkspaceError, match=variable):
+        load_settings(**given)
+
+
+def test_mail_without_tls_is_for_this_machine_alone() -> None:
+    settings = load_settings(mail="smtp", smtp_host="127.0.0.1", smtp_security="none")
+    assert settings.smtp_host == "127.0.0.1"

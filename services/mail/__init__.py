@@ -1,0 +1,1 @@
+"""Mail to people: the port, and drivers for a folder and for SMTP."""
