@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.model.selection import refuse_secrets
+from services.tokens.issuers import IssuerSettings, one_of_each
 
 __all__ = ["Settings", "load_selection", "load_settings"]
 
@@ -58,8 +59,39 @@ class Settings(BaseSettings):
         "info", description="least level that is logged"
     )
     local_token_seconds: int = Field(3600, ge=60, le=3600, description="life of local tokens")
+    oidc_issuer: str = Field(
+        "", description="exact `iss` of a sign-in provider (https); `oidc_issuers` takes several"
+    )
+    oidc_audience: str = Field("", description="exact `aud` of its tokens; needed with oidc_issuer")
+    oidc_algorithm: Literal["RS256", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="the one algorithm of its tokens"
+    )
+    oidc_groups_claim: str = Field("groups", description="claim whose list is recorded")
+    oidc_issuers: tuple[IssuerSettings, ...] = Field(
+        (),
+        description="JSON list of issuers, as `[[identity.issuers]]` of backend.toml: issuer, "
+        "audience, algorithm, types, groups_claim, max_token_seconds",
+    )
+    oidc_ca_file: Path | None = Field(
+        None, description="PEM of the authorities of issuers; default: the system's"
+    )
     download_seconds: int = Field(300, ge=30, le=900, description="default life of download URLs")
     upload_seconds: int = Field(3600, ge=60, le=3600, description="default life of upload URLs")
+    permission_cache: bool = Field(
+        True, description="cache facts of permission decisions (off: for comparison)"
+    )
+    mail: Literal["folder", "smtp", "off"] = Field(
+        "folder", description="where mail to people goes; `folder`: `mail/` in the data folder"
+    )
+    mail_from: str = Field("workspace@localhost", description="sender address of mail")
+    smtp_host: str = Field("", description="mail server, with `WM_MAIL=smtp`")
+    smtp_port: int = Field(587, ge=1, le=65535, description="587 with starttls, 465 with tls")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="`none` only for a server on this machine"
+    )
+    smtp_username: str = Field("", description="sign-in at the mail server; may be empty")
+    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
 
     @property
@@ -82,7 +114,23 @@ def load_settings(**overrides: Any) -> Settings:
         raise _readable(error) from None
     settings = _selected(settings)
     _check_tls(settings)
-    return settings
+    _check_mail(settings)
+    return settings.model_copy(update={"oidc_issuers": one_of_each(_issuers(settings))})
+
+
+def _issuers(settings: Settings) -> list[IssuerSettings]:
+    """All issuers: the single one of WM_OIDC_ISSUER, too."""
+    found = list(settings.oidc_issuers)
+    if settings.model_fields_set & {"oidc_issuer", "oidc_audience"}:
+        single = {
+            name: getattr(settings, f"oidc_{name}")
+            for name in ("issuer", "audience", "algorithm", "groups_claim")
+        }
+        try:
+            found.append(IssuerSettings(**single))
+        except ValidationError as error:
+            raise _readable(error, prefix="WM_OIDC_") from None
+    return found
 
 
 def _selected(settings: Settings) -> Settings:
@@ -90,6 +138,7 @@ def _selected(settings: Settings) -> Settings:
     asked for must be there."""
     if settings.backend_file.exists():
         selection = load_selection(settings.backend_file)
+        settings = _with_issuers(settings, selection)
         if "data_dir" not in settings.model_fields_set:
             return settings.model_copy(update={"data_dir": _data_dir(settings, selection)})
     elif "backend_file" in settings.model_fields_set:
@@ -98,6 +147,21 @@ def _selected(settings: Settings) -> Settings:
             f"{settings.backend_file} does not exist; write it with `wm init`, or leave it out",
         )
     return settings
+
+
+def _with_issuers(settings: Settings, selection: dict[str, Any]) -> Settings:
+    """The issuers of `[[identity.issuers]]`, unless WM_OIDC_ISSUERS names others."""
+    tables = _table(selection, "identity").get("issuers", [])
+    field = f"{settings.backend_file.name}: identity.issuers"
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise invalid_field(field, "must be tables; write [[identity.issuers]]")
+    try:
+        found = tuple(IssuerSettings(**each) for each in tables)
+    except ValidationError as error:
+        raise _readable(error, prefix=f"{field}.") from None
+    if not found or "oidc_issuers" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"oidc_issuers": found})
 
 
 def _data_dir(settings: Settings, selection: dict[str, Any]) -> Path:
@@ -137,6 +201,18 @@ def _check_tls(settings: Settings) -> None:
         )
 
 
+def _check_mail(settings: Settings) -> None:
+    if settings.mail != "smtp":
+        return
+    if not settings.smtp_host:
+        raise invalid_field("WM_SMTP_HOST", "is needed with WM_MAIL=smtp")
+    if settings.smtp_security == "none" and not _is_loopback(settings.smtp_host):
+        raise invalid_field(
+            "WM_SMTP_SECURITY",
+            "mail and password would cross the network in clear; use starttls or tls",
+        )
+
+
 def load_selection(path: Path) -> dict[str, Any]:
     """The backend selection of a deployment, without secrets, or a clear error."""
     try:
@@ -159,9 +235,9 @@ def load_selection(path: Path) -> dict[str, Any]:
     return selection
 
 
-def _readable(error: ValidationError) -> WorkspaceError:
+def _readable(error: ValidationError, *, prefix: str = "WM_") -> WorkspaceError:
     violations = [
-        FieldViolation("WM_" + "_".join(map(str, e["loc"])).upper(), e["msg"])
+        FieldViolation(prefix + _setting(e["loc"], upper=prefix.startswith("WM_")), e["msg"])
         for e in error.errors()
     ]
     text = "; ".join(f"{v.field}: {v.description}" for v in violations)
@@ -169,6 +245,11 @@ def _readable(error: ValidationError) -> WorkspaceError:
         Reason.ERROR_REASON_INVALID_FIELD, text,
         metadata={"field": violations[0].field}, violations=violations,
     )
+
+
+def _setting(path: tuple[int | str, ...], *, upper: bool) -> str:
+    name = "_".join(map(str, path))
+    return name.upper() if upper else name
 
 
 def _is_loopback(host: str) -> bool:
