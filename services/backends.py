@@ -15,6 +15,7 @@ from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
 from services.objects.tokens import UrlSigner
+from services.private_files import make_folder
 from services.records.instance import Instance, open_instance
 from services.records.port import Item, RecordDriver
 from services.records.sql import SqliteDriver
@@ -39,7 +40,7 @@ _POINT_READ_CACHE = 16 << 20
 def open_data_dir(path: Path) -> Path:
     """Make the data folder (0700) or explain why it cannot be used."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,

@@ -15,8 +15,10 @@ __all__ = [
     "PrivateFileError",
     "install_private",
     "load_or_create_secret",
+    "make_folder",
     "read_private",
     "refused",
+    "sync_folder",
 ]
 
 SECRET_BYTES = 32
@@ -34,7 +36,7 @@ def load_or_create_secret(path: Path) -> bytes:
     for a file that is short, or that others can read.
     """
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         install_private(path, secrets.token_bytes(SECRET_BYTES))
     try:
         data = read_private(path)
@@ -43,6 +45,17 @@ def load_or_create_secret(path: Path) -> bytes:
     if len(data) != SECRET_BYTES:
         raise refused(path, f"must hold {SECRET_BYTES} bytes; restore it from your backup")
     return data
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder (0700) and those above it, durably: without an fsync of the
+    parent a new name does not survive a power loss. Raises OSError."""
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(path.parent)
 
 
 def install_private(path: Path, data: bytes, *, replace: bool = False) -> None:
@@ -62,7 +75,7 @@ def install_private(path: Path, data: bytes, *, replace: bool = False) -> None:
                 os.link(temp, path)  # link() does not replace
     finally:
         temp.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_private(path: Path) -> bytes:
@@ -94,7 +107,8 @@ def refused(path: Path, problem: str) -> WorkspaceError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -21,7 +21,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.object_names import NAMING_FAMILIES, held_file, object_names
 from services.model.times import key_time
 from services.objects.port import ObjectDriver, ObjectExists, ObjectInfo, ObjectMissing, WrongBytes
-from services.private_files import PrivateFileError, install_private, read_private
+from services.private_files import PrivateFileError, install_private, make_folder, read_private
 from services.records.port import Item
 
 __all__ = ["Backup"]
@@ -155,7 +155,7 @@ class Backup:
 
 def _copy_keys(source: Path, target: Path) -> list[str]:
     """Key files, private as they are; returns their names."""
-    target.mkdir(mode=0o700, exist_ok=True)
+    make_folder(target)
     names = sorted(path.name for path in source.iterdir() if not path.name.startswith("."))
     for name in names:
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from services.backup.archive import Manifest, read_rows, row_line
 from services.model.errors import Reason, WorkspaceError
 from services.objects.port import ObjectDriver, ObjectExists, WrongBytes
-from services.private_files import PrivateFileError, install_private, read_private
+from services.private_files import PrivateFileError, install_private, make_folder, read_private
 from services.records.port import Key, Put, RecordDriver
 
 __all__ = ["restore_keys", "restore_objects", "restore_records"]
@@ -76,7 +76,7 @@ def restore_keys(folder: Path, target: Path) -> None:
     source = folder / "keys"
     if not source.is_dir():
         return
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(target)
     for path in sorted(source.iterdir()):
         try:
             install_private(target / path.name, read_private(path))

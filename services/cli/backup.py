@@ -19,6 +19,7 @@ from services.cli.output import human_bytes, print_json, print_line
 from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
+from services.private_files import make_folder
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +46,7 @@ def backup(
     _check_source(settings)
     if folder.exists() and any(folder.iterdir()) and not (folder / "backup.json").exists():
         raise usage(f"{folder} holds something else; name an empty folder or an earlier backup")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     manifest = asyncio.run(_run(settings, folder, keys=keys, shown=not options.json))
     if options.json:
         print_json({"folder": str(folder), **manifest.members()})

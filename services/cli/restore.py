@@ -17,6 +17,7 @@ from services.cli.output import human_bytes, print_json, print_line
 from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
+from services.private_files import make_folder, sync_folder
 
 app = typer.Typer(add_completion=False)
 
@@ -54,7 +55,7 @@ def restore(
 async def _run(settings: Settings, folder: Path, manifest: Manifest, *, shown: bool) -> None:
     """Build beside the target, then rename: half a restore never looks whole."""
     target = settings.data_dir
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     building = target.with_name(f".{target.name}.restoring")
     discard(building)
     building.mkdir(mode=0o700)
@@ -64,6 +65,7 @@ async def _run(settings: Settings, folder: Path, manifest: Manifest, *, shown: b
         if target.exists():
             target.rmdir()
         building.rename(target)
+        sync_folder(target.parent)
     finally:
         discard(building)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.mail.mime import mime_message
 from services.mail.port import Mail, MailUnavailable
-from services.private_files import install_private
+from services.private_files import install_private, make_folder
 
 __all__ = ["FolderMail"]
 
@@ -37,5 +37,5 @@ class FolderMail:
         return
 
     def _write(self, name: str, data: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder)
         install_private(self._folder / name, data)

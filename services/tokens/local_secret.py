@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from services.model.errors import Reason, WorkspaceError
-from services.private_files import PrivateFileError, install_private, read_private, refused
+from services.private_files import (
+    PrivateFileError,
+    install_private,
+    make_folder,
+    read_private,
+    refused,
+)
 
 __all__ = ["LOCAL_SECRET_FILE", "LocalSecret"]
 
@@ -40,7 +46,7 @@ class LocalSecret:
         a file that others can read or that is damaged."""
         path = keys_dir / LOCAL_SECRET_FILE
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
             install_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
         return cls(_read(path), now=now)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from services.objects.filesystem.health import Health
 from services.objects.filesystem.syscalls import Syscalls
 from services.objects.port import ObjectExists, ObjectMissing, StoreUnavailable
+from services.private_files import make_folder
 
 __all__ = ["Tree", "VanishedError"]
 
@@ -40,7 +41,7 @@ class Tree:
         self._health = health
         self._lock = threading.Lock()
         self._durable: set[tuple[int, int]] = set()
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root)
         self._root = calls.open(str(root), _FOLDER)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from services.model.errors import Reason, WorkspaceError
+from services.private_files import sync_folder
 
 __all__ = ["FileLock", "create_file", "file_identity", "refuse_network_filesystem"]
 
@@ -62,6 +63,7 @@ def create_file(path: Path) -> None:
     SQLite gives its -wal and -shm files the same mode.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    sync_folder(path.parent)
 
 
 def refuse_network_filesystem(path: Path, *, mounts: Path = _MOUNTS) -> None:
