@@ -57,6 +57,17 @@ class Disk:
             assert time.monotonic() < deadline, "the file system is not mounted"
             time.sleep(0.01)
 
+    def fail(self, error: str = "", at: int = 0, *, sticky: bool = False) -> None:
+        """Let the `at`-th change from now on fail (`ENOSPC`, `EIO`), with `sticky`
+        all later ones, too; without arguments nothing fails any more."""
+        text = f"{error} {at}{' sticky' if sticky else ''}" if error else " "
+        os.setxattr(self.path, "user.fault", text.encode())
+
+    @property
+    def changes(self) -> int:
+        """How many changes there were since `fail`."""
+        return int(os.getxattr(self.path, "user.fault"))
+
     def lose_power(self) -> None:
         """Everything unsynced is gone. Whoever uses the disk must be dead."""
         self._drop()

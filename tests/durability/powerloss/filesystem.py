@@ -7,6 +7,10 @@ keeps names.) Everything else lives in this process: kill it and it is gone.
 
     python -m tests.durability.powerloss.filesystem BACKING MOUNTPOINT
 
+It also fails on demand: the attribute `user.fault` of the mount point, set to
+`ENOSPC 12` or `EIO 3 sticky`, makes the 12th (3rd) change from now on fail, and
+with `sticky` all that follow. Reading it tells how many changes there were since.
+
 BACKING holds what is durable: `inodes/<n>` (bytes), `inodes/<n>.json`
 (attributes), `folders/<n>.json` (names). Inode 1 is the root.
 """
@@ -27,6 +31,7 @@ import mfusepy
 
 ROOT = 1
 _NO_XATTR = errno.ENODATA
+_FAULT = "user.fault"
 
 
 @dataclass
@@ -106,6 +111,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         self._durable = Durable(backing)
         self._files: dict[int, File] = {}
         self._next = self._durable.newest()
+        self._changes, self._fault = 0, ("", 0, False)
         if self._durable.load(ROOT) is None:
             self._durable.save_folder(ROOT, File(stat.S_IFDIR | 0o755, links=2))
 
@@ -141,6 +147,13 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         folder.names[name] = self._next
         return self._next
 
+    def _change(self) -> None:
+        """A change of the disk: counted, and failed when its turn has come."""
+        self._changes += 1
+        name, at, sticky = self._fault
+        if name and (self._changes == at or (sticky and self._changes > at)):
+            raise mfusepy.FuseOSError(getattr(errno, name))
+
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         number = fh or self._number(path)
         file = self._file(number)
@@ -166,6 +179,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
                 "f_bavail": free, "f_files": free, "f_ffree": free, "f_namemax": 255}
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
+        self._change()
         return self._new(path, stat.S_IFREG | stat.S_IMODE(mode))
 
     def open(self, path: str, flags: int) -> int:
@@ -175,6 +189,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return self._number(path)
 
     def mkdir(self, path: str, mode: int) -> int:
+        self._change()
         self._file(self._new(path, stat.S_IFDIR | stat.S_IMODE(mode))).links = 2
         return 0
 
@@ -182,6 +197,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return bytes(self._file(fh).data[offset : offset + size])
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        self._change()
         file = self._file(fh)
         start = min(offset, len(file.data))
         file.data.extend(b"\0" * (offset - len(file.data)))
@@ -191,6 +207,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return len(data)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        self._change()
         file = self._file(fh) if fh else self._at(path)
         if length > len(file.data):
             file.dirty.append((len(file.data), length))
@@ -213,6 +230,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return 0
 
     def rename(self, old: str, new: str) -> int:
+        self._change()
         source, name = self._place(old)
         target, new_name = self._place(new)
         target.names[new_name] = source.names[name]
@@ -221,6 +239,7 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return 0
 
     def link(self, target: str, source: str) -> int:
+        self._change()
         number = self._number(source)
         folder, name = self._place(target)
         folder.names[name] = number
@@ -242,10 +261,18 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
     def setxattr(
         self, path: str, name: str, value: bytes, options: int, position: int = 0
     ) -> int:
+        if name == _FAULT:
+            words = value.decode().split()
+            self._changes = 0
+            self._fault = (words[0], int(words[1]), "sticky" in words) if words else ("", 0, False)
+            return 0
+        self._change()
         self._at(path).attributes[name] = value
         return 0
 
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
+        if name == _FAULT:
+            return str(self._changes).encode()
         found = self._at(path).attributes.get(name)
         if found is None:
             raise mfusepy.FuseOSError(_NO_XATTR)
@@ -255,10 +282,12 @@ class Volatile(mfusepy.Operations):  # type: ignore[misc]  # the library has no 
         return list(self._at(path).attributes)
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
+        self._change()
         self._durable.save_file(fh, self._file(fh))
         return 0
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        self._change()
         folder = self._file(fh)
         for number in folder.names.values():  # a folder whose name survives is one, if empty
             if self._file(number).is_folder and self._durable.load(number) is None:
