@@ -15,6 +15,7 @@ from workspace.identity.v1.account_pb2 import (
 from workspace.identity.v1.account_service_pb2 import (
     AddAccountMemberRequest,
     AddAccountMemberResponse,
+    KeptOwnerGrant,
     ListAccountMembersRequest,
     ListAccountMembersResponse,
     RemoveAccountMemberRequest,
@@ -66,6 +67,7 @@ _SETTABLE = frozenset({"role", "permissions", "status"})
 _SERVER_SET = frozenset(
     field.name for field in AccountMember.DESCRIPTOR.fields if field.name not in _SETTABLE
 )
+_MOST_KEPT = 100
 _STATUSES = (MEMBER_ACTIVE, MemberStatus.MEMBER_STATUS_SUSPENDED)
 
 
@@ -157,7 +159,9 @@ class AccountMembers:
         answer = await settle(mutation, pk, RemoveAccountMemberResponse, attempt)
         member = await self._member(request.account_id, request.user_id)
         if member.message.status == REMOVED:  # a late replay may find him taken back
-            await self._tidy(member.message)
+            kept = await self._tidy(member.message)
+            answer.kept_owner_grants.extend(kept[:_MOST_KEPT])
+            answer.kept_owner_grant_count = len(kept)
         return answer
 
     async def list_members(self, request: ListAccountMembersRequest) -> ListAccountMembersResponse:
@@ -316,10 +320,11 @@ class AccountMembers:
             raise not_found(f"accounts/{account_id}/members/{user_id}")
         return found
 
-    async def _tidy(self, removed: AccountMember) -> None:
-        """What follows a removal; changes nothing when it is done already."""
+    async def _tidy(self, removed: AccountMember) -> list[KeptOwnerGrant]:
+        """What follows a removal; changes nothing when it is done already. Answers
+        the owner grants that the removed member keeps."""
         await self._teams.end_memberships(removed.account_id, removed.user_id)
-        await self._grants.end_grants(removed)
+        return await self._grants.end_grants(removed)
 
 
 def require_open_shared(account: Record[Account]) -> None:

@@ -33,6 +33,7 @@ from workspace.identity.v1.user_pb2 import User
 
 from identity_svc.account_rules import (
     ACTIVE,
+    OWNER,
     PERSONAL,
     account_name,
     is_active,
@@ -75,6 +76,8 @@ _SERVER_SET = frozenset(
         "status_changed_at",
         "suspended_by_platform",
         "purge_at",
+        "purged_at",
+        "exported_at",
         "created_at",
         "created_by",
         "updated_at",
@@ -216,6 +219,8 @@ class Accounts:
             require_open(base)
             require_etag(base, request.account.etag, f"accounts/{account_id}")
             changed = self._changed(base, request)
+            if changed.successor_user_id != base.message.successor_user_id:
+                await self._require_successor(changed)
             return await mutation.commit(
                 pk,
                 [Write(ACCOUNT, changed, base)],
@@ -242,6 +247,8 @@ class Accounts:
             require_etag(base, request.etag, f"accounts/{account_id}")
             if base.message.suspended_by_platform and not is_platform:
                 raise permission_denied("platform_admin", f"accounts/{account_id}")
+            if base.message.HasField("purged_at"):
+                raise invalid_state(f"accounts/{account_id}", "purged", "nothing is left of it")
             return await mutation.commit(
                 pk,
                 [Write(ACCOUNT, self._with_status(base, request, is_platform), base)],
@@ -270,7 +277,25 @@ class Accounts:
             raise permission_denied("platform_admin", f"accounts/{account_id}")
         if not quotas.issuperset(request.update_mask.paths):
             place = await self._directory.account_place(account_id, caller)
-            require_capability(place, _MANAGE, f"accounts/{account_id}")
+            _, member = require_capability(place, _MANAGE, f"accounts/{account_id}")
+            is_owner = member.message.role == OWNER
+            if "successor_user_id" in request.update_mask.paths and not is_owner:
+                raise permission_denied("owner", f"accounts/{account_id}")
+
+    async def _require_successor(self, account: Account) -> None:
+        """Nobody, or an active user who is no owner of the account himself."""
+        successor, caller = account.successor_user_id, current_call().user_id
+        own = await self._directory.account_member(account.account_id, caller)
+        if own is None or own.message.role != OWNER:
+            raise permission_denied("owner", f"accounts/{account.account_id}")
+        if not successor:
+            return
+        member = await self._directory.account_member(account.account_id, successor)
+        is_owner = member is not None and is_active(member) and member.message.role == OWNER
+        if is_owner or await self._directory.active_user(successor) is None:
+            raise invalid_field(
+                "account.successor_user_id", "must be an active user who is not an owner"
+            )
 
     async def _authorise_status(self, account_id: str) -> bool:
         """Whether the caller acts as platform admin."""
@@ -283,10 +308,12 @@ class Accounts:
 
     def _changed(self, base: Record[Account], request: UpdateAccountRequest) -> Account:
         changed = base.edit()
-        # Quotas are settable once uploads reserve them: a limit that nobody
-        # holds to would be worse than none.
+        # A mask that names them comes from a platform admin; `*` leaves them.
         apply_mask(
-            changed, request.account, request.update_mask, server_set=_SERVER_SET | _QUOTAS
+            changed,
+            request.account,
+            request.update_mask,
+            server_set=_SERVER_SET | _QUOTAS.difference(request.update_mask.paths),
         )
         was_personal = base.message.type == PERSONAL
         if was_personal != (changed.type == PERSONAL):

@@ -12,11 +12,14 @@ from workspace.identity.v1.user_pb2 import PlatformAdmin, User, UserStatus
 
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
-from services.model.ids import canonical_email, user_id
+from services.model.ids import canonical_email, email_hash, user_id
+from services.model.indexes import Index
 from services.model.times import from_micros, to_timestamp
+from services.rate_limits import RateLimiter
 from services.records.port import Key
 from services.records.record import Record
 from services.records.store import RecordStore
+from services.rpc.context import current_call, scope_of
 
 __all__ = [
     "ACCOUNT",
@@ -29,6 +32,7 @@ __all__ = [
     "Directory",
     "account_pk",
     "cut_off",
+    "in_scope",
     "invalid_state",
     "not_found",
     "team_pk",
@@ -43,6 +47,8 @@ TEAM = FAMILIES["team"]
 TEAM_MEMBER = FAMILIES["team_member"]
 PLATFORM_ADMIN = FAMILIES["platform_admin"]
 USER_ACTIVE = int(UserStatus.USER_STATUS_ACTIVE)
+_NAMESAKES = 100
+"""Users of one address that are looked at; more of them is ambiguous anyway."""
 
 
 def user_pk(user: str) -> str:
@@ -90,6 +96,13 @@ def invalid_state(resource: str, state: str, remedy: str) -> WorkspaceError:
     )
 
 
+def in_scope(user: str, account: str) -> bool:
+    """Whether the caller's machine token, if `user` came with one, reaches the
+    account or personal workspace ('': a standalone team)."""
+    scope = scope_of(user)
+    return scope is None or scope.reaches_account(account)
+
+
 @dataclass(frozen=True, slots=True)
 class AccountPlace:
     """An account and one user's place in it; either may be missing."""
@@ -99,11 +112,15 @@ class AccountPlace:
 
 
 class Directory:
-    """Point reads; `local_issuer` is the issuer whose subjects are addresses."""
+    """Point reads, and users by address. `local_issuer` is the issuer whose subjects
+    are addresses; `lookups` counts the addresses that a caller asked for in vain."""
 
-    def __init__(self, records: RecordStore, *, local_issuer: str) -> None:
+    def __init__(
+        self, records: RecordStore, *, local_issuer: str, lookups: RateLimiter
+    ) -> None:
         self.records = records
         self._local_issuer = local_issuer
+        self._lookups = lookups
 
     async def user(self, user: str) -> Record[User] | None:
         return await self.records.get(USER, Key(user_pk(user), user_pk(user)))
@@ -119,12 +136,49 @@ class Directory:
         return record if record and record.message.status == USER_ACTIVE else None
 
     async def active_user_with(self, email: str) -> Record[User] | None:
-        """The active user with this verified address. At the local provider the
-        address is the subject, so that at most one user has it."""
-        found = await self.active_user(user_id(self._local_issuer, canonical_email(email)))
-        return found if found and found.message.email_verified else None
+        """`only_user_with`, asked by the caller. Raises LIMIT_EXCEEDED for a caller who
+        asked for too many addresses that nobody has."""
+        call = current_call()
+        asker = call.user_id or f"service:{call.service}"
+        self._lookups.require(asker)
+        found = await self.only_user_with(email)
+        if found is None:
+            self._lookups.count(asker)
+        return found
+
+    async def only_user_with(self, email: str) -> Record[User] | None:
+        """The one active user with this verified address, of whatever provider, also
+        by a linked identity. An address that several have is nobody's: what is given
+        must not reach another than the one who was meant."""
+        users = await self._users_with(email)
+        return users[0] if len(users) == 1 else None
+
+    async def has_address(self, user: str, email: str) -> bool:
+        """Whether an issuer says that the address is this active user's."""
+        return any(row.message.user_id == user for row in await self._users_with(email))
+
+    async def _users_with(self, email: str) -> list[Record[User]]:
+        wanted = canonical_email(email)
+        # The local provider's user by its key: found even where an index lags.
+        own = await self.user(user_id(self._local_issuer, wanted))
+        page = await self.records.query(
+            USER, Index.USER, f"EMAIL#{email_hash(wanted)}", prefix="USER#", limit=_NAMESAKES
+        )
+        rows: list[User] = [row.message for row in [*page.records, *filter(None, [own])]]
+        ids = {
+            row.linked_to_user_id or row.user_id
+            for row in rows
+            if row.email_verified and canonical_email(row.email) == wanted
+        }
+        # An unknown address costs the reads of a known one.
+        found = await self.users(sorted(ids) or [user_id(self._local_issuer, wanted)])
+        active = [row for row in found if row and row.message.status == USER_ACTIVE]
+        return [row for row in active if row.message.user_id in ids]
 
     async def is_platform_admin(self, user: str) -> bool:
+        """Never by a machine token."""
+        if scope_of(user) is not None:
+            return False
         record: Record[PlatformAdmin] | None = await self.records.get(
             PLATFORM_ADMIN, Key("PLATFORM", f"ADMIN#{user}")
         )
@@ -137,6 +191,9 @@ class Directory:
         return await self.records.get(ACCOUNT_MEMBER, Key(account_pk(account), f"MEMBER#{user}"))
 
     async def account_place(self, account: str, user: str) -> AccountPlace:
+        """For the scope of the caller's machine token the account may be absent."""
+        if not in_scope(user, account):
+            return AccountPlace(None, None)
         return AccountPlace(await self.account(account), await self.account_member(account, user))
 
     async def team(self, team: str) -> Record[Team] | None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from workspace.identity.v1.account_pb2 import AccountMember
+from workspace.identity.v1.account_service_pb2 import KeptOwnerGrant
 from workspace.project.v1.grant_service_pb2 import RevokeMemberGrantsRequest
 
 from services.model.times import from_timestamp, to_timestamp
@@ -29,11 +30,12 @@ class GrantCleanup:
     def __init__(self, grants: GrantServiceAsyncStub) -> None:
         self._grants = grants
 
-    async def end_grants(self, member: AccountMember) -> None:
+    async def end_grants(self, member: AccountMember) -> list[KeptOwnerGrant]:
         """Revoke what the removed member was given until his removal. What he is
-        given later, on purpose, is not the removal's business."""
+        given later, on purpose, is not the removal's business. Answers the owner
+        grants that stay, because nobody else owns those projects."""
         until = from_timestamp(member.status_changed_at) + _IN_FLIGHT
-        complete = False
+        complete, kept = False, dict[str, KeptOwnerGrant]()
         while not complete:
             answer = await self._grants.RevokeMemberGrants(
                 RevokeMemberGrantsRequest(
@@ -44,3 +46,10 @@ class GrantCleanup:
                 )
             )
             complete = answer.complete
+            kept |= {
+                grant.grant_id: KeptOwnerGrant(
+                    project_id=grant.project_id, grant_id=grant.grant_id
+                )
+                for grant in answer.kept
+            }
+        return list(kept.values())

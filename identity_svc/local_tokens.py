@@ -46,8 +46,9 @@ class LocalTokens:
         name = validate_name("name", request.name or email.partition("@")[0])
         seconds = self._seconds(request)
         user = user_id(self._issuer.issuer, email)
-        not_before = await self._not_before(user)
+        leads_to, not_before = await self._admitted(user)
         answer = await self._recorded(request, user)
+        answer.user_id = leads_to
         issued_at = max(int(self._kernel.now()), not_before)
         answer.access_token = self._issuer.issue(
             LocalIdentity(email, name),
@@ -66,12 +67,15 @@ class LocalTokens:
             raise invalid_field("lifetime", f"at most {most} s in this deployment; ask for less")
         return request.lifetime.seconds
 
-    async def _not_before(self, user: str) -> int:
-        """The first whole second whose tokens are good, for someone whose
-        sessions were revoked a moment ago. Raises USER_DISABLED."""
+    async def _admitted(self, user: str) -> tuple[str, int]:
+        """Who the identity leads to, and the first whole second whose tokens are
+        good, for someone whose sessions were revoked a moment ago. Raises
+        USER_DISABLED."""
         record = await self._directory.user(user)
+        if record is not None and record.message.linked_to_user_id:
+            record = await self._directory.user(record.message.linked_to_user_id)
         if record is None:
-            return 0
+            return user, 0
         if record.message.status != USER_ACTIVE:
             raise WorkspaceError(
                 Reason.ERROR_REASON_USER_DISABLED,
@@ -79,7 +83,7 @@ class LocalTokens:
                 metadata={"user_id": user},
             )
         limit = record.message.tokens_not_before
-        return math.ceil(limit.seconds + limit.nanos / 1e9)
+        return record.message.user_id, math.ceil(limit.seconds + limit.nanos / 1e9)
 
     async def _recorded(
         self, request: IssueLocalTokenRequest, user: str

@@ -221,6 +221,8 @@ class _Facts:
         fact.account_role = member.role
         fact.data_classification = account.data_classification
         fact.legal_hold = account.legal_hold
+        fact.quota_bytes = account.quota_bytes
+        fact.quota_documents = account.quota_documents
         held = capabilities(member.role, member.permissions)
         fact.capabilities.extend(sorted(held))  # type: ignore[arg-type]
         fact.partitions.extend(_versions([f"ACCOUNT#{account_id}"], self._heads))

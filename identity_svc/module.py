@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from workspace.identity.v1 import (
     account_service_pb2_grpc,
     identity_service_pb2_grpc,
@@ -13,13 +16,25 @@ from workspace.project.v1 import (
     permission_service_pb2_grpc,
     project_service_pb2_grpc,
 )
+from workspace.storage.v1 import storage_service_pb2_grpc
 
 from identity_svc.account_members import AccountMembers
 from identity_svc.accounts import Accounts
+from identity_svc.claims import Claims
 from identity_svc.copies import MemberCopies
+from identity_svc.deletion import ACCOUNT_PURGE, Deletion
 from identity_svc.directory import Directory
+from identity_svc.erasure import ERASURE, Erasures
+from identity_svc.export import AccountExport, UserExport
 from identity_svc.grant_cleanup import GrantCleanup
+from identity_svc.holdings import Holdings
+from identity_svc.invitation_module import invitation_parts
+from identity_svc.invitation_tokens import InvitationTokens
+from identity_svc.legacy_teams import LegacyTeams
+from identity_svc.links import Links
 from identity_svc.local_tokens import LocalTokens
+from identity_svc.machine_tokens import MachineTokens
+from identity_svc.membership_changes import membership_trials
 from identity_svc.memberships import Memberships
 from identity_svc.orphans import Orphans
 from identity_svc.ownership import Ownership
@@ -27,6 +42,8 @@ from identity_svc.platform import PlatformAdmins
 from identity_svc.policy import POLICY
 from identity_svc.preferences import Preferences
 from identity_svc.revocation import Revocation
+from identity_svc.routing import Routing
+from identity_svc.scope_members import ScopeMembers
 from identity_svc.servicers.account import AccountServicer
 from identity_svc.servicers.identity import IdentityServicer
 from identity_svc.servicers.preference import PreferenceServicer
@@ -36,12 +53,20 @@ from identity_svc.sign_in import SignIn
 from identity_svc.team_cleanup import TeamCleanup
 from identity_svc.team_members import TeamMembers
 from identity_svc.teams import Teams
+from identity_svc.usage import Usage
 from identity_svc.users import Users
 from identity_svc.visible_teams import VisibleTeams
+from identity_svc.watch_memberships import MembershipWatch
 from services.kernel import Kernel, Peers, Registration, ServiceModule
+from services.rate_limits import RateLimiter
 from services.tokens.authenticator import TokenAuthenticator
 from services.tokens.local import LocalIssuer
 from services.tokens.local_secret import LocalSecret
+from services.tokens.providers import open_authenticator
+
+if TYPE_CHECKING:  # the generated class exists for type checkers only
+    from workspace.project.v1.grant_service_pb2_grpc import GrantServiceAsyncStub
+    from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceAsyncStub
 
 __all__ = ["build"]
 
@@ -53,40 +78,66 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     """The identity services of one process; makes the key files at the first start."""
     issuer = LocalIssuer.open(kernel.keys_dir, instance_id=kernel.instance_id)
     secret = LocalSecret.open(kernel.keys_dir, now=kernel.now)
-    directory = Directory(kernel.records, local_issuer=issuer.issuer)
+    lookups = RateLimiter("failed_lookups", maximum=20, period=60, now=time.monotonic)
+    directory = Directory(kernel.records, local_issuer=issuer.issuer, lookups=lookups)
+    invitations = invitation_parts(kernel, peers, directory)
+    authenticator = open_authenticator(kernel.settings, issuer, kernel.records, now=kernel.now)
     registrations = [
-        _identity(kernel, peers, directory, issuer, secret),
+        _identity(kernel, peers, directory, issuer, secret, authenticator),
         _accounts(kernel, peers, directory),
         _teams(kernel, directory),
         _preferences(kernel),
+        invitations.registration,
     ]
     return ServiceModule(
         name=_ME,
         registrations=registrations,
         policy=POLICY,
-        authenticator=TokenAuthenticator([issuer.verifier(now=kernel.now)], now=kernel.now),
+        authenticator=authenticator,
+        due={
+            **invitations.due,
+            ACCOUNT_PURGE: Deletion(kernel, directory, _grants(peers)).run,
+            ERASURE: _erasures(kernel, peers, directory).run,
+        },
     )
 
 
 def _identity(
-    kernel: Kernel, peers: Peers, directory: Directory, issuer: LocalIssuer, secret: LocalSecret
+    kernel: Kernel,
+    peers: Peers,
+    directory: Directory,
+    issuer: LocalIssuer,
+    secret: LocalSecret,
+    authenticator: TokenAuthenticator,
 ) -> Registration:
     copies = MemberCopies(kernel.records)
+    orphans = Orphans(directory, _grants(peers))
     # What a servicer does not implement is not registered: gRPC answers UNIMPLEMENTED.
-    servicer = IdentityServicer(  # type: ignore[abstract]
+    servicer = IdentityServicer(
         sign_in=SignIn(kernel, directory, copies),
         sessions=_sessions(kernel, peers, directory),
-        users=Users(kernel, directory, copies, Orphans(directory)),
+        users=Users(kernel, directory, copies, orphans),
+        erasures=_erasures(kernel, peers, directory),
+        export=UserExport(kernel, directory),
         revocation=Revocation(kernel, directory),
         local_tokens=LocalTokens(kernel, directory, issuer, secret),
+        links=Links(kernel, directory, Holdings(directory), authenticator),
+        machine_tokens=MachineTokens(kernel, directory, _permissions(peers)),
         platform=PlatformAdmins(kernel, secret),
         memberships=Memberships(kernel),
+        watch=MembershipWatch(kernel),
+        scope_members=ScopeMembers(kernel),
+        trials=membership_trials(kernel, directory, orphans),
     )
     return Registration(
         identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
         servicer,
         _PACKAGE + "IdentityService",
     )
+
+
+def _permissions(peers: Peers) -> PermissionServiceAsyncStub:
+    return permission_service_pb2_grpc.PermissionServiceStub(peers("project", asking=_ME))
 
 
 def _sessions(kernel: Kernel, peers: Peers, directory: Directory) -> Sessions:
@@ -100,13 +151,23 @@ def _sessions(kernel: Kernel, peers: Peers, directory: Directory) -> Sessions:
 
 
 def _accounts(kernel: Kernel, peers: Peers, directory: Directory) -> Registration:
-    grants = grant_service_pb2_grpc.GrantServiceStub(peers("project", asking=_ME))
-    servicer = AccountServicer(  # type: ignore[abstract]
+    grants = _grants(peers)
+    servicer = AccountServicer(
         accounts=Accounts(kernel, directory),
         members=AccountMembers(
             kernel, directory, TeamCleanup(kernel, directory), GrantCleanup(grants)
         ),
         ownership=Ownership(kernel, directory),
+        routing=Routing(kernel, directory),
+        claims=Claims(directory, grants),
+        deletion=Deletion(kernel, directory, grants),
+        export=AccountExport(kernel, directory),
+        usage=Usage(
+            kernel,
+            directory,
+            projects=project_service_pb2_grpc.ProjectServiceStub(peers("project", asking=_ME)),
+            storage=storage_service_pb2_grpc.StorageServiceStub(peers("storage", asking=_ME)),
+        ),
     )
     return Registration(
         account_service_pb2_grpc.add_AccountServiceServicer_to_server,
@@ -115,10 +176,19 @@ def _accounts(kernel: Kernel, peers: Peers, directory: Directory) -> Registratio
     )
 
 
+def _erasures(kernel: Kernel, peers: Peers, directory: Directory) -> Erasures:
+    return Erasures(kernel, directory, Orphans(directory, _grants(peers)))
+
+
+def _grants(peers: Peers) -> GrantServiceAsyncStub:
+    return grant_service_pb2_grpc.GrantServiceStub(peers("project", asking=_ME))
+
+
 def _teams(kernel: Kernel, directory: Directory) -> Registration:
-    servicer = TeamServicer(  # type: ignore[abstract]
+    servicer = TeamServicer(
         teams=Teams(kernel, directory, VisibleTeams(directory)),
         members=TeamMembers(kernel, directory),
+        legacy=LegacyTeams(kernel, directory, InvitationTokens(kernel.instance_key)),
     )
     return Registration(
         team_service_pb2_grpc.add_TeamServiceServicer_to_server,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workspace.identity.v1.account_pb2 import AccountMember
@@ -23,9 +24,12 @@ from workspace.project.v1.project_service_pb2 import ListProjectsRequest
 from identity_svc.account_rules import REMOVED
 from identity_svc.copies import MAX_MEMBERSHIPS
 from identity_svc.directory import (
+    ACCOUNT,
     ACCOUNT_MEMBER,
+    TEAM,
     TEAM_MEMBER,
     Directory,
+    in_scope,
     invalid_state,
     user_pk,
 )
@@ -34,6 +38,7 @@ from identity_svc.preferences import Preferences
 from services.model.families import Family
 from services.model.indexes import Index
 from services.model.roles import effective_capabilities
+from services.records.port import Key
 from services.records.record import Page, Record
 from services.rpc.context import current_call
 
@@ -45,6 +50,7 @@ __all__ = ["Sessions"]
 
 _KIND = PermissionSourceKind
 _AT_ONCE = 50
+_READ_AT_ONCE = 500
 
 
 class Sessions:
@@ -71,37 +77,58 @@ class Sessions:
             raise invalid_state(
                 f"users/{caller}", "not normalised", "call NormalizeIdentity first"
             )
+        accounts, teams, preferences, is_admin = await asyncio.gather(
+            self._accounts(caller),
+            self._teams(caller),
+            self._preferences.all_of(caller),
+            self._directory.is_platform_admin(caller),
+        )
         session = SessionContext(
             user=user.shown(),
-            accounts=await self._accounts(caller),
-            teams=await self._teams(caller),
-            preferences=await self._preferences.all_of(caller),
-            is_platform_admin=await self._directory.is_platform_admin(caller),
+            accounts=accounts,
+            teams=teams,
+            preferences=preferences,
+            is_platform_admin=is_admin,
         )
         await self._add_projects(session, request)
         return GetSessionResponse(session=session)
 
     async def _accounts(self, caller: str) -> list[AccountSession]:
-        rows = await self._memberships(ACCOUNT_MEMBER, "MEMBER#ACCOUNT#", caller)
-        places = [await self._directory.account_place(r.message.account_id, caller) for r in rows]
+        members = await self._members(ACCOUNT_MEMBER, "MEMBER#ACCOUNT#", caller)
+        keys = [Key(member.key.pk, member.key.pk) for member in members]
+        accounts = await self._batch(ACCOUNT, keys)
         return [
             AccountSession(
-                account=place.account.shown(),
-                member=place.member.shown(),
-                capabilities=_effective(place.member.message, place.account.message.status),
+                account=account.shown(),
+                member=member.shown(),
+                capabilities=_effective(member.message, account.message.status),
             )
-            for place in places
-            if place.account and place.member and place.member.message.status != REMOVED
+            for account, member in zip(accounts, members, strict=True)
+            if account and in_scope(caller, account.message.account_id)
         ][:MAX_MEMBERSHIPS]
 
     async def _teams(self, caller: str) -> list[TeamSession]:
-        sessions = []
-        for row in await self._memberships(TEAM_MEMBER, "MEMBER#TEAM#", caller):
-            team = await self._directory.team(row.message.team_id)
-            member = await self._directory.team_member(row.message.team_id, caller)
-            if team and member and member.message.status != REMOVED:
-                sessions.append(TeamSession(team=team.shown(), member=member.shown()))
-        return sessions[:MAX_MEMBERSHIPS]
+        members = await self._members(TEAM_MEMBER, "MEMBER#TEAM#", caller)
+        teams = await self._batch(TEAM, [Key(member.key.pk, member.key.pk) for member in members])
+        return [
+            TeamSession(team=team.shown(), member=member.shown())
+            for team, member in zip(teams, members, strict=True)
+            if team and in_scope(caller, team.message.account_id or team.message.workspace_id)
+        ][:MAX_MEMBERSHIPS]
+
+    async def _members(self, family: Family, prefix: str, caller: str) -> list[Record[Any]]:
+        """Memberships that were not ended: the index proposes, strong reads decide."""
+        proposed = await self._memberships(family, prefix, caller)
+        found = await self._batch(family, [row.key for row in proposed])
+        return [row for row in found if row and row.message.status != REMOVED]
+
+    async def _batch(self, family: Family, keys: Sequence[Key]) -> list[Record[Any] | None]:
+        """Strong reads, 500 at once."""
+        parts = [keys[at : at + _READ_AT_ONCE] for at in range(0, len(keys), _READ_AT_ONCE)]
+        found = await asyncio.gather(
+            *(self._directory.records.batch_get(family, part) for part in parts)
+        )
+        return [row for part in found for row in part]
 
     async def _memberships(self, family: Family, prefix: str, caller: str) -> list[Record[Any]]:
         async def query(limit: int, after: str | None) -> Page[Any]:

@@ -41,7 +41,7 @@ from services.records.port import Key
 from services.records.record import Activity, Record, Write
 from services.rpc.authentication import unauthenticated
 from services.rpc.context import Caller, current_call
-from services.tokens.local import LOCAL_PROVIDER
+from services.tokens.admission import refusal
 
 __all__ = ["SignIn", "personal_account_id", "record_claims"]
 
@@ -90,7 +90,7 @@ class SignIn:
         link = IdentityLink(
             link_id=link_id,
             user_id=caller.user_id,
-            provider=LOCAL_PROVIDER,
+            provider=caller.provider,
             issuer=caller.issuer,
             subject=caller.subject,
             email=caller.email,
@@ -154,6 +154,8 @@ class SignIn:
         account = await self._directory.account(personal_account_id(caller.user_id))
         assert base is not None
         assert account is not None
+        if base.message.status != UserStatus.USER_STATUS_ACTIVE:
+            raise refusal(base.message)  # since admission: an erased user stays erased
         user = base.edit()
         created = not user.personal_workspace_id
         user.personal_workspace_id = account.message.account_id
@@ -172,13 +174,15 @@ class SignIn:
 
 
 def record_claims(user: User, caller: Caller) -> None:
-    """What the issuer says now. Claims are recorded; they grant nothing."""
-    user.email = caller.email
-    user.email_verified = caller.email_verified
+    """What the issuer says now. Claims are recorded; they grant nothing. The
+    address is that of the first identity: a linked one has its own in its link."""
+    if (caller.issuer, caller.subject) == (user.issuer, user.subject) or not user.issuer:
+        user.email = caller.email
+        user.email_verified = caller.email_verified
     groups = sorted(set(caller.groups) - {""})
     claims = _bounded(groups)
     user.deployment_claims[:] = claims
-    user.deployment_claims_incomplete = len(claims) < len(groups)
+    user.deployment_claims_incomplete = caller.groups_incomplete or len(claims) < len(groups)
 
 
 def _bounded(groups: list[str]) -> list[str]:

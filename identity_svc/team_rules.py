@@ -9,7 +9,7 @@ from workspace.identity.v1.account_pb2 import Account, AccountMember
 from workspace.identity.v1.team_pb2 import Team, TeamMember, TeamScopeType, TeamStatus
 
 from identity_svc.account_rules import MEMBER_ACTIVE, is_active
-from identity_svc.directory import TEAM, AccountPlace, Directory, invalid_state
+from identity_svc.directory import TEAM, AccountPlace, Directory, in_scope, invalid_state
 from identity_svc.listing import every
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.indexes import Index
@@ -103,7 +103,7 @@ class TeamPlace:
 async def team_place(directory: Directory, team_id: str, user: str) -> TeamPlace | None:
     """The place of a user; None when there is no such team."""
     team = await directory.team(team_id)
-    if team is None:
+    if team is None or not in_scope(user, team.message.account_id or team.message.workspace_id):
         return None
     account_id = team.message.account_id
     account = (

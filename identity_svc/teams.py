@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from workspace.identity.v1.account_pb2 import AccountCapability, MemberStatus
@@ -40,11 +41,11 @@ from identity_svc.listing import Pager
 from identity_svc.settling import settle
 from identity_svc.team_rules import (
     ARCHIVED,
-    check_parent,
     require_admin,
     require_not_archived,
     team_place,
 )
+from identity_svc.team_tree import TeamTree
 from identity_svc.visible_teams import VisibleTeams
 from services.kernel import Kernel
 from services.model.errors import invalid_field, permission_denied
@@ -78,6 +79,7 @@ class Teams:
         self._records = kernel.records
         self._directory = directory
         self._visible = visible
+        self._tree = TeamTree(kernel, directory)
         self._pager = Pager(kernel)
 
     async def create(self, request: CreateTeamRequest) -> CreateTeamResponse:
@@ -92,21 +94,21 @@ class Teams:
             assert place.account is not None
             require_open(place.account)
             team = self._new_team(request, team_id, name)
-            await check_parent(self._directory, team)
             await require_room(
                 self._records, team.root_admin_user_id, TEAM_MEMBER, by=team.created_by
             )
             user = await self._directory.user(team.root_admin_user_id)
             assert user is not None
             member = self._root_member(team, user.message)
-            return await mutation.commit(
-                pk,
-                [Write(TEAM, team), Write(TEAM_MEMBER, member)],
-                activity=team_activity("team.created", team),
-                answer=lambda records: CreateTeamResponse(
-                    team=records[0].shown(), root_admin=records[1].shown()
-                ),
-            )
+            async with self._tree.place(team):
+                return await mutation.commit(
+                    pk,
+                    [Write(TEAM, team), Write(TEAM_MEMBER, member)],
+                    activity=team_activity("team.created", team),
+                    answer=lambda records: CreateTeamResponse(
+                        team=records[0].shown(), root_admin=records[1].shown()
+                    ),
+                )
 
         return await settle(mutation, pk, CreateTeamResponse, attempt)
 
@@ -136,9 +138,8 @@ class Teams:
         return ListTeamsResponse(teams=teams)
 
     async def update(self, request: UpdateTeamRequest) -> UpdateTeamResponse:
-        """A parent is checked before the commit and again after it: of two
-        moves that together make a cycle, at least the later one sees it, and is
-        taken back. Nothing is inherited along the tree in the meantime."""
+        """A new parent is checked and committed while the tree is claimed: of two
+        moves that together make a cycle the second sees the first (team_tree)."""
         team_id, pk = request.team.team_id, team_pk(request.team.team_id)
         caller = current_call().user_id
         await require_admin(self._directory, team_id, caller)
@@ -153,20 +154,17 @@ class Teams:
             apply_mask(changed, request.team, request.update_mask, server_set=_SERVER_SET)
             changed.name = validate_name("team.name", changed.name)
             self._stamp(changed)
-            if changed.parent_team_id != base.message.parent_team_id:
-                await check_parent(self._directory, changed)
-            return await mutation.commit(
-                pk,
-                [Write(TEAM, changed, base)],
-                activity=team_activity("team.updated", changed),
-                answer=lambda records: UpdateTeamResponse(team=records[0].shown()),
-                if_head=head,
-            )
+            moved = changed.parent_team_id != base.message.parent_team_id
+            async with self._tree.place(changed) if moved else nullcontext():
+                return await mutation.commit(
+                    pk,
+                    [Write(TEAM, changed, base)],
+                    activity=team_activity("team.updated", changed),
+                    answer=lambda records: UpdateTeamResponse(team=records[0].shown()),
+                    if_head=head,
+                )
 
-        answer = await settle(mutation, pk, UpdateTeamResponse, attempt)
-        if "parent_team_id" in request.update_mask.paths or "*" in request.update_mask.paths:
-            await self._check_again(team_id)
-        return answer
+        return await settle(mutation, pk, UpdateTeamResponse, attempt)
 
     async def archive(self, request: ArchiveTeamRequest) -> ArchiveTeamResponse:
         team_id, pk = request.team_id, team_pk(request.team_id)
@@ -256,22 +254,6 @@ class Teams:
 
         found = await self._pager.page(request, query, keep)
         return ListTeamsResponse(teams=found.items, next_page_token=found.next_page_token)
-
-    async def _check_again(self, team_id: str) -> None:
-        base = await self._directory.team(team_id)
-        if base is None or base.message.status == ARCHIVED:
-            return
-        try:
-            await check_parent(self._directory, base.message)
-        except Exception:
-            changed = base.edit()
-            changed.parent_team_id = ""
-            self._stamp(changed)
-            activity = team_activity("team.parent_taken_back", changed)
-            await self._records.commit(
-                team_pk(team_id), [Write(TEAM, changed, base)], activity=activity
-            )
-            raise
 
     def _stamp(self, team: Team) -> None:
         team.updated_at.CopyFrom(timestamp(self._kernel.now()))

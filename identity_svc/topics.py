@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["USER_TOPICS"]
+__all__ = ["ACCOUNT_TOPICS", "USER_TOPICS"]
 
 USER_TOPICS: Final = (
     "account.members",
@@ -17,3 +17,12 @@ USER_TOPICS: Final = (
     "team.members",
 )
 """What a person can be told of, in the order shown."""
+
+ACCOUNT_TOPICS: Final = (
+    "account.members",
+    "project.access_requested",
+    "project.orphaned",
+    "sync.conflict",
+    "team.members",
+)
+"""What an account routes to people of its choice, in the order shown."""

@@ -31,6 +31,7 @@ from identity_svc.directory import (
     Directory,
     account_pk,
     cut_off,
+    in_scope,
     invalid_state,
     not_found,
     timestamp,
@@ -104,6 +105,7 @@ class Users:
         async def attempt() -> UpdateUserResponse:
             head = await self._records.head(pk)
             base = await self._existing(user)
+            _require_not_erased(base.message)
             require_etag(base, request.user.etag, f"users/{user}")
             changed = base.edit()
             apply_mask(changed, request.user, request.update_mask, server_set=_SERVER_SET)
@@ -158,18 +160,21 @@ class Users:
             changed.disabled_at.CopyFrom(now)
             changed.tokens_not_before.CopyFrom(cut_off(base.message, self._kernel.now()))
             self._stamp(changed)
-            orphans, count = await self._orphans.left_by(request.user_id)
             return await mutation.commit(
                 pk,
                 [Write(USER, changed, base)],
                 activity=Activity("user.disabled", f"users/{request.user_id}"),
-                answer=lambda records: DisableUserResponse(
-                    user=records[0].shown(), orphans=orphans, orphan_count=count
-                ),
+                answer=lambda records: DisableUserResponse(user=records[0].shown()),
                 if_head=head,
             )
 
-        return await settle(mutation, pk, DisableUserResponse, attempt)
+        answer = await settle(mutation, pk, DisableUserResponse, attempt)
+        # After the commit, on a replay again: see Orphans.
+        left = await self._orphans.left_by(request.user_id)
+        answer.orphans.extend(left.listed)
+        answer.orphan_count = len(left.scopes)
+        answer.orphans_incomplete = left.incomplete
+        return answer
 
     async def enable(self, request: EnableUserRequest) -> EnableUserResponse:
         """`tokens_not_before` stays: old tokens stay refused."""
@@ -181,6 +186,10 @@ class Users:
             base = await self._existing(request.user_id)
             require_etag(base, request.etag, f"users/{request.user_id}")
             _require_not_erased(base.message)
+            if base.message.linked_to_user_id:
+                raise invalid_state(
+                    f"users/{request.user_id}", "linked", "the person unlinks the identity"
+                )
             changed = base.edit()
             changed.status = _ACTIVE
             changed.disabled_reason = ""
@@ -210,7 +219,12 @@ class Users:
         """Whether both are active in one account or team. The index finds the
         caller's memberships, point reads decide."""
         for family, prefix in ((ACCOUNT_MEMBER, "MEMBER#ACCOUNT#"), (TEAM_MEMBER, "MEMBER#TEAM#")):
-            own = [row.key.pk for row in await self._own(family, prefix, caller) if is_active(row)]
+            own = [
+                row.key.pk
+                for row in await self._own(family, prefix, caller)
+                # A team's account is not known here: beyond every list of accounts.
+                if is_active(row) and in_scope(caller, getattr(row.message, "account_id", ""))
+            ]
             for start in range(0, len(own), 500):
                 keys = [Key(pk, f"MEMBER#{user}") for pk in own[start : start + 500]]
                 if any(map(is_active, await self._records.batch_get(family, keys))):

@@ -14,6 +14,7 @@ import grpc.aio
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
 
 from project_svc.facts import FactsReader, ProjectView, UserView
+from project_svc.token_cut import allows_cut, evaluate_cut, leaves
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.permissions import (
     COMMENT,
@@ -21,12 +22,11 @@ from services.model.permissions import (
     VIEW,
     WRITE,
     Effective,
-    allows,
-    evaluate,
     may_read_suspended,
     permission_names,
 )
 from services.records.record import Head, Record
+from services.rpc.consistency import AS_OF_NOW, Demand
 from services.rpc.context import current_call
 
 __all__ = ["Access", "ProjectAccess", "invalid_state", "require_active", "status_word"]
@@ -76,7 +76,8 @@ class ProjectAccess:
 
 
 class Access:
-    """Decides by strong reads. `now` is unix seconds."""
+    """Decides by facts as of now, or as fresh as a `demand` asks. `now` is unix
+    seconds."""
 
     def __init__(self, *, facts: FactsReader, now: Callable[[], float]) -> None:
         self.facts = facts
@@ -86,21 +87,25 @@ class Access:
         """Server time, by which grants end."""
         return datetime.fromtimestamp(self._now(), UTC)
 
-    async def check(self, user_id: str, project_id: str, permission: int) -> bool:
+    async def check(
+        self, user_id: str, project_id: str, permission: int, demand: Demand = AS_OF_NOW
+    ) -> bool:
         """Whether the user holds the permission; an absent project is False."""
-        view = await self.facts.project(project_id)
+        view = await self.facts.project(project_id, demand)
         if view is None:
             return False
-        facts, _ = await self.facts.facts(view, user_id)
-        return allows(facts, permission, self.now())
+        facts, _ = await self.facts.facts(view, user_id, demand)
+        return allows_cut(facts, permission, self.now())
 
-    async def of(self, user_id: str, project_id: str) -> ProjectAccess | None:
+    async def of(
+        self, user_id: str, project_id: str, demand: Demand = AS_OF_NOW
+    ) -> ProjectAccess | None:
         """What the user holds on a project; None if there is no such project."""
-        view = await self.facts.project(project_id)
+        view = await self.facts.project(project_id, demand)
         if view is None:
             return None
-        facts, user = await self.facts.facts(view, user_id)
-        return ProjectAccess(user_id, view, user, evaluate(facts, self.now()))
+        facts, user = await self.facts.facts(view, user_id, demand)
+        return ProjectAccess(user_id, view, user, evaluate_cut(facts, self.now()))
 
     async def of_each(
         self, user_id: str, project_ids: Collection[str]
@@ -117,7 +122,7 @@ class Access:
             return {each: found for each, found in alone.items() if found is not None}
         now = self.now()
         return {
-            each: ProjectAccess(user_id, view, user, evaluate(view.facts(user_id, user), now))
+            each: ProjectAccess(user_id, view, user, evaluate_cut(view.facts(user_id, user), now))
             for each, view in views.items()
         }
 
@@ -135,6 +140,7 @@ class Access:
         resource: str | None = None,
         active: bool | None = None,
         closed_home: bool = False,
+        demand: Demand = AS_OF_NOW,
     ) -> ProjectAccess:
         """The caller's access, or the reason why not.
 
@@ -147,7 +153,7 @@ class Access:
         state that forbids it.
         """
         user_id = current_call().user_id
-        found = await self.of(user_id, project_id) if user_id else None
+        found = await self.of(user_id, project_id, demand) if user_id else None
         return self.admit(
             found,
             permission,
@@ -176,7 +182,12 @@ class Access:
         if permission in found.permissions:
             return True
         facts = found.view.facts(found.user_id, found.user)
-        return closed_home and permission == VIEW and may_read_suspended(facts, self.now())
+        return (
+            closed_home
+            and permission == VIEW
+            and leaves(facts, VIEW)
+            and may_read_suspended(facts, self.now())
+        )
 
 
 def status_word(project: Project) -> str:

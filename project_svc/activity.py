@@ -28,10 +28,10 @@ from services.records.record import Record
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 
-__all__ = ["ActivityLists"]
+__all__ = ["ActivityLists", "shown_event"]
 
 _EVENT = FAMILIES["activity_event"]
-_ACCESS_FAMILIES = frozenset({"project_grant"})
+_ACCESS_FAMILIES = frozenset({"project_grant", "access_request", "invitation", "webhook"})
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
 # Events are in the order of hybrid clocks, which differ by this much at most
 # between processes; beyond it the rest is older for certain.
@@ -67,7 +67,7 @@ class ActivityLists:
             permissions = held
             if request.account_id:
                 permissions = await self._held(record.message.project_id)
-            event = _shown(record.message, permissions)
+            event = shown_event(record.message, permissions)
             if event is not None:
                 answer.events.append(event)
         if found.next:
@@ -135,7 +135,8 @@ def _only_access(event: ActivityEvent) -> bool:
     return bool(event.changes) and all(c.family in _ACCESS_FAMILIES for c in event.changes)
 
 
-def _shown(event: ActivityEvent, held: frozenset[int]) -> ActivityEvent | None:
+def shown_event(event: ActivityEvent, held: frozenset[int]) -> ActivityEvent | None:
+    """What a holder of these permissions on its project sees of an event."""
     if MANAGE_ACCESS in held:
         return event
     if _only_access(event):

@@ -22,6 +22,7 @@ __all__ = [
     "effective_message",
     "permission_values",
     "project_message",
+    "source_message",
     "touched",
 ]
 
@@ -55,11 +56,12 @@ def effective_message(
         reduced=effective.reduced,
     )
     if sources:
-        message.sources.extend(map(_source_message, effective.sources))
+        message.sources.extend(map(source_message, effective.sources))
     return message
 
 
-def _source_message(source: Source) -> PermissionSource:
+def source_message(source: Source) -> PermissionSource:
+    """One source of a permission, with its names."""
     role = AccountRole.Name(source.role).removeprefix("ACCOUNT_ROLE_").lower()  # type: ignore[arg-type]
     message = PermissionSource(
         kind=source.kind,  # type: ignore[arg-type]

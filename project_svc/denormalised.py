@@ -3,7 +3,8 @@
 The copies serve lists of other services and decide nothing. They are local to a
 surface, so the rewrite is no new version of the document: stamp, etag and
 history stay, only the row and its index entries change, on condition that the
-row is the one that was read.
+row is the one that was read. A due row that is there before the project moves
+has the work done again if a crash cuts it off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from workspace.project.v1.project_service_pb2 import AssignProjectRequest, Assig
 from project_svc.assignment import Assignments
 from project_svc.document_rows import DOCUMENT, copy_home
 from project_svc.facts import project_key, project_pk
+from services.kernel import Kernel
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.records.codec import dump, encode
@@ -28,10 +30,14 @@ from services.records.record import Record
 from services.records.store import RecordStore
 from services.rpc.context import set_current_call
 
-__all__ = ["Denormalised", "RefreshingAssignments"]
+__all__ = ["DENORMALISED", "Denormalised", "RefreshingAssignments"]
+
+DENORMALISED = "project.copies"
+"""Kind of due work; the subject is the project id."""
 
 _PROJECT = FAMILIES["project"]
 _PAGE = 200
+_GUARD_SECONDS = 60.0
 _log = logging.getLogger("workspace.project.denormalised")
 
 
@@ -40,6 +46,10 @@ class Denormalised:
 
     def __init__(self, records: RecordStore) -> None:
         self._records = records
+
+    async def run(self, project_id: str) -> None:
+        """Due work: `refresh`, some time after the project may have moved."""
+        await self.refresh(project_id)
 
     async def refresh(self, project_id: str) -> int:
         """Bring every document's copies up to date; answers how many changed.
@@ -90,14 +100,18 @@ class Denormalised:
 class RefreshingAssignments(Assignments):
     """AssignProject that has the copies follow in the background."""
 
-    def __init__(self, *, denormalised: Denormalised, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, *, denormalised: Denormalised, kernel: Kernel, **parts: Any) -> None:
+        super().__init__(kernel=kernel, **parts)
+        self._due = kernel.due
+        self._now = kernel.now
         self._denormalised = denormalised
         self._running: set[asyncio.Task[None]] = set()
 
     async def assign(self, request: AssignProjectRequest) -> AssignProjectResponse:
-        """See Assignments. A refresh that a crash cuts off is made up by the
-        next change of each document, or by `Denormalised.refresh`."""
+        """See Assignments. The due row is looked at when the move has happened
+        or never will, whatever became of this process."""
+        at = self._now() + _GUARD_SECONDS
+        await self._due.schedule(DENORMALISED, request.project_id, at)
         answer = await super().assign(request)
         task = asyncio.get_running_loop().create_task(self._follow(request.project_id))
         self._running.add(task)

@@ -38,8 +38,10 @@ from project_svc.document_changes import (
     wrong_state,
 )
 from project_svc.document_files import (
+    Holds,
     arrived_file,
     file_of_upload,
+    never_holds,
     not_found,
     require_same,
     settled_otherwise,
@@ -77,6 +79,7 @@ _PURGED = DerivedArtifactStatus.DERIVED_ARTIFACT_STATUS_PURGED
 _RELEASE = FileDisposition.FILE_DISPOSITION_AVAILABLE
 _HOLD = FileDisposition.FILE_DISPOSITION_HOLD
 _REJECT = FileDisposition.FILE_DISPOSITION_REJECTED
+_ARRIVED = FileDisposition.FILE_DISPOSITION_ARRIVED
 _LIFECYCLE = MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE
 _ATTRIBUTES_BYTES = 16 * 1024
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
@@ -88,9 +91,10 @@ _Rows = list[Record[DerivedArtifact]]
 class DerivedArtifacts:
     """Use cases of derived artifacts."""
 
-    def __init__(self, *, changes: DocumentChanges) -> None:
+    def __init__(self, *, changes: DocumentChanges, holds: Holds = never_holds) -> None:
         self._changes = changes
         self._records = changes.records
+        self._holds = holds
 
     async def create(
         self, request: CreateDerivedArtifactRequest
@@ -177,7 +181,8 @@ class DerivedArtifacts:
                 artifact=self._changes.shown(records[0]),
             )
 
-        reason = _settle(artifact, file, request.disposition)
+        held = request.disposition == _ARRIVED and await self._holds(edit.document.project_id)
+        reason = _settle(artifact, file, request.disposition, hold=held)
         if reason == "artifact_attached" and await self._was_refused(request, file):
             raise settled_otherwise(file.upload_id, "rejected")
         if not reason:
@@ -289,7 +294,11 @@ def artifact_state(artifact: DerivedArtifact, remedy: str) -> WorkspaceError:
 
 
 def _settle(
-    artifact: DerivedArtifact, file: FileInfo, disposition: FileDisposition.ValueType
+    artifact: DerivedArtifact,
+    file: FileInfo,
+    disposition: FileDisposition.ValueType,
+    *,
+    hold: bool,
 ) -> str:
     """Edit the artifact; the reason for history ('' when nothing is to do)."""
     file.file_revision = 1
@@ -297,7 +306,7 @@ def _settle(
         if artifact.file.upload_id != file.upload_id:
             raise artifact_state(artifact, "it has its file; create a new artifact")
         require_same(artifact.file, file)
-        if disposition != _RELEASE:
+        if disposition not in (_RELEASE, _ARRIVED):
             raise settled_otherwise(file.upload_id, "available")
         return ""
     if artifact.HasField("pending_file"):
@@ -307,7 +316,7 @@ def _settle(
     if disposition == _REJECT:
         return "artifact_rejected"
     live = artifact.status != _SUPERSEDED
-    if disposition == _HOLD:
+    if disposition == _HOLD or hold:
         artifact.pending_file.CopyFrom(file)
         artifact.status = _SCANNING if live else _SUPERSEDED
         return "artifact_held"
@@ -323,7 +332,7 @@ def _settle_held(
     if held.upload_id != file.upload_id:
         raise artifact_state(artifact, "wait until its file is released")
     require_same(held, file)
-    if disposition == _HOLD:
+    if disposition in (_HOLD, _ARRIVED):
         return ""
     live = artifact.status != _SUPERSEDED
     if disposition == _RELEASE:

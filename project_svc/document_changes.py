@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -28,7 +28,7 @@ from project_svc.document_rows import (
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.permissions import permission_names
-from services.model.times import to_timestamp
+from services.model.times import from_timestamp, to_timestamp
 from services.records.deciding import deciding
 from services.records.mutation import Decorate, Mutation, require_etag
 from services.records.record import Record, Write
@@ -48,6 +48,7 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 
+_TICK = timedelta(microseconds=1)
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
 _REMEDIES = {
     DocumentStatus.DOCUMENT_STATUS_AWAITING_FILE: "upload its file first",
@@ -148,6 +149,12 @@ class DocumentChanges:
     def now(self) -> datetime:
         return self.access.now()
 
+    def after(self, record: Record[Document]) -> datetime:
+        """Now, but later than the document's last change, whatever the clocks of
+        this and other nodes do: history is in the order of the changes."""
+        last = from_timestamp(record.message.updated_at)
+        return max(self.now(), last + _TICK)
+
     def shown(self, record: Record[Any]) -> Any:
         """A record for an answer."""
         return shown(record, self.provider)
@@ -209,7 +216,7 @@ class DocumentChanges:
                 seen.access.project,
                 seen.record.edit(),
                 mutation,
-                self.now(),
+                self.after(seen.record),
                 access=seen.access,
             )
             more = await decide(edit)

@@ -8,7 +8,7 @@ point reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from workspace.project.v1.document_pb2 import Document, DocumentStatus, FileInfo
@@ -26,7 +26,7 @@ from project_svc.revisions import CURRENT_FILE_REASONS
 from project_svc.scans import scan
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.indexes import Index
-from services.model.paths import parse_storage_key
+from services.model.paths import homeless, parse_storage_key
 from services.model.times import to_timestamp
 from services.records.deciding import deciding
 from services.records.record import Record
@@ -35,9 +35,12 @@ from services.rpc.context import current_call
 
 __all__ = [
     "DocumentFiles",
+    "Holds",
     "arrived_file",
     "expected_revision",
     "file_of_upload",
+    "make_current",
+    "never_holds",
     "not_found",
     "require_same",
     "settled_otherwise",
@@ -51,16 +54,26 @@ _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_
 _RELEASE = FileDisposition.FILE_DISPOSITION_AVAILABLE
 _HOLD = FileDisposition.FILE_DISPOSITION_HOLD
 _REJECT = FileDisposition.FILE_DISPOSITION_REJECTED
+_ARRIVED = FileDisposition.FILE_DISPOSITION_ARRIVED
 _LIFECYCLE = MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE
 _NEVER_ENDING = 1_000_000
+
+Holds = Callable[[str], Awaitable[bool]]
+"""Whether a hook of the project, or of its account, holds its uploads."""
+
+
+async def never_holds(_project_id: str) -> bool:
+    """No hook holds anything."""
+    return False
 
 
 class DocumentFiles:
     """Attaches files that storage has completed."""
 
-    def __init__(self, *, changes: DocumentChanges) -> None:
+    def __init__(self, *, changes: DocumentChanges, holds: Holds = never_holds) -> None:
         self._changes = changes
         self._records = changes.records
+        self._holds = holds
 
     async def attach(self, request: AttachFileRequest) -> AttachFileResponse:
         """Attach, hold, release or refuse the file of an upload.
@@ -81,7 +94,7 @@ class DocumentFiles:
             if view is None:
                 raise not_found(f"projects/{record.message.project_id}")
             edit = Edit(
-                record, view.record.message, record.edit(), mutation, self._changes.now()
+                record, view.record.message, record.edit(), mutation, self._changes.after(record)
             )
             reason, file = await self._settle(edit, request)
             if not reason:
@@ -103,7 +116,7 @@ class DocumentFiles:
             return _settle_held(edit, request.disposition), edit.before.pending_file
         if document.HasField("file") and document.file.upload_id == file.upload_id:
             require_same(document.file, file)
-            if request.disposition != _RELEASE:
+            if request.disposition not in (_RELEASE, _ARRIVED):
                 raise settled_otherwise(file.upload_id, "available")
             return "", file
         expected = expected_revision(document)
@@ -112,7 +125,8 @@ class DocumentFiles:
         if document.status in _GONE:
             raise wrong_state(document)
         file.file_revision = _require_expected(document, file, expected)
-        return _take(document, file, request.disposition), file
+        held = request.disposition == _ARRIVED and await self._holds(document.project_id)
+        return _take(document, file, _HOLD if held else request.disposition), file
 
     async def _is_old(
         self, document_id: str, file: FileInfo, disposition: FileDisposition.ValueType
@@ -123,6 +137,8 @@ class DocumentFiles:
             return False
         reason, earlier = found
         require_same(earlier, file)
+        if disposition == _ARRIVED:
+            disposition = _RELEASE  # it was taken then; one that was refused stays so
         if disposition != (_RELEASE if reason in CURRENT_FILE_REASONS else _REJECT):
             state = "available" if reason in CURRENT_FILE_REASONS else "rejected"
             raise settled_otherwise(file.upload_id, state)
@@ -158,7 +174,8 @@ def arrived_file(request: AttachFileRequest, project_id: str, edit: Edit) -> Fil
 
 def require_same(known: FileInfo, file: FileInfo) -> None:
     """Raises CHECKSUM_MISMATCH when the upload brought other bytes before."""
-    if (known.sha256, known.storage_key) != (file.sha256, file.storage_key):
+    # A relocation may have moved it to another home since.
+    if (known.sha256, homeless(known.storage_key)) != (file.sha256, homeless(file.storage_key)):
         raise WorkspaceError(
             Reason.ERROR_REASON_CHECKSUM_MISMATCH,
             f"uploads/{file.upload_id} was attached with another file; start a new upload",
@@ -207,12 +224,12 @@ async def file_of_upload(
 
 def _settle_held(edit: Edit, disposition: FileDisposition.ValueType) -> str:
     document = edit.document
-    if disposition == _HOLD:
+    if disposition in (_HOLD, _ARRIVED):
         return ""
     if document.status in _GONE:
         raise wrong_state(document)
     if disposition == _RELEASE:
-        _make_current(document, edit.before.pending_file)
+        make_current(document, edit.before.pending_file)
         return "file_released"
     _refuse(document, document.pending_file.file_revision)
     return "file_rejected"
@@ -223,8 +240,8 @@ def _take(document: Document, file: FileInfo, disposition: FileDisposition.Value
         _refuse(document, file.file_revision)
         return "file_rejected"
     document.reserved_file_revision = 0
-    if disposition == _RELEASE:
-        _make_current(document, file)
+    if disposition in (_RELEASE, _ARRIVED):
+        make_current(document, file)
         return "file_attached"
     document.pending_file.CopyFrom(file)
     if document.status == _AWAITING:
@@ -241,7 +258,8 @@ def _refuse(document: Document, revision: int) -> None:
         document.reserved_file_revision = revision + 1
 
 
-def _make_current(document: Document, file: FileInfo) -> None:
+def make_current(document: Document, file: FileInfo) -> None:
+    """Have the document show this file, available unless it is archived."""
     document.file.CopyFrom(file)
     document.ClearField("pending_file")
     document.size_bytes = file.size_bytes

@@ -57,8 +57,8 @@ class Scope:
 
 @dataclass(slots=True)
 class Crossing:
-    """Documents found across projects, with the project rows that weighed
-    something; `next` is the position to go on from, '' at the end."""
+    """Documents found across projects; `next` is the position to go on from,
+    '' at the end."""
 
     records: list[Record[Any]] = field(default_factory=list)
     next: str = ""
@@ -120,30 +120,17 @@ class DocumentLists:
         position: str,
         limit: int,
         weight: Weight | None,
-        of_project: Weight | None = None,
     ) -> Crossing:
-        """Documents of the visible projects of the scope; with `of_project`,
-        rows of the projects themselves too, each before its documents.
+        """Documents of the visible projects of the scope.
 
         The position is (last project that is done, project in work, position
         in it).
         """
         done, current, inner = json.loads(position) if position else ("", "", "")
         out, held, examined = Crossing(), 0, 0
-        async for view in self._projects(scope, done):
+        async for view in self.projects(scope, done):
             project_id = view.project_id
             inside = inner if project_id == current else ""
-            if of_project is not None and not inside:
-                made = of_project(view.record)
-                if held and held + made > limit:
-                    out.next = _position(done)
-                    return out
-                out.records += [view.record] if made else []
-                held += made
-            if held >= limit:
-                # Its documents are next: an empty inner position begins them.
-                out.next = _position(done, project_id, _BEGINNING)
-                return out
             found = await self.of_project(
                 project_id, inside, limit - held, weight, MOST_EXAMINED - examined, held == 0
             )
@@ -158,7 +145,8 @@ class DocumentLists:
                 return out
         return out
 
-    async def _projects(self, scope: Scope, after: str) -> AsyncIterator[ProjectView]:
+    async def projects(self, scope: Scope, after: str) -> AsyncIterator[ProjectView]:
+        """Visible projects of the scope above the id `after`, in order of id."""
         user_id = current_call().user_id
         members = await self._visible.memberships(user_id)
         sources = _sources(user_id, members, scope)
@@ -171,9 +159,6 @@ class DocumentLists:
             if not page.next:
                 return
             after = page.next
-
-
-_BEGINNING = "[null,null]"
 
 
 def _position(done: str, current: str = "", inner: str = "") -> str:

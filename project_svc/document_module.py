@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from workspace.project.v1 import document_service_pb2_grpc, history_service_pb2_grpc
+from workspace.project.v1 import document_service_pb2_grpc
 
 from project_svc.access import Access
-from project_svc.activity import ActivityLists
+from project_svc.as_of import DocumentsAsOf
+from project_svc.batch_updates import BatchUpdates
 from project_svc.candidates import Candidates
+from project_svc.copies import DocumentCopies
 from project_svc.derived import DerivedArtifacts
 from project_svc.document_changes import DocumentChanges
 from project_svc.document_files import DocumentFiles
@@ -16,17 +19,22 @@ from project_svc.document_lists import DocumentLists
 from project_svc.document_names import PlaceClaims
 from project_svc.document_places import DocumentPlaces
 from project_svc.documents import Documents
-from project_svc.history import History
+from project_svc.history_module import history_registration
+from project_svc.indexing import Indexing
 from project_svc.links import Links
+from project_svc.purge import DocumentPurge
+from project_svc.relocated_files import RelocatedFiles
 from project_svc.revisions import Revisions
+from project_svc.search import Search
 from project_svc.servicers.document import DocumentServicer
-from project_svc.servicers.history import HistoryServicer
 from project_svc.transfers import Transfers
 from project_svc.visible import VisibleProjects
+from project_svc.webhook_rows import holds_uploads
 from services.kernel import Kernel, Registration
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+    from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceAsyncStub
 
 __all__ = ["document_registrations"]
 
@@ -36,6 +44,8 @@ def document_registrations(
     access: Access,
     *,
     identity: IdentityServiceAsyncStub,
+    storage: StorageServiceAsyncStub,
+    indexing: Indexing,
 ) -> list[Registration]:
     """DocumentService and HistoryService on the gate of this process."""
     changes = DocumentChanges(kernel=kernel, access=access)
@@ -46,36 +56,40 @@ def document_registrations(
         page_tokens=kernel.page_tokens,
         consistency=kernel.consistency,
     )
-    history = HistoryServicer(  # type: ignore[abstract]
-        history=History(changes=changes), activity=ActivityLists(changes=changes)
-    )
     return [
         Registration(
             document_service_pb2_grpc.add_DocumentServiceServicer_to_server,
-            _documents(kernel, changes, visible),
+            _documents(kernel, changes, visible, storage, indexing),
             "workspace.project.v1.DocumentService",
         ),
-        Registration(
-            history_service_pb2_grpc.add_HistoryServiceServicer_to_server,
-            history,
-            "workspace.project.v1.HistoryService",
-        ),
+        history_registration(changes),
     ]
 
 
 def _documents(
-    kernel: Kernel, changes: DocumentChanges, visible: VisibleProjects
+    kernel: Kernel,
+    changes: DocumentChanges,
+    visible: VisibleProjects,
+    storage: StorageServiceAsyncStub,
+    indexing: Indexing,
 ) -> DocumentServicer:
     claims = PlaceClaims(records=kernel.records, now=kernel.now)
+    holds = partial(holds_uploads, kernel.records)
     lists = DocumentLists(changes=changes, visible=visible)
-    # What is not implemented is not registered: gRPC answers UNIMPLEMENTED.
-    return DocumentServicer(  # type: ignore[abstract]
-        documents=Documents(changes=changes, claims=claims),
+    documents = Documents(changes=changes, claims=claims, links=indexing.links)
+    return DocumentServicer(
+        documents=documents,
+        copies=DocumentCopies(changes=changes, storage=storage),
+        batches=BatchUpdates(changes=changes, documents=documents),
+        search=Search(changes=changes, lists=lists, indexing=indexing),
         lists=lists,
         places=DocumentPlaces(changes=changes, claims=claims),
         revisions=Revisions(changes=changes),
-        derived=DerivedArtifacts(changes=changes),
-        links=Links(changes=changes, lists=lists),
+        derived=DerivedArtifacts(changes=changes, holds=holds),
+        links=Links(changes=changes, index=indexing.links),
         transfers=Transfers(changes=changes),
-        files=DocumentFiles(changes=changes),
+        files=DocumentFiles(changes=changes, holds=holds),
+        as_of=DocumentsAsOf(changes=changes),
+        purge=DocumentPurge(changes=changes, storage=storage),
+        relocated=RelocatedFiles(changes=changes),
     )

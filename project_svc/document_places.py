@@ -27,6 +27,7 @@ from project_svc.document_changes import CallersEdit, DocumentChanges, require_s
 from project_svc.document_names import Claim, Place, PlaceClaims, place_of
 from project_svc.documents import extension_of
 from project_svc.holds import require_no_hold
+from project_svc.purge import DOCUMENT_PURGE
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.names import validate_document_name, validate_relative_path
 from services.model.permissions import OWNER, WRITE
@@ -113,6 +114,9 @@ class DocumentPlaces:
             document.trashed_at.CopyFrom(to_timestamp(now))
             document.trashed_by = edit.access.user_id
             document.purge_after.CopyFrom(to_timestamp(now + keep))
+            await self._changes.kernel.due.schedule(
+                DOCUMENT_PURGE, document.document_id, (now + keep).timestamp()
+            )
             return [edit.snapshot(_LIFECYCLE, "trashed")]
 
         answer = await self._changes.run(

@@ -51,7 +51,7 @@ METADATA, WRITE_EVENT = FAMILIES["metadata_record"], FAMILIES["write_event"]
 RAW_METADATA_BYTES = 32 * 1024
 
 _COPIES = ("account_id", "team_id", "workspace_id")
-_NOT_IN_SNAPSHOTS = (*_COPIES, "storage_provider", "etag", "my_permissions")
+_NOT_IN_SNAPSHOTS = ("storage_provider", "etag", "my_permissions")
 _DEEPEST = 16
 _SCHEMA_VERSION = 1
 
@@ -114,9 +114,11 @@ def stored_file(file: FileInfo) -> FileInfo:
 
 def snapshot_of(message: Document | Project) -> Struct:
     """The record's content by field name (schema version 1). What is local to
-    a surface is left out, so that history is the same on all of them."""
+    a surface is left out, so that history is the same on all of them: of a
+    document the copies of its project's home, which the project's own history has."""
     members = MessageToDict(message, preserving_proto_field_name=True)
-    for name in _NOT_IN_SNAPSHOTS:
+    copies = _COPIES if isinstance(message, Document) else ()
+    for name in (*_NOT_IN_SNAPSHOTS, *copies):
         members.pop(name, None)
     return ParseDict(members, Struct())
 

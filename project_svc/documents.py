@@ -8,10 +8,11 @@ by a repeat of the call, since the document's id derives from the request.
 from __future__ import annotations
 
 import mimetypes
-from typing import Any
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from workspace.common.v1.classification_pb2 import Classification
-from workspace.project.v1.document_pb2 import Document, DocumentStatus
+from workspace.project.v1.document_pb2 import Document, DocumentStatus, FileInfo
 from workspace.project.v1.document_service_pb2 import (
     ArchiveDocumentRequest,
     ArchiveDocumentResponse,
@@ -22,7 +23,7 @@ from workspace.project.v1.document_service_pb2 import (
     UpdateDocumentRequest,
     UpdateDocumentResponse,
 )
-from workspace.project.v1.history_pb2 import MetadataRecordType
+from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
 from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access import ProjectAccess, require_active
@@ -40,6 +41,7 @@ from project_svc.document_rows import (
     document_pk,
     take_snapshot,
 )
+from project_svc.link_index import LinkIndex
 from services.model.errors import Reason, WorkspaceError
 from services.model.names import (
     split_extension,
@@ -47,12 +49,14 @@ from services.model.names import (
     validate_relative_path,
 )
 from services.model.permissions import OWNER, VIEW, WRITE
-from services.model.times import to_timestamp
+from services.model.times import from_timestamp, to_timestamp
 from services.records.mutation import Mutation
 from services.records.record import Record, Write
 from services.rpc.field_masks import apply_mask
 
-__all__ = ["CLIENT_SET", "Documents", "extension_of", "media_type_of"]
+__all__ = ["CLIENT_SET", "Documents", "classification_word", "extension_of", "media_type_of"]
+
+M = TypeVar("M", bound=Message)
 
 CLIENT_SET = frozenset(
     [
@@ -90,9 +94,12 @@ _CREATE_ATTEMPTS = 5
 class Documents:
     """Use cases of single documents."""
 
-    def __init__(self, *, changes: DocumentChanges, claims: PlaceClaims) -> None:
+    def __init__(
+        self, *, changes: DocumentChanges, claims: PlaceClaims, links: LinkIndex
+    ) -> None:
         self._changes = changes
         self._claims = claims
+        self._links = links
         # The built-in table alone: the host's own would differ from node to node.
         self._media_types = mimetypes.MimeTypes()
 
@@ -111,11 +118,36 @@ class Documents:
             return done
         require_active(found.project)
         document = self._new(request, document_id, found)
+        return await self.insert(mutation, document, found.project, CreateDocumentResponse)
+
+    async def insert(
+        self,
+        mutation: Mutation,
+        document: Document,
+        project: Project,
+        kind: type[M],
+        *,
+        reason: str = "created",
+        file: FileInfo | None = None,
+    ) -> M:
+        """Store a document that is new, with its first lifecycle record. Raises
+        ALREADY_EXISTS when its place is taken."""
+        changes, document_id = self._changes, document.document_id
+        await self._links.propose(document, document.links)
+        first = take_snapshot(
+            _LIFECYCLE,
+            document,
+            record_id=mutation.new_id("m"),
+            now=from_timestamp(document.updated_at),
+            actor=document.created_by,
+            reason=reason,
+            file=file,
+        )
         base: Record[Document] | None = None
         for _ in range(_CREATE_ATTEMPTS):
             await self._claims.take(place_of(document), document_id, renew=base is not None)
             try:
-                return await self._commit(mutation, pk, document, found.project, base)
+                return await self._commit(mutation, document, project, base, first, kind)
             except WorkspaceError as error:
                 if error.reason not in (
                     Reason.ERROR_REASON_ALREADY_EXISTS,
@@ -198,24 +230,18 @@ class Documents:
     async def _commit(
         self,
         mutation: Mutation,
-        pk: str,
         document: Document,
         project: Project,
         base: Record[Document] | None,
-    ) -> CreateDocumentResponse:
-        first = take_snapshot(
-            _LIFECYCLE,
-            document,
-            record_id=mutation.new_id("m"),
-            now=self._changes.now(),
-            actor=document.created_by,
-            reason="created",
-        )
+        first: MetadataRecord,
+        kind: type[M],
+    ) -> M:
+        make: Any = kind
         return await mutation.commit(
-            pk,
+            document_pk(document.document_id),
             [Write(DOCUMENT, document, base=base), Write(METADATA, first)],
             activity=activity_on("document.created", document, project),
-            answer=lambda records: CreateDocumentResponse(document=self._changes.shown(records[0])),
+            answer=lambda records: make(document=self._changes.shown(records[0])),
         )
 
     def _new(
@@ -274,9 +300,13 @@ def _refuse_lower(before: Document, after: Document) -> None:
         raise WorkspaceError(
             Reason.ERROR_REASON_CLASSIFICATION_LOWERED,
             "classification: only an owner of the project lowers it; ask one",
-            metadata={"from": _word(before.classification), "to": _word(after.classification)},
+            metadata={
+                "from": classification_word(before.classification),
+                "to": classification_word(after.classification),
+            },
         )
 
 
-def _word(value: Classification.ValueType) -> str:
+def classification_word(value: Classification.ValueType) -> str:
+    """`public`, `internal`, ... for error metadata."""
     return Classification.Name(value).removeprefix("CLASSIFICATION_").lower()

@@ -2,7 +2,8 @@
 
 A project's row and grants lie in one partition whose HEAD changes with every
 commit: what was parsed under a HEAD token is exact as long as that token is
-current, so a warm decision costs one point read here and one call to identity.
+current. Where the caches may not answer, a warm decision costs one point read
+here and one call to identity.
 """
 
 from __future__ import annotations
@@ -10,39 +11,42 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workspace.identity.v1.identity_service_pb2 import (
-    BatchGetMembershipsRequest,
-    MembershipResult,
-)
-from workspace.identity.v1.membership_pb2 import MembershipFact, ScopeRef
+from workspace.identity.v1.identity_service_pb2 import BatchGetMembershipsRequest
 from workspace.project.v1.grant_pb2 import Grant, GrantStatus
 from workspace.project.v1.project_pb2 import Project
 
+from project_svc.fact_cache import Cached, FactCache, Filling
+from project_svc.membership_cache import MembershipCache, Request
+from project_svc.user_view import UserView, scope_ref, user_view
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.indexes import Index
-from services.model.permissions import (
-    AccountFacts,
-    Facts,
-    GrantFacts,
-    ProjectFacts,
-    TeamFacts,
-    scopes_of,
-)
+from services.model.permissions import Facts, GrantFacts, ProjectFacts, scopes_of
 from services.model.times import from_timestamp
 from services.records.port import Key
 from services.records.record import Head, Record
 from services.records.store import RecordStore
+from services.rpc.consistency import AS_OF_NOW, Demand
 
 if TYPE_CHECKING:  # the generated class exists for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
-__all__ = ["FactsReader", "ProjectView", "UserView", "project_key", "project_pk"]
+__all__ = [
+    "FactsReader",
+    "ProjectView",
+    "ProjectViews",
+    "UserView",
+    "ViewFilling",
+    "grant_facts",
+    "project_key",
+    "project_pk",
+    "project_views",
+]
 
 _PROJECT, _GRANT = FAMILIES["project"], FAMILIES["project_grant"]
 _GRANT_ACTIVE = int(GrantStatus.GRANT_STATUS_ACTIVE)
@@ -54,6 +58,15 @@ _SCOPES_A_CALL = 500
 def project_pk(project_id: str) -> str:
     """Partition of a project and its grants."""
     return f"PROJECT#{project_id}"
+
+
+def project_views(
+    *, now: Callable[[], float], exact: bool, serve: bool = True, drop_overtaken: bool = True
+) -> ProjectViews:
+    """The cache of project views by id; arguments as of FactCache."""
+    return FactCache(
+        most=_CACHED_PROJECTS, now=now, exact=exact, serve=serve, drop_overtaken=drop_overtaken
+    )
 
 
 def project_key(project_id: str) -> Key:
@@ -88,107 +101,134 @@ class ProjectView:
         return Facts(user_id, user.status, self.project, self.live, user.accounts, user.teams)
 
 
-@dataclass(frozen=True, slots=True)
-class UserView:
-    """A user's status and memberships in the scopes that were asked for.
-    `raw` has the facts by scope id, as identity gave them."""
-
-    status: int = 0
-    accounts: Mapping[str, AccountFacts] = field(default_factory=dict)
-    teams: Mapping[str, TeamFacts] = field(default_factory=dict)
-    raw: Mapping[str, MembershipFact] = field(default_factory=dict)
-
-    def joined(self, other: UserView) -> UserView:
-        """Both sets of scopes; `other` is the newer one."""
-        return UserView(
-            other.status,
-            {**self.accounts, **other.accounts},
-            {**self.teams, **other.teams},
-            {**self.raw, **other.raw},
-        )
+ProjectViews = FactCache[str, ProjectView]
+ViewFilling = Filling[str, ProjectView]
 
 
 class FactsReader:
-    """Reads projects from `records` and memberships from `identity`."""
+    """Reads projects from `records` and memberships from `identity`. The caches
+    that are given answer what a demand allows; without them every fact is read.
+    """
 
-    def __init__(self, *, records: RecordStore, identity: IdentityServiceAsyncStub) -> None:
+    def __init__(
+        self,
+        *,
+        records: RecordStore,
+        identity: IdentityServiceAsyncStub,
+        memberships: MembershipCache | None = None,
+        views: ProjectViews | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._records = records
         self._identity = identity
-        self._views: OrderedDict[str, ProjectView] = OrderedDict()
+        self._now = now
+        if memberships is None:
+            memberships = MembershipCache(now=now, exact=False, serve=False)
+        if views is None:
+            views = project_views(now=now, exact=False, serve=False)
+        self._memberships, self._views = memberships, views
 
-    async def project(self, project_id: str) -> ProjectView | None:
+    async def project(self, project_id: str, demand: Demand = AS_OF_NOW) -> ProjectView | None:
         """The project and its grants, of one moment; None if there is none."""
-        return await self._at(project_id, await self._records.head(project_pk(project_id)))
+        view = self._views.get(project_id, demand)
+        if view is not None:
+            return view
+        with self._views.filling() as filling:
+            began = self._now()
+            head = await self._records.head(project_pk(project_id))
+            return await self._at(project_id, head, filling, began)
 
-    async def _at(self, project_id: str, head: Head) -> ProjectView | None:
+    async def projects(
+        self, project_ids: Iterable[str], demand: Demand = AS_OF_NOW
+    ) -> dict[str, ProjectView]:
+        """Those of the projects that exist, by id."""
+        found: dict[str, ProjectView] = {}
+        wanted: list[str] = []
+        for project_id in dict.fromkeys(project_ids):
+            view = self._views.get(project_id, demand)
+            if view is None:
+                wanted.append(project_id)
+            else:
+                found[project_id] = view
+        if wanted:
+            found |= await self._projects(wanted)
+        return found
+
+    async def user(
+        self,
+        user_id: str,
+        accounts: Iterable[str] = (),
+        teams: Iterable[str] = (),
+        demand: Demand = AS_OF_NOW,
+    ) -> UserView:
+        """The user's status and facts in these scopes. A scope that cannot be
+        read is UNAVAILABLE: a decision is never a guess."""
+        request = (user_id, _ids(accounts), _ids(teams))
+        view = self._memberships.view(request, demand)
+        return view if view is not None else await self._user(request, demand)
+
+    async def facts(
+        self, view: ProjectView, user_id: str, demand: Demand = AS_OF_NOW
+    ) -> tuple[Facts, UserView]:
+        """Everything about one user and one project."""
+        user = await self.user(user_id, view.accounts, view.teams, demand)
+        return view.facts(user_id, user), user
+
+    async def _user(self, request: Request, demand: Demand) -> UserView:
+        """Read those facts that may not be taken from the cache."""
+        user_id, accounts, teams = request
+        scopes = [f"ACCOUNT#{each}" for each in sorted(accounts)]
+        scopes += [f"TEAM#{each}" for each in sorted(teams)]
+        status, known = self._memberships.known(user_id, scopes, demand)
+        found = dict(known)
+        missing = [scope for scope in scopes if scope not in found]
+        for at in range(0, len(missing) or 1, _SCOPES_A_CALL):
+            with self._memberships.facts.filling() as filling:
+                answer = await self._identity.BatchGetMemberships(
+                    BatchGetMembershipsRequest(
+                        user_id=user_id,
+                        scopes=map(scope_ref, missing[at : at + _SCOPES_A_CALL]),
+                    )
+                )
+                found |= self._memberships.keep(filling, user_id, answer)
+            status = int(answer.user_status)
+        return user_view(status or 0, found.items())
+
+    async def _projects(self, project_ids: Sequence[str]) -> dict[str, ProjectView]:
+        with self._views.filling() as filling:
+            began = self._now()
+            heads = await self._records.heads([project_pk(each) for each in project_ids])
+            read = await asyncio.gather(
+                *(
+                    self._at(project_id, head, filling, began)
+                    for project_id, head in zip(project_ids, heads, strict=True)
+                )
+            )
+        return {view.project_id: view for view in read if view is not None}
+
+    async def _at(
+        self, project_id: str, head: Head, filling: ViewFilling, began: float
+    ) -> ProjectView | None:
+        """The view under a head that was read after `began`."""
         pk = project_pk(project_id)
         for _ in range(_UNDISTURBED_READS):
             if not head.token:
                 return None
-            cached = self._cached(project_id, head)
-            if cached is not None:
-                return cached
-            view = await self._read(project_id, head)
-            after = await self._records.head(pk)
-            if after.token == head.token:
-                return self._keep(project_id, view)
-            head = after
+            view = self._views.known(project_id)
+            if view is None or view.head.token != head.token:
+                view = await self._read(project_id, head)
+                after = await self._records.head(pk)
+                if after.token != head.token:
+                    head = after
+                    continue
+            if view is not None:
+                filling.keep(project_id, Cached(view, {pk: head.pseq}, began))
+            return view
         raise WorkspaceError(
             Reason.ERROR_REASON_CONFLICTING_WRITE,
             f"projects/{project_id} is changing faster than it can be read; repeat the call",
             retry_after=0.1,
         )
-
-    async def projects(self, project_ids: Iterable[str]) -> dict[str, ProjectView]:
-        """Those of the projects that exist, by id."""
-        wanted = list(dict.fromkeys(project_ids))
-        found: dict[str, ProjectView] = {}
-        missing: list[tuple[str, Head]] = []
-        current = await self._records.heads([project_pk(p) for p in wanted])
-        for project_id, head in zip(wanted, current, strict=True):
-            view = self._cached(project_id, head)
-            if view is not None:
-                found[project_id] = view
-            elif head.token:
-                missing.append((project_id, head))
-        read = await asyncio.gather(*(self._at(*pair) for pair in missing))
-        return found | {view.project_id: view for view in read if view is not None}
-
-    async def user(
-        self, user_id: str, accounts: Iterable[str] = (), teams: Iterable[str] = ()
-    ) -> UserView:
-        """The user's status and facts in these scopes. A scope that cannot be
-        read is UNAVAILABLE: a decision is never a guess."""
-        scopes = [ScopeRef(account_id=a) for a in sorted(set(accounts) - {""})]
-        scopes += [ScopeRef(team_id=t) for t in sorted(set(teams) - {""})]
-        view = UserView()
-        for at in range(0, len(scopes) or 1, _SCOPES_A_CALL):
-            answer = await self._identity.BatchGetMemberships(
-                BatchGetMembershipsRequest(user_id=user_id, scopes=scopes[at : at + _SCOPES_A_CALL])
-            )
-            view = view.joined(_user_view(int(answer.user_status), answer.results))
-        return view
-
-    async def facts(self, view: ProjectView, user_id: str) -> tuple[Facts, UserView]:
-        """Everything about one user and one project."""
-        user = await self.user(user_id, view.accounts, view.teams)
-        return view.facts(user_id, user), user
-
-    def _cached(self, project_id: str, head: Head) -> ProjectView | None:
-        view = self._views.get(project_id)
-        if view is None or view.head.token != head.token:
-            return None
-        self._views.move_to_end(project_id)
-        return view
-
-    def _keep(self, project_id: str, view: ProjectView | None) -> ProjectView | None:
-        if view is None:
-            return None
-        self._views[project_id] = view
-        self._views.move_to_end(project_id)
-        if len(self._views) > _CACHED_PROJECTS:
-            self._views.popitem(last=False)
-        return view
 
     async def _read(self, project_id: str, head: Head) -> ProjectView | None:
         record = await self._records.get(_PROJECT, project_key(project_id))
@@ -221,7 +261,7 @@ def _project_view(
         restricted=row.restricted,
         status=int(row.status),
     )
-    live = tuple(_grant_facts(g.message) for g in grants if g.message.status == _GRANT_ACTIVE)
+    live = tuple(grant_facts(g.message) for g in grants if g.message.status == _GRANT_ACTIVE)
     accounts, teams = scopes_of(project, live)
     return ProjectView(head, record, grants, project, live, accounts, teams, _revision(row, grants))
 
@@ -233,7 +273,8 @@ def _revision(row: Project, grants: Sequence[Record[Grant]]) -> str:
     return hashlib.sha256(json.dumps(basis).encode()).hexdigest()[:32]
 
 
-def _grant_facts(row: Grant) -> GrantFacts:
+def grant_facts(row: Grant) -> GrantFacts:
+    """A grant as the evaluator takes it."""
     return GrantFacts(
         grant_id=row.grant_id,
         target_type=int(row.target_type),
@@ -245,37 +286,7 @@ def _grant_facts(row: Grant) -> GrantFacts:
     )
 
 
-def _user_view(status: int, results: Iterable[MembershipResult]) -> UserView:
-    accounts: dict[str, AccountFacts] = {}
-    teams: dict[str, TeamFacts] = {}
-    raw: dict[str, MembershipFact] = {}
-    for result in results:
-        if result.WhichOneof("outcome") != "fact":
-            raise WorkspaceError(
-                Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                "a membership cannot be read now; repeat the call",
-                metadata={"backend": "identity"},
-                retry_after=1.0,
-            )
-        fact = result.fact
-        if result.scope.WhichOneof("scope") == "team_id":
-            raw[result.scope.team_id] = fact
-            teams[result.scope.team_id] = _team_facts(fact)
-        else:
-            raw[result.scope.account_id] = fact
-            accounts[result.scope.account_id] = AccountFacts(
-                int(fact.account_status), int(fact.account_member_status), int(fact.account_role)
-            )
-    return UserView(status, accounts, teams, raw)
-
-
-def _team_facts(fact: MembershipFact) -> TeamFacts:
-    return TeamFacts(
-        status=int(fact.team_status),
-        scope_type=int(fact.scope_type),
-        member_status=int(fact.member_status),
-        guest=fact.guest,
-        account_id=fact.account_id,
-        account_status=int(fact.account_status),
-        account_member_status=int(fact.account_member_status),
-    )
+def _ids(given: Iterable[str]) -> frozenset[str]:
+    """Without the empty id. A set that has none is kept: it knows its hash."""
+    ids = frozenset(given)
+    return ids - {""} if "" in ids else ids

@@ -18,7 +18,7 @@ from services.model.errors import Reason, WorkspaceError
 if TYPE_CHECKING:  # the generated class exists for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
-__all__ = ["GrantTargets"]
+__all__ = ["GrantTargets", "require_share"]
 
 _SHARE = AccountCapability.ACCOUNT_CAPABILITY_SHARE_PROJECT
 
@@ -35,7 +35,7 @@ class GrantTargets:
         user who is not there: nothing is told without the right to share."""
         answer = await self._identity.ResolveUser(ResolveUserRequest(email=email))
         if not answer.user_id:
-            _require_share(found)
+            require_share(found)
             raise _no_target("users/?")
         return answer.user_id
 
@@ -58,7 +58,7 @@ class GrantTargets:
         user = await self._facts.user(user_id, accounts=[home])
         # The right comes first: without it, nobody learns who is there.
         if home and user.raw[home].account_member_status != MemberStatus.MEMBER_STATUS_ACTIVE:
-            _require_share(found)
+            require_share(found)
         if user.status != UserStatus.USER_STATUS_ACTIVE:
             raise _no_target(f"users/{user_id}")
 
@@ -88,12 +88,13 @@ def _refusal(
 ) -> WorkspaceError:
     """Why a team or account does not fit. Only its members learn its state."""
     if not (own and member):
-        _require_share(found)
+        require_share(found)
     return _must_be_invited(resource) if member and active and not own else _no_target(resource)
 
 
-def _require_share(found: ProjectAccess) -> None:
-    """A private workspace has no members to keep inside."""
+def require_share(found: ProjectAccess) -> None:
+    """Raises PERMISSION_DENIED without `share_project` in the project's account. A
+    private workspace has no members to keep inside."""
     account_id = found.project.account_id
     if account_id:
         home_of(account_id, found.user.raw[account_id], personal=False).require(_SHARE)

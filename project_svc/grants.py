@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
-
-from workspace.project.v1.grant_pb2 import Grant, GrantSource, GrantStatus, GrantTargetType
+from workspace.project.v1.grant_pb2 import Grant, GrantStatus, GrantTargetType
 from workspace.project.v1.grant_service_pb2 import (
     CreateGrantRequest,
     CreateGrantResponse,
@@ -24,20 +21,25 @@ from project_svc.facts import project_pk
 from project_svc.grant_rules import (
     end_grant,
     exceeds,
-    has_direct_grant,
-    own_end,
     require_other_owner,
     require_owner_shape,
     require_within,
     stored_permissions,
 )
 from project_svc.grant_targets import GrantTargets
+from project_svc.new_grants import (
+    GrantTerms,
+    end_of,
+    is_later,
+    new_grant,
+    require_own_end,
+    require_room,
+)
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.model.permissions import MANAGE_ACCESS, OWNER, expand, preset_permissions
-from services.model.times import from_timestamp, to_timestamp
 from services.records.deciding import deciding
 from services.records.mutation import require_etag
 from services.records.record import Record, Write
@@ -52,8 +54,6 @@ _ACTIVE = GrantStatus.GRANT_STATUS_ACTIVE
 _USER = GrantTargetType.GRANT_TARGET_TYPE_USER
 _SERVER_SET = frozenset(Grant.DESCRIPTOR.fields_by_name) - {"permissions", "expires_at", "note"}
 _MOST_SCANNED = 2_000
-_MOST_GRANTS = 1_000
-"""Grants in force on one project: a decision reads all of them."""
 
 
 class Grants:
@@ -79,7 +79,7 @@ class Grants:
             grant = self._new_grant(found, request, mutation.new_id("g"), target_id)
             require_active(found.project)
             await self._targets.require(found, grant)
-            self._require_room(found, grant)
+            require_room(found, grant, self._access.now())
             return await mutation.commit(
                 project_pk(request.project_id),
                 [Write(_GRANT, grant)],
@@ -176,47 +176,15 @@ class Grants:
     def _new_grant(
         self, found: ProjectAccess, request: CreateGrantRequest, grant_id: str, target_id: str
     ) -> Grant:
-        permissions = frozenset(map(int, request.permissions)) or preset_permissions(request.preset)
-        require_within(found, permissions)
-        now = self._access.now()
-        ends = from_timestamp(request.expires_at) if request.HasField("expires_at") else None
-        require_owner_shape(permissions, request.target_type, ends)
-        if ends is not None and ends <= now:
-            raise invalid_field("expires_at", "is in the past; choose a later time")
-        if request.target_type == _USER and target_id == found.user_id:
-            raise exceeds("manage_access", "nobody gives himself a grant; ask another manager")
-        grant = Grant(
-            grant_id=grant_id,
-            project_id=request.project_id,
+        terms = GrantTerms(
             target_type=request.target_type,
             target_id=target_id,
-            permissions=stored_permissions(permissions),
-            source=GrantSource.GRANT_SOURCE_DIRECT,
-            status=_ACTIVE,
+            permissions=frozenset(map(int, request.permissions))
+            or preset_permissions(request.preset),
+            ends=end_of(request),
             note=request.note,
-            created_by=found.user_id,
-            created_at=to_timestamp(now),
         )
-        end = _bounded_end(found, permissions, ends)
-        if end is not None:
-            grant.expires_at.CopyFrom(to_timestamp(end))
-        touched(grant, user_id=found.user_id, now=now)
-        return grant
-
-    def _require_room(self, found: ProjectAccess, grant: Grant) -> None:
-        now = self._access.now()
-        if has_direct_grant(found.view.live, grant.target_type, grant.target_id, now):
-            raise WorkspaceError(
-                Reason.ERROR_REASON_ALREADY_EXISTS,
-                "the target has a grant in force on this project; change that one",
-                metadata={"resource": f"projects/{grant.project_id}/grants"},
-            )
-        if len(found.view.live) >= _MOST_GRANTS:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_LIMIT_EXCEEDED,
-                f"the project has {_MOST_GRANTS} grants; give them to a team instead",
-                metadata={"limit": "grants", "maximum": str(_MOST_GRANTS)},
-            )
+        return new_grant(found, terms, grant_id=grant_id, now=self._access.now())
 
     async def _require_may_change(self, found: ProjectAccess, old: Grant, new: Grant) -> None:
         before, after = _permissions(old), _permissions(new)
@@ -224,10 +192,10 @@ class Grants:
             raise invalid_field("permissions", "must not be empty; revoke the grant instead")
         require_within(found, before)
         require_within(found, after)
-        now, end = self._access.now(), _end(new)
+        now, end = self._access.now(), end_of(new)
         require_owner_shape(after, new.target_type, end)
-        later = _is_later(end, _end(old))
-        if end is not None and end != _end(old) and end <= now:
+        later = is_later(end, end_of(old))
+        if end is not None and end != end_of(old) and end <= now:
             raise invalid_field("expires_at", "is in the past; revoke the grant instead")
         if _is_own(found, old) and (later or expand(after) - expand(before)):
             raise exceeds("manage_access", "nobody raises his own grant; ask another manager")
@@ -239,11 +207,11 @@ class Grants:
     async def _require_may_widen(self, found: ProjectAccess, old: Grant, new: Grant) -> None:
         """More, or for longer, is given like a new grant: to the same targets."""
         require_active(found.project)
-        _require_own_end(found, _permissions(new), _end(new))
+        require_own_end(found, _permissions(new), end_of(new))
         await self._targets.require(found, new)
-        ended = _end(old)
+        ended = end_of(old)
         if ended is not None and ended <= self._access.now():
-            self._require_room(found, new)  # it comes into force again
+            require_room(found, new, self._access.now())  # it comes into force again
 
     async def _revocable(self, request: RevokeGrantRequest) -> tuple[ProjectAccess, Record[Grant]]:
         user_id = current_call().user_id
@@ -253,36 +221,6 @@ class Grants:
             return found, record
         managed = await self._access.require(request.project_id, MANAGE_ACCESS)
         return managed, _grant_of(managed, request.grant_id)
-
-
-def _bounded_end(
-    found: ProjectAccess, permissions: Iterable[int], asked: datetime | None
-) -> datetime | None:
-    """The end of a new grant: the one asked for, or that of one's own hold."""
-    bound = own_end(found, permissions)
-    if asked is None:
-        return bound
-    _require_own_end(found, permissions, asked)
-    return asked
-
-
-def _require_own_end(
-    found: ProjectAccess, permissions: Iterable[int], end: datetime | None
-) -> None:
-    bound = own_end(found, permissions)
-    if bound is not None and _is_later(end, bound):
-        raise exceeds(
-            "manage_access", "the grant would outlast your own rights; choose an earlier expires_at"
-        )
-
-
-def _is_later(end: datetime | None, than: datetime | None) -> bool:
-    """None is no end, and so later than every time."""
-    return than is not None and (end is None or end > than)
-
-
-def _end(grant: Grant) -> datetime | None:
-    return from_timestamp(grant.expires_at) if grant.HasField("expires_at") else None
 
 
 def _permissions(grant: Grant) -> frozenset[int]:

@@ -1,14 +1,14 @@
 """Typed links: stored at their source, a document or project, read from both ends.
 
-Incoming links are found by looking through what the caller may view: a link of
-a source that he may not see does not exist for him, so no index could answer
-without the same decisions. Pages are complete and resumable.
+Incoming links are found through `link_index.py`, which proposes sources; a link
+is answered when its source is read, has it, and may be viewed. Pages are
+complete and resumable; a call looks at 2,000 candidates at most.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
@@ -22,22 +22,23 @@ from workspace.project.v1.document_service_pb2 import (
 )
 from workspace.project.v1.history_pb2 import MetadataRecordType
 from workspace.project.v1.link_pb2 import LinkDirection, LinkEntry, ObjectLink
-from workspace.project.v1.project_pb2 import Project
+from workspace.project.v1.project_pb2 import Project, ProjectStatus
 
-from project_svc.access import require_active
+from project_svc.access import ProjectAccess, require_active
 from project_svc.answers import touched
 from project_svc.changes import activity_of
 from project_svc.document_changes import CallersEdit, DocumentChanges, require_present
-from project_svc.document_lists import DocumentLists, Scope
 from project_svc.document_rows import DOCUMENT, document_key
 from project_svc.facts import project_key, project_pk
+from project_svc.link_index import LinkIndex, LinkRow
+from project_svc.scans import MOST_EXAMINED
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.names import validate_id
 from services.model.permissions import VIEW, WRITE
 from services.records.deciding import deciding
 from services.records.mutation import Decorate, require_etag
-from services.records.record import Record, Write
+from services.records.record import Write
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 
@@ -49,6 +50,8 @@ _CURATED = MetadataRecordType.METADATA_RECORD_TYPE_CURATED
 _OUTGOING = LinkDirection.LINK_DIRECTION_OUTGOING
 _INCOMING = LinkDirection.LINK_DIRECTION_INCOMING
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
+_SHOWN = (ProjectStatus.PROJECT_STATUS_ACTIVE, ProjectStatus.PROJECT_STATUS_ARCHIVED)
+_CANDIDATES = 200
 
 _Key = tuple[str, str, str]
 _Entries = list[LinkEntry]
@@ -60,9 +63,9 @@ _Request = LinkObjectsRequest | UnlinkObjectsRequest
 class Links:
     """Use cases of links."""
 
-    def __init__(self, *, changes: DocumentChanges, lists: DocumentLists) -> None:
+    def __init__(self, *, changes: DocumentChanges, index: LinkIndex) -> None:
         self._changes = changes
-        self._lists = lists
+        self._index = index
 
     async def link(self, request: LinkObjectsRequest) -> LinkObjectsResponse:
         """Add links; those that are there stay. Raises LIMIT_EXCEEDED over 200."""
@@ -162,24 +165,56 @@ class Links:
     async def _incoming(
         self, request: ListLinksRequest, position: str, skip: _Skip
     ) -> tuple[_Entries, _Position | None]:
-        """`skip` is the source and link after which a page was cut off inside
-        of one source, which then is the first of the next page."""
-        limit = page_size(request)
-
-        def weight(record: Record[Any]) -> int:
-            return len(_pointing(record.message, request))
-
-        found = await self._lists.across(Scope(), position, limit, weight, weight)
-        entries: list[LinkEntry] = []
-        for record in found.records:
-            for link in _pointing(record.message, request):
-                entry = _entry(record.message, link)
-                if [entry.source_id] != skip[:1] or list(_key(link)) > skip[1:]:
+        """`position` is the sort key of the last candidate that is done; `skip`
+        the link after which a page was cut off inside of the one that follows."""
+        limit, examined = page_size(request), 0
+        entries: _Entries = []
+        while True:
+            rows, more = await self._index.sources(
+                request.kind, request.id, after=position, limit=_CANDIDATES
+            )
+            sources = await self._verified(request, rows)
+            for row in rows:
+                for entry in _incoming_of(sources.get(row.sk), request):
+                    if list(_key(entry.link)) <= skip:
+                        continue
+                    if len(entries) >= limit:
+                        return entries, ("in", position, skip)
                     entries.append(entry)
-        if len(entries) > limit:
-            last = entries[limit - 1]
-            return entries[:limit], ("in", position, [last.source_id, *_key(last.link)])
-        return entries, ("in", found.next, []) if found.next else None
+                    skip = list(_key(entry.link))
+                position, skip = row.sk, []
+            examined += len(rows)
+            if not more:
+                return entries, None
+            if examined >= MOST_EXAMINED:
+                return entries, ("in", position, [])
+
+    async def _verified(
+        self, request: ListLinksRequest, rows: Sequence[LinkRow]
+    ) -> dict[str, Document | Project]:
+        """Sources that link here and that the caller may view, by the sort key
+        of their row."""
+        live = [row for row in rows if not row.item.deleted]
+        keys = [document_key(row.source_id) for row in live if row.kind == "document"]
+        found = await self._changes.records.batch_get(DOCUMENT, keys) if keys else []
+        documents = {r.message.document_id: r.message for r in found if r is not None}
+        projects = {row.source_id for row in live if row.kind == "project"}
+        projects |= {document.project_id for document in documents.values()}
+        held = await self._changes.access.of_each(current_call().user_id, projects)
+        verified: dict[str, Document | Project] = {}
+        for row in live:
+            document = documents.get(row.source_id) if row.kind == "document" else None
+            access = held.get(document.project_id if document else row.source_id)
+            if isinstance(access, Exception):
+                raise access
+            source: Document | Project | None = document
+            if row.kind == "project" and access is not None:
+                source = access.project
+            if source is None or not _links_to(source, request):
+                await self._index.stale(row)
+            elif access is not None and _is_shown(access):
+                verified[row.sk] = source
+        return verified
 
     async def _change(
         self,
@@ -209,6 +244,7 @@ class Links:
             edit(change.document)
             if change.document == change.before:
                 return []
+            await self._index.propose(change.before, _added(change.before, change.document))
             return [change.snapshot(_CURATED, reason)]
 
         return await self._changes.run(
@@ -244,6 +280,7 @@ class Links:
                 return await self._changes.unchanged(
                     lambda records: answer(links=records[0].message.links), found.record
                 )
+            await self._index.propose(project, _added(found.project, project))
             touched(project, user_id=found.user_id, now=self._changes.now())
             return await mutation.commit(
                 pk,
@@ -265,16 +302,27 @@ class Links:
         return record.message if record else Document()
 
 
-def _pointing(source: Document | Project, request: ListLinksRequest) -> list[ObjectLink]:
-    if isinstance(source, Document) and source.status in _GONE:
+def _links_to(source: Document | Project, request: ListLinksRequest) -> list[ObjectLink]:
+    return [link for link in source.links if (link.kind, link.id) == (request.kind, request.id)]
+
+
+def _incoming_of(
+    source: Document | Project | None, request: ListLinksRequest
+) -> list[LinkEntry]:
+    if source is None or (isinstance(source, Document) and source.status in _GONE):
         return []
-    links = [
-        link
-        for link in source.links
-        if (link.kind, link.id) == (request.kind, request.id)
-        and request.relation in ("", link.relation)
-    ]
-    return sorted(links, key=_key)
+    links = _links_to(source, request)
+    wanted = [link for link in links if request.relation in ("", link.relation)]
+    return [_entry(source, link) for link in sorted(wanted, key=_key)]
+
+
+def _is_shown(access: ProjectAccess) -> bool:
+    return VIEW in access.permissions and access.project.status in _SHOWN
+
+
+def _added(before: Document | Project, after: Document | Project) -> list[ObjectLink]:
+    known = set(map(_key, before.links))
+    return [link for link in after.links if _key(link) not in known]
 
 
 def _entry(source: Document | Project, link: ObjectLink) -> LinkEntry:

@@ -98,11 +98,27 @@ class MemberGrants:
             view = await self._access.facts.project(project_id)
             if view is None or view.record.message.account_id != request.account_id:
                 return _Outcome()  # it moved away meanwhile
-            meant = [grant for grant in view.grants if _is_meant(grant.message, request)]
-            kept = await self._kept(view, meant, request.user_id)
-            return await self._commit(view, [g for g in meant if g not in kept], kept, request)
+            ending, kept = await self._split(view, request)
+            return await self._commit(view, ending, kept, request)
 
         return await deciding(attempt)
+
+    async def ending(self, view: ProjectView, account_id: str, user_id: str) -> frozenset[str]:
+        """Ids of the grants on this project that a removal from the account would
+        revoke now."""
+        if view.project.account_id != account_id:
+            return frozenset()
+        request = RevokeMemberGrantsRequest(account_id=account_id, user_id=user_id)
+        ending, _ = await self._split(view, request)
+        return frozenset(grant.message.grant_id for grant in ending)
+
+    async def _split(
+        self, view: ProjectView, request: RevokeMemberGrantsRequest
+    ) -> tuple[list[Record[Grant]], list[Record[Grant]]]:
+        """The user's grants that end, and those that stay."""
+        meant = [grant for grant in view.grants if _is_meant(grant.message, request)]
+        kept = await self._kept(view, meant, request.user_id)
+        return [grant for grant in meant if grant not in kept], kept
 
     async def _kept(
         self, view: ProjectView, meant: list[Record[Grant]], user_id: str

@@ -24,10 +24,12 @@ from services.records.record import Record, Write
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 
-__all__ = ["CURRENT_FILE_REASONS", "Revisions", "file_not_available"]
+__all__ = ["CURRENT_FILE_REASONS", "RELOCATED_FILE", "Revisions", "file_not_available"]
 
 CURRENT_FILE_REASONS = frozenset({"file_attached", "file_released"})
 """Reasons of lifecycle records whose file became the current one."""
+RELOCATED_FILE = "relocated_file"
+"""Reason of a lifecycle record that says where such a file is since."""
 _AWAITING = DocumentStatus.DOCUMENT_STATUS_AWAITING_FILE
 _LIFECYCLE = MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE
 

@@ -27,7 +27,7 @@ from project_svc.derived import artifact_state, find_artifact
 from project_svc.document_changes import DocumentAccess, DocumentChanges, require_usable
 from project_svc.document_files import expected_revision, not_found
 from project_svc.document_rows import DOCUMENT, METADATA, document_key, document_pk, status_of
-from project_svc.revisions import CURRENT_FILE_REASONS, file_not_available
+from project_svc.revisions import CURRENT_FILE_REASONS, RELOCATED_FILE, file_not_available
 from project_svc.scans import scan
 from services.model.errors import WorkspaceError, permission_denied
 from services.model.indexes import Index
@@ -112,6 +112,7 @@ class Transfers:
     def _common(self, seen: DocumentAccess, artifact_id: str) -> AuthorizeFileResponse:
         """Everything but the document and what depends on the purpose."""
         project, document_id = seen.access.project, seen.document.document_id
+        quota = seen.access.user.raw[project.account_id or project.workspace_id]
         home = home_of(account_id=project.account_id, workspace_id=project.workspace_id)
         folder = f"derived/{artifact_id}/" if artifact_id else "raw/"
         answer = AuthorizeFileResponse(
@@ -119,6 +120,8 @@ class Transfers:
             permissions=permission_values(seen.access.permissions),
             grant_revision=seen.access.grant_revision,
             user_id=seen.access.user_id,
+            quota_bytes=quota.quota_bytes,
+            quota_documents=quota.quota_documents,
         )
         if project.account_id:
             answer.account_id = project.account_id
@@ -170,7 +173,7 @@ class Transfers:
             budget=_NEVER_ENDING,
             weight=lambda r: int(
                 r.message.record_type == _LIFECYCLE
-                and r.message.reason in CURRENT_FILE_REASONS
+                and r.message.reason in (*CURRENT_FILE_REASONS, RELOCATED_FILE)
                 and r.message.file.file_revision == revision
             ),
             descending=True,

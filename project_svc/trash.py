@@ -25,6 +25,7 @@ from project_svc.changes import ProjectChanges, activity_of
 from project_svc.facts import project_pk
 from project_svc.holds import require_no_hold
 from project_svc.homes import home_of
+from project_svc.purge_project import PROJECT_PURGE
 from services.kernel import Kernel
 from services.model.errors import permission_denied
 from services.model.families import FAMILIES
@@ -66,6 +67,9 @@ class Trash:
             project.trashed_at.CopyFrom(to_timestamp(now))
             project.trashed_by = found.user_id
             project.purge_after.CopyFrom(to_timestamp(now + keep))
+            await self._kernel.due.schedule(
+                PROJECT_PURGE, project.project_id, (now + keep).timestamp()
+            )
 
         return await self._changes.run(
             request,

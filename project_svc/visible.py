@@ -31,16 +31,17 @@ from project_svc.candidates import (
 )
 from project_svc.facts import ProjectView, UserView
 from project_svc.policy import ASKING_SERVICES
+from project_svc.token_cut import allows_cut, evaluate_cut
 from services.model.indexes import Index
-from services.model.permissions import MANAGE_ACCESS, VIEW, Effective, allows, evaluate
-from services.rpc.consistency import ConsistencyTokens
+from services.model.permissions import MANAGE_ACCESS, VIEW, Effective
+from services.rpc.consistency import AS_OF_NOW, ConsistencyTokens, Demand
 from services.rpc.context import current_call
 from services.rpc.page_tokens import PageTokens, page_size
 
 if TYPE_CHECKING:  # the generated class exists for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
-__all__ = ["Found", "VisibleProjects"]
+__all__ = ["Found", "Memberships", "VisibleProjects", "all_sources"]
 
 _MOST_EXAMINED = 2_000
 _BATCH = 250
@@ -113,21 +114,22 @@ class VisibleProjects:
         """Projects a user holds a permission on. Of other users a person sees
         those on which he has `manage_access`; a service sees all."""
         call = current_call()
-        for token in request.consistency.at_least_as_fresh.tokens:
-            self._consistency.verify(token)
+        demand = self._consistency.demand(request.consistency)
         user_id = request.user_id or call.user_id
         asker = f"{call.service}/{call.user_id}"
         members = await self.memberships(user_id)
         page = await self.page(
             user_id,
             members,
-            _all_sources(user_id, members),
+            all_sources(user_id, members),
             after=self._page_tokens.open(call.method, asker, request, request.page_token),
             limit=page_size(request),
             permission=request.permission or VIEW,
             asker=None
             if user_id == call.user_id or call.service in ASKING_SERVICES
             else call.user_id,
+            sourced=request.include_sources,
+            demand=demand,
         )
         answer = ListAccessibleProjectsResponse(
             projects=[
@@ -175,23 +177,30 @@ class VisibleProjects:
         permission: int = VIEW,
         wanted: Callable[[Project], bool] = lambda _: True,
         asker: str | None = None,
+        sourced: bool = False,
+        demand: Demand = AS_OF_NOW,
     ) -> _Page:
-        """Up to `limit` projects above the id `after`. `next` is the last id
-        that was looked at, or '' at the end. `asker` must have `manage_access`."""
+        """Up to `limit` projects above the id `after`, with sources if `sourced`.
+        `next` is the last id that was looked at, or '' at the end. `asker` must
+        have `manage_access`."""
         page, examined = _Page(), 0
         user, other = UserView(), UserView()
         batches = self._batches(sources, after, limit)
         async for ids in batches:
-            views = [v for v in await self._views(ids) if wanted(v.record.message)]
-            user = await self._known(user_id, user, members, views)
+            views = [v for v in await self._views(ids, demand) if wanted(v.record.message)]
+            user = await self._known(user_id, user, members, views, demand)
+            now = self._access.now()
             if asker is not None:
-                other = other.joined(await self._facts_of(asker, views))
-            decided = {v.project_id: self._decide(user_id, user, v, permission) for v in views}
+                other = other.joined(await self._facts_of(asker, views, demand))
             by_id = {view.project_id: view for view in views}
             for project_id in ids:
-                effective = decided.get(project_id)
-                if effective and (asker is None or self._manages(asker, other, by_id[project_id])):
-                    page.found.append(Found(by_id[project_id], effective))
+                view = by_id.get(project_id)
+                if view is not None:
+                    effective = evaluate_cut(view.facts(user_id, user), now, sources=sourced)
+                    if permission in effective.permissions and (
+                        asker is None or self._manages(asker, other, view)
+                    ):
+                        page.found.append(Found(view, effective))
                 examined += 1
                 page.next = project_id
                 if len(page.found) >= limit or examined >= _MOST_EXAMINED:
@@ -213,11 +222,16 @@ class VisibleProjects:
         if ids:
             yield ids
 
-    async def _views(self, ids: Sequence[str]) -> Sequence[ProjectView]:
-        return tuple((await self._access.facts.projects(ids)).values())
+    async def _views(self, ids: Sequence[str], demand: Demand) -> Sequence[ProjectView]:
+        return tuple((await self._access.facts.projects(ids, demand)).values())
 
     async def _known(
-        self, user_id: str, user: UserView, members: Memberships, views: Sequence[ProjectView]
+        self,
+        user_id: str,
+        user: UserView,
+        members: Memberships,
+        views: Sequence[ProjectView],
+        demand: Demand,
     ) -> UserView:
         """Facts that these projects need and that are not there yet: of their
         homes, and of scopes that the user is said to be in."""
@@ -230,24 +244,21 @@ class VisibleProjects:
         teams -= user.teams.keys()
         if user.status and not accounts and not teams:
             return user
-        return user.joined(await self._access.facts.user(user_id, accounts, teams))
+        return user.joined(await self._access.facts.user(user_id, accounts, teams, demand))
 
-    async def _facts_of(self, user_id: str, views: Sequence[ProjectView]) -> UserView:
+    async def _facts_of(
+        self, user_id: str, views: Sequence[ProjectView], demand: Demand
+    ) -> UserView:
         accounts = {account for view in views for account in view.accounts}
         teams = {team for view in views for team in view.teams}
-        return await self._access.facts.user(user_id, accounts, teams)
-
-    def _decide(
-        self, user_id: str, user: UserView, view: ProjectView, permission: int
-    ) -> Effective | None:
-        facts, now = view.facts(user_id, user), self._access.now()
-        return evaluate(facts, now) if allows(facts, permission, now) else None
+        return await self._access.facts.user(user_id, accounts, teams, demand)
 
     def _manages(self, asker: str, user: UserView, view: ProjectView) -> bool:
-        return allows(view.facts(asker, user), MANAGE_ACCESS, self._access.now())
+        return allows_cut(view.facts(asker, user), MANAGE_ACCESS, self._access.now())
 
 
-def _all_sources(user_id: str, members: Memberships) -> list[CandidateSource]:
+def all_sources(user_id: str, members: Memberships) -> list[CandidateSource]:
+    """Every way in which a user with these memberships may reach a project."""
     sources = [granted_to(Index.USER, f"USER#{user_id}")]
     sources += [granted_to(Index.TEAM, f"TEAM#{team}") for team in sorted(members.teams)]
     for account in sorted(members.accounts):
@@ -265,7 +276,7 @@ def _sources(
         return projects_of(Index.ACCOUNT, f"WORKSPACE#{request.workspace_id}")
     if request.account_id:
         members = Memberships(members.accounts & {request.account_id}, members.teams)
-    return _all_sources(user_id, members)
+    return all_sources(user_id, members)
 
 
 def _matches(project: Project, request: ListProjectsRequest) -> bool:

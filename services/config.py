@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
@@ -92,7 +92,20 @@ class Settings(BaseSettings):
     smtp_username: str = Field("", description="sign-in at the mail server; may be empty")
     smtp_password: SecretStr | None = Field(None, description="password at the mail server")
 
+    webhook_networks: str = Field(
+        "", description="networks, not public, that may receive webhooks, as `10.1.0.0/16,...`"
+    )
+    webhook_ca_file: Path | None = Field(
+        None, description="PEM of authorities of webhook receivers, beside the public ones"
+    )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for network in filter(None, map(str.strip, text.split(","))):
+            ipaddress.ip_network(network)
+        return text
 
     @property
     def provider(self) -> str:

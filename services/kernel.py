@@ -17,6 +17,7 @@ import grpc.aio
 from services.config import Settings
 from services.events.due import DueHandler, DueWork
 from services.events.feed import Feed
+from services.events.relay import Consumer
 from services.objects.store import ObjectStore
 from services.records.mutation import Mutations
 from services.records.store import RecordStore
@@ -73,7 +74,8 @@ class ServiceModule:
     `policy` has a row for every RPC that is served. `authenticator` is given
     by identity alone, `url_revocation` (principal, scope, revision) by storage.
     `background` coroutines run until they are cancelled. `due` has a handler for
-    each kind of due work that this package schedules.
+    each kind of due work that this package schedules. `consumers` are given the
+    activity events of this instance (services/events/relay.py).
     """
 
     name: str
@@ -83,3 +85,4 @@ class ServiceModule:
     url_revocation: Callable[[str, str, int], Awaitable[bool]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
     due: Mapping[str, DueHandler] = field(default_factory=dict)
+    consumers: Sequence[Consumer] = field(default_factory=tuple)

@@ -22,6 +22,7 @@ from services.backends import open_data_dir, open_keyring, open_objects, open_re
 from services.config import Settings
 from services.events.due import DueWork
 from services.events.feed import Feed
+from services.events.relay import Relay, RelayMetrics
 from services.http.dataplane import dataplane_routes
 from services.http.gateway import Gateway
 from services.http.server import HttpServer, bind_http
@@ -31,6 +32,7 @@ from services.objects.port import StoreUnavailable
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
+from services.records.expiry import ExpirySweep
 from services.records.instance import Instance
 from services.records.mutation import Mutations
 from services.records.port import Key
@@ -124,6 +126,7 @@ class WorkspaceProcess:
         self._closers.append(_closing(sock.close))
         self.kernel = self._open_kernel(records, instance, settings.public_url or self.http_url)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
+        self.relays = await self._open_relays()
         await self._serve()
         await self._serve_http(sock)
         self._start_background()
@@ -201,10 +204,23 @@ class WorkspaceProcess:
         await http.start()
         self._closers.append(http.stop)
 
+    async def _open_relays(self) -> list[Relay]:
+        """A relay for each consumer; it is owed all events from now on."""
+        kernel, metrics = self.kernel, RelayMetrics(self.registry)
+        relays = [
+            Relay(each, records=kernel.records, feed=kernel.feed, metrics=metrics, now=kernel.now)
+            for module in self.modules
+            for each in module.consumers
+        ]
+        for relay in relays:
+            await relay.register()
+        return relays
+
     def _start_background(self) -> None:
         """Each service's loops, cancelled before the stores close."""
         loops = [work for module in self.modules for work in module.background]
-        loops.append(self._run_due)
+        loops += [self._run_due, *(relay.run for relay in self.relays)]
+        loops.append(ExpirySweep(self.kernel.records.driver).run)
         tasks = [asyncio.ensure_future(work()) for work in loops]
 
         async def cancel() -> None:

@@ -36,9 +36,10 @@ _OCTETS = "application/octet-stream"
 Announcement = CreateUploadRequest | CreateMultipartUploadRequest
 
 
-def bearer_of(decision: AuthorizeFileResponse, permission: str) -> Bearer:
-    """For whom a URL is signed, by the decision it rests on."""
-    scope = scope_of(permission, decision.document.project_id)
+def bearer_of(decision: AuthorizeFileResponse, permission: str, epoch: str) -> Bearer:
+    """For whom a URL is signed, by the decision it rests on, in which epoch."""
+    document = decision.document
+    scope = scope_of(permission, document.project_id, epoch, document.document_id)
     return Bearer(decision.user_id, scope, revision_number(decision.grant_revision))
 
 

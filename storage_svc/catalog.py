@@ -6,17 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
-from workspace.storage.v1.catalog_pb2 import BackendProvider, BackendSelection
+from workspace.storage.v1.catalog_pb2 import (
+    BackendProvider,
+    BackendSelection,
+    ParityCell,
+    ParityRow,
+    ParityStatus,
+)
 from workspace.storage.v1.catalog_service_pb2 import (
     GetBackendCatalogResponse,
     GetBackendSelectionResponse,
+    GetParityResponse,
 )
 
 from services.config import Settings, load_selection
 from services.model.catalog import PROVIDERS, services_of
+from services.model.parity import LINES, PLANNED, Line, faults_of
 from services.model.selection import backend_selection
 
 __all__ = ["Catalog"]
+
+_LABEL = 200
 
 
 class Catalog:
@@ -43,6 +53,33 @@ class Catalog:
     def selection(self) -> GetBackendSelectionResponse:
         """The active selection."""
         return GetBackendSelectionResponse(selection=self._selection)
+
+    def parity(self) -> GetParityResponse:
+        """Every line of the checklist; probes are made anew each time."""
+        return GetParityResponse(rows=[_parity_row(line) for line in LINES])
+
+
+def _parity_row(line: Line) -> ParityRow:
+    cells = [_cell(line, provider.key) for provider in PROVIDERS]
+    return ParityRow(
+        concern=line.concern, label=line.text[:_LABEL], cells=cells, evidence=line.checks
+    )
+
+
+def _cell(line: Line, provider: str) -> ParityCell:
+    cell = ParityCell(provider=provider, status=ParityStatus.PARITY_STATUS_COVERED)
+    if line.service:
+        cell.service = services_of(provider)[line.service]
+    if line.only not in ("", provider):
+        cell.status = ParityStatus.PARITY_STATUS_NOT_APPLICABLE
+        cell.note = f"the line is about {line.only}; {provider} passes the same conformance suite"
+        if provider != "local":
+            cell.note = f"the line is about {line.only}"
+    elif provider in PLANNED:
+        cell.status, cell.note = ParityStatus.PARITY_STATUS_MISSING, PLANNED[provider]
+    elif faults := faults_of(line):
+        cell.status, cell.note = ParityStatus.PARITY_STATUS_MISSING, "; ".join(faults)
+    return cell
 
 
 def _selection(settings: Settings) -> BackendSelection:

@@ -1,14 +1,18 @@
 """Collecting what was announced and never completed.
 
 An upload is due two hours after its expiry: by then no URL signed for it works
-and no transfer begun in time is still running. Steps, each repeatable:
+and no transfer begun in time is still running. Each upload is looked after by
+due work (kind `upload`); a sweep over all of them, once after the start and
+then daily, finds those that were announced before there was any, and claims
+whose process died. Steps, each repeatable:
 
 1. PENDING -> EXPIRED by a conditional write; it decides against a completion.
    A claimed upload (`verified_at`) is finished instead, never collected.
 2. The parts are dropped, and the object deleted, unless another upload that is
    pending or completed names the key. The object is looked at first: who
    announces the same name while it is there gets another key.
-3. `collected_at` is set; the row itself goes after 30 days.
+3. What it reserved is released.
+4. `collected_at` is set; the row itself goes after 30 days.
 """
 
 from __future__ import annotations
@@ -26,18 +30,18 @@ from services.model.errors import Reason, WorkspaceError
 from services.records.port import Key
 from services.records.record import Record, Write
 from services.rpc.context import set_current_call
-from storage_svc.completion import REFUSED, Completion
+from storage_svc.completion import CLAIM_SECONDS, REFUSED, Completion
 from storage_svc.gate import reason_of
 from storage_svc.stored import uploads_naming
 from storage_svc.upload_rows import UPLOADS, activity_of, moment, upload_key, upload_pk
+from storage_svc.usage import Ledger
 
-__all__ = ["CLAIM_SECONDS", "GRACE_SECONDS", "PERIOD_SECONDS", "Collected", "Collector"]
+__all__ = ["GRACE_SECONDS", "PERIOD_SECONDS", "Collected", "Collector"]
 
-PERIOD_SECONDS = 600.0
+FIRST_SECONDS = 600.0
+PERIOD_SECONDS = 24 * 3600.0
 GRACE_SECONDS = 2 * 3600
 """60 s of clock skew and the longest transfer of 100 MiB at 16 KiB/s (6,430 s)."""
-CLAIM_SECONDS = 300
-"""After this an interrupted completion is finished without its caller."""
 KEPT_SECONDS = 30 * 24 * 3600
 _PAGE = 500
 _LOG = logging.getLogger("workspace.storage.collection")
@@ -58,9 +62,16 @@ class Collector:
     """See the module. `period` is the pause between runs in seconds."""
 
     def __init__(
-        self, *, kernel: Kernel, completion: Completion, period: float = PERIOD_SECONDS
+        self,
+        *,
+        kernel: Kernel,
+        completion: Completion,
+        ledger: Ledger,
+        first: float = FIRST_SECONDS,
+        period: float = PERIOD_SECONDS,
     ) -> None:
-        self._period = period
+        self._first, self._period = first, period
+        self._ledger = ledger
         self._kernel = kernel
         self._records = kernel.records
         self._objects = kernel.objects
@@ -69,14 +80,41 @@ class Collector:
     async def run(self) -> None:
         """Collect again and again until cancelled."""
         set_current_call(None)
+        pause = self._first
         while True:
-            await asyncio.sleep(self._period)
+            await asyncio.sleep(pause)
+            pause = self._period
             try:
                 done = await self.collect(self._kernel.now())
             except Exception:
                 _LOG.exception("collection failed; the next run goes on")
             else:
                 _LOG.info("collection: %s", done)
+
+    async def look(self, subject: str) -> float | None:
+        """Due work: what is right for one upload now, and when to look again.
+        An upload that was never stored holds no reservation."""
+        set_current_call(None)
+        home_id, _, upload_id = subject.partition("/")
+        now = self._kernel.now()
+        record = await self._records.get(UPLOADS, upload_key(upload_id))
+        if record is None:
+            await self._ledger.release_of(home_id, upload_id)
+            return None
+        await self._one(upload_id, now, Collected())
+        record = await self._records.get(UPLOADS, upload_key(upload_id))
+        return None if record is None else await self._again(record.message, now)
+
+    async def _again(self, upload: Upload, now: float) -> float | None:
+        if upload.status == UploadStatus.UPLOAD_STATUS_COMPLETED:
+            # A repeat of the announcement may have come late.
+            await self._ledger.release(upload.storage_key, upload.upload_id)
+            await self._completion.ask_ready(upload)
+            return now + CLAIM_SECONDS if self._completion.awaits_ready(upload) else None
+        if upload.HasField("collected_at"):
+            return None
+        claimed = upload.HasField("verified_at")
+        return now + CLAIM_SECONDS if claimed else upload.expires_at.seconds + GRACE_SECONDS
 
     async def collect(self, now: float) -> Collected:
         """One pass over all uploads at `now` (unix seconds). A failure of one
@@ -116,8 +154,16 @@ class Collector:
         elif _is_due(upload, now):
             expired = await self._expire(record) if pending else record
             done.objects += await self._drop_bytes(expired.message)
+            await self._ledger.release(upload.storage_key, upload_id)
             await self._mark(expired, now)
             done.uploads += 1
+        elif upload.status == UploadStatus.UPLOAD_STATUS_COMPLETED and not upload.file_status:
+            await self._count(upload)
+
+    async def _count(self, upload: Upload) -> None:
+        """Of a file that was completed before usage was counted, if it is there."""
+        if await self._is_there(upload.storage_key):
+            await self._ledger.settle(upload.storage_key, upload.upload_id, upload.size_bytes)
 
     async def _finish(self, record: Record[Upload], now: float) -> None:
         """Finish a claim. One that is refused for good is given back when the

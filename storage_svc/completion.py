@@ -8,7 +8,8 @@ Every step may be repeated, and repeating the call finishes what a crash cut:
            single-use point: a claimed upload is neither aborted nor collected.
 3. attach: project_svc gives the file to the document, idempotent by upload_id;
            the payload is a pure function of the claimed row.
-4. mark:   the row becomes COMPLETED, with the answer in its request row.
+4. settle: the usage of the home counts the file instead of the reservation.
+5. mark:   the row becomes COMPLETED, with the answer in its request row.
 
 When project_svc refuses step 3 for good and the claim is our own, it is given
 back, so that the upload can be aborted and collected.
@@ -18,17 +19,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from weakref import WeakValueDictionary
 
 import grpc.aio
 from workspace.project.v1.document_pb2 import FileInfo
+from workspace.project.v1.document_service_pb2 import FileDisposition
 from workspace.storage.v1.storage_service_pb2 import (
     CompleteUploadRequest,
     CompleteUploadResponse,
 )
-from workspace.storage.v1.upload_pb2 import Upload, UploadStatus
+from workspace.storage.v1.upload_pb2 import FileStatus, Upload, UploadStatus
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
@@ -37,9 +40,12 @@ from services.records.mutation import Mutation
 from services.records.record import Record, Write
 from services.rpc.context import current_call
 from storage_svc.gate import ProjectGate, reason_of
+from storage_svc.ready import DocumentReady, Readiness
 from storage_svc.upload_rows import (
+    DUE_KIND,
     UPLOADS,
     activity_of,
+    due_subject,
     file_info,
     file_summary,
     finished,
@@ -49,10 +55,14 @@ from storage_svc.upload_rows import (
     state_word,
     upload_pk,
 )
+from storage_svc.usage import Ledger
 
-__all__ = ["REFUSED", "Completion"]
+__all__ = ["CLAIM_SECONDS", "REFUSED", "Completion"]
 
+CLAIM_SECONDS = 300
+"""After this an interrupted completion is finished without its caller."""
 _ATTEMPTS = 5
+_LOG = logging.getLogger("workspace.storage.completion")
 REFUSED = frozenset(
     {
         Reason.ERROR_REASON_INVALID_FIELD,
@@ -69,8 +79,18 @@ class Completion:
     """See the module. Calls for one upload take turns inside a process, so
     that parts are joined once; between processes the claim decides."""
 
-    def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
+    def __init__(
+        self,
+        *,
+        kernel: Kernel,
+        gate: ProjectGate,
+        ledger: Ledger,
+        ready: DocumentReady | None = None,
+    ) -> None:
         self._kernel = kernel
+        self._ledger = ledger
+        self._ready = ready
+        self._readiness = Readiness(kernel=kernel, gate=gate)
         self._records = kernel.records
         self._objects = kernel.objects
         self._gate = gate
@@ -88,15 +108,32 @@ class Completion:
             return await self._complete(request.upload_id, mutation)
 
     async def finish(self, record: Record[Upload]) -> Record[Upload]:
-        """Steps 3 and 4 of a claimed upload that nobody repeats (collector)."""
-        await self._gate.attach(record.message, self._file(record.message))
-        upload = self._completed(record)
+        """Steps 3 to 5 of a claimed upload that nobody repeats (collector)."""
+        status = await self._attach(record.message)
+        await self._settle(record.message)
+        upload = self._completed(record, status)
         done = await self._records.commit(
             upload_pk(upload.upload_id),
             [Write(UPLOADS, upload, base=record)],
             activity=activity_of("completed", upload),
         )
         return done.records[0]  # type: ignore[return-value]
+
+    async def ask_ready(self, upload: Upload) -> None:
+        """Have the hook inside this process look at a file that is held."""
+        if self._ready is None or upload.file_status != FileStatus.FILE_STATUS_SCANNING:
+            return
+        try:
+            verdict = await self._ready.arrived(upload)
+        except Exception:
+            _LOG.exception("the DocumentReady hook failed; it is asked again")
+            return
+        await self._readiness.settle(upload.upload_id, verdict)
+
+    def awaits_ready(self, upload: Upload) -> bool:
+        """Whether the hook inside this process has still to say something."""
+        scanning = upload.file_status == FileStatus.FILE_STATUS_SCANNING
+        return self._ready is not None and scanning
 
     async def _authorise(self, upload_id: str) -> None:
         """The announcer, with `write`. Whether the document takes a file is
@@ -145,12 +182,37 @@ class Completion:
             await self._verify(record.message)
             claimed = await self._claim(record)
         try:
-            await self._gate.attach(claimed.message, self._file(claimed.message))
+            status = await self._attach(claimed.message)
         except grpc.aio.AioRpcError as error:
             if state == "pending" and reason_of(error) in REFUSED:
                 await self.give_back(claimed)
+            else:
+                await self._look_soon(claimed.message)
             raise
-        return await self._mark(claimed, mutation)
+        await self._settle(claimed.message)
+        answer = await self._mark(claimed, status, mutation)
+        await self._after(answer)
+        return answer
+
+    async def _attach(self, upload: Upload) -> FileStatus.ValueType:
+        hold = FileDisposition.FILE_DISPOSITION_HOLD
+        arrived = FileDisposition.FILE_DISPOSITION_ARRIVED
+        disposition = arrived if self._ready is None else hold
+        return await self._gate.attach(upload, self._file(upload), disposition)
+
+    async def _settle(self, upload: Upload) -> None:
+        await self._ledger.settle(upload.storage_key, upload.upload_id, upload.size_bytes)
+
+    async def _look_soon(self, upload: Upload) -> None:
+        """Nobody may repeat the call: have the claim finished without."""
+        at = self._kernel.now() + CLAIM_SECONDS
+        await self._kernel.due.schedule(DUE_KIND, due_subject(upload), at)
+
+    async def _after(self, answer: CompleteUploadResponse) -> None:
+        if self._ready is not None:
+            record = await load_upload(self._records, answer.upload.upload_id)
+            await self._look_soon(record.message)
+            await self.ask_ready(record.message)
 
     async def _claim(self, record: Record[Upload]) -> Record[Upload]:
         upload = record.edit()
@@ -172,8 +234,10 @@ class Completion:
         )
         return done.records[0]  # type: ignore[return-value]
 
-    async def _mark(self, claimed: Record[Upload], mutation: Mutation) -> CompleteUploadResponse:
-        upload = self._completed(claimed)
+    async def _mark(
+        self, claimed: Record[Upload], status: FileStatus.ValueType, mutation: Mutation
+    ) -> CompleteUploadResponse:
+        upload = self._completed(claimed, status)
         return await mutation.commit(
             upload_pk(upload.upload_id),
             [Write(UPLOADS, upload, base=claimed)],
@@ -181,9 +245,10 @@ class Completion:
             answer=lambda records: self._answer(records[0]),
         )
 
-    def _completed(self, claimed: Record[Upload]) -> Upload:
+    def _completed(self, claimed: Record[Upload], status: FileStatus.ValueType) -> Upload:
         upload = claimed.edit()
         upload.status = UploadStatus.UPLOAD_STATUS_COMPLETED
+        upload.file_status = status
         upload.completed_at.CopyFrom(moment(self._kernel.now()))
         return upload
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from workspace.project.v1.document_service_pb2 import (
@@ -25,6 +27,7 @@ from services.objects.disposition import content_disposition
 from services.rpc.context import current_call
 from services.rpc.errors import to_status
 from storage_svc.announcing import bearer_of
+from storage_svc.epochs import Epochs
 from storage_svc.gate import ProjectGate
 from storage_svc.transfers import Transfers, seconds_of
 
@@ -54,6 +57,7 @@ class Downloads:
 
     def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
         self._gate = gate
+        self._epochs = Epochs(kernel.records)
         self._transfers = Transfers(kernel.objects)
         self._default_seconds = kernel.settings.download_seconds
 
@@ -66,7 +70,8 @@ class Downloads:
             file_revision=request.file_revision,
         )
         asked = request.expires_in if request.HasField("expires_in") else None
-        made = self._prepare(decision, request.disposition, asked)
+        epoch = await self._epochs.of(decision.document.project_id)
+        made = self._prepare(decision, request.disposition, asked, epoch)
         return CreateDownloadResponse(
             transfer=made.transfer,
             filename=made.filename,
@@ -83,19 +88,28 @@ class Downloads:
         except grpc.aio.AioRpcError as error:
             results = [_failed(document_id, error) for document_id in request.document_ids]
         else:
-            results = [self._result(each, request.disposition, asked) for each in decided]
+            epochs = await self._epochs_of(decided)
+            results = [
+                self._result(each, request.disposition, asked, epochs) for each in decided
+            ]
         return BatchCreateDownloadsResponse(results=results)
+
+    async def _epochs_of(self, decided: Sequence[BatchAuthorizeFilesResult]) -> dict[str, str]:
+        projects = {each.decision.document.project_id for each in decided}
+        return {each: await self._epochs.of(each) for each in projects if each}
 
     def _result(
         self,
         decided: BatchAuthorizeFilesResult,
         disposition: Disposition.ValueType,
         asked: Duration | None,
+        epochs: Mapping[str, str],
     ) -> DownloadResult:
         if decided.HasField("error"):
             return DownloadResult(document_id=decided.document_id, error=decided.error)
         try:
-            download = self._prepare(decided.decision, disposition, asked)
+            epoch = epochs[decided.decision.document.project_id]
+            download = self._prepare(decided.decision, disposition, asked, epoch)
         except WorkspaceError as error:
             if error.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE:
                 raise  # the provider signs nothing at all now
@@ -107,12 +121,13 @@ class Downloads:
         decision: AuthorizeFileResponse,
         disposition: Disposition.ValueType,
         asked: Duration | None,
+        epoch: str,
     ) -> Download:
         file, name = decision.file, file_name(decision)
         transfer = self._transfers.download(
             file,
             disposition_of(name, file.content_type, disposition),
-            bearer_of(decision, "view"),
+            bearer_of(decision, "view", epoch),
             seconds_of(asked, self._default_seconds),
         )
         return Download(

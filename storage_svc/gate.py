@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -17,28 +18,37 @@ from workspace.common.v1.permission_pb2 import Permission
 from workspace.project.v1.document_pb2 import FileInfo
 from workspace.project.v1.document_service_pb2 import (
     AttachFileRequest,
+    AttachFileResponse,
     AuthorizeFileRequest,
     AuthorizeFileResponse,
     BatchAuthorizeFilesRequest,
     BatchAuthorizeFilesResult,
     FileDisposition,
     FilePurpose,
+    ListProjectFilesRequest,
+    MoveFileKeyRequest,
+    ProjectFile,
 )
 from workspace.project.v1.permission_service_pb2 import (
     CheckPermissionRequest,
     GetEffectivePermissionsRequest,
 )
-from workspace.storage.v1.upload_pb2 import Upload
+from workspace.project.v1.project_pb2 import Project
+from workspace.project.v1.project_service_pb2 import GetProjectRequest
+from workspace.storage.v1.upload_pb2 import FileStatus, Upload
 
 from services.model.errors import Reason, permission_denied
+from services.model.permissions import permission_names
 from services.rpc.errors import error_info, peer_status
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
     from workspace.project.v1.document_service_pb2_grpc import DocumentServiceAsyncStub
     from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceAsyncStub
+    from workspace.project.v1.project_service_pb2_grpc import ProjectServiceAsyncStub
 
-__all__ = ["ProjectGate", "reason_of", "revision_number"]
+__all__ = ["Files", "ProjectGate", "reason_of", "revision_number"]
 
+_PAGE = 100
 _FRESH = Consistency(fully_consistent=True)
 _REQUEST_IDS = uuid.UUID("5a0d0f5e-7d2c-4f5b-9a4e-8f0f6c1d2b3a")
 
@@ -55,6 +65,16 @@ def revision_number(grant_revision: str) -> int:
     return int.from_bytes(hashlib.sha256(grant_revision.encode()).digest()[:6], "big")
 
 
+@dataclass(slots=True)
+class Files:
+    """Files of a project; `prefix` of its present home; `held`: what is under a
+    legal hold, '' for nothing."""
+
+    files: list[ProjectFile]
+    prefix: str
+    held: str
+
+
 class ProjectGate:
     """Calls to project_svc; the user acts through the forwarded token.
 
@@ -63,8 +83,13 @@ class ProjectGate:
     """
 
     def __init__(
-        self, *, documents: DocumentServiceAsyncStub, permissions: PermissionServiceAsyncStub
+        self,
+        *,
+        documents: DocumentServiceAsyncStub,
+        permissions: PermissionServiceAsyncStub,
+        projects: ProjectServiceAsyncStub,
     ) -> None:
+        self._projects = projects
         self._documents = documents
         self._permissions = permissions
 
@@ -112,37 +137,90 @@ class ProjectGate:
     async def require_write(self, project_id: str, resource: str) -> None:
         """Raises PERMISSION_DENIED about `resource` unless the caller holds
         `write` on the project now."""
+        await self.require(Permission.PERMISSION_WRITE, project_id, resource)
+
+    async def require(
+        self, permission: Permission.ValueType, project_id: str, resource: str
+    ) -> None:
+        """The same for another permission."""
         answer = await self._permissions.CheckPermission(
             CheckPermissionRequest(
-                project_id=project_id,
-                permission=Permission.PERMISSION_WRITE,
-                consistency=_FRESH,
+                project_id=project_id, permission=permission, consistency=_FRESH
             )
         )
         if not answer.allowed:
-            raise permission_denied("write", resource)
+            raise permission_denied(permission_names([permission])[0], resource)
 
-    async def permissions_of(self, user_id: str, project_id: str) -> tuple[frozenset[int], int]:
-        """(permissions, revision number) of a user, asked as a service."""
+    async def permissions_of(
+        self, user_id: str, project_id: str, document_id: str = ""
+    ) -> tuple[frozenset[int], int]:
+        """(permissions, revision number) of a user, asked as a service. None are
+        held on a document that is in the trash."""
         answer = await self._permissions.GetEffectivePermissions(
             GetEffectivePermissionsRequest(
-                project_id=project_id, user_id=user_id, consistency=_FRESH
+                project_id=project_id,
+                user_id=user_id,
+                document_id=document_id,
+                consistency=_FRESH,
             )
         )
         held = frozenset(map(int, answer.effective_permissions.permissions))
         return held, revision_number(answer.grant_revision)
 
-    async def attach(self, upload: Upload, file: FileInfo) -> None:
-        """Give a verified file to its document. The request id derives from
-        the upload and the payload from its record: every repeat is the same
-        call, whoever makes it."""
-        await self._documents.AttachFile(
+    async def attach(
+        self, upload: Upload, file: FileInfo, disposition: FileDisposition.ValueType
+    ) -> FileStatus.ValueType:
+        """Give a verified file to its document; what state it has then. The
+        request id derives from the upload and the payload from its record: every
+        repeat is the same call, whoever makes it."""
+        name = f"{upload.upload_id}/{FileDisposition.Name(disposition)}"
+        answer = await self._documents.AttachFile(
             AttachFileRequest(
                 document_id=upload.document_id,
                 artifact_id=upload.artifact_id,
                 upload_id=upload.upload_id,
                 file=file,
-                disposition=FileDisposition.FILE_DISPOSITION_AVAILABLE,
-                request_id=str(uuid.uuid5(_REQUEST_IDS, upload.upload_id)),
+                disposition=disposition,
+                request_id=str(uuid.uuid5(_REQUEST_IDS, name)),
             )
         )
+        return _status_of(answer, upload)
+
+
+    async def project(self, project_id: str) -> Project:
+        """The project as the caller sees it."""
+        answer = await self._projects.GetProject(GetProjectRequest(project_id=project_id))
+        return answer.project
+
+    async def files(self, project_id: str, *, document_id: str = "") -> Files:
+        """Every file of a project, or of one document of it, and where it is."""
+        found = Files([], "", "")
+        request = ListProjectFilesRequest(
+            project_id=project_id, document_id=document_id, page_size=_PAGE
+        )
+        while True:
+            answer = await self._documents.ListProjectFiles(request)
+            found.files.extend(answer.files)
+            found.prefix, found.held = answer.storage_prefix, answer.held
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
+    async def move_key(self, file: ProjectFile, target: str) -> bool:
+        """Have the records name the copy; False if they did already."""
+        answer = await self._documents.MoveFileKey(
+            MoveFileKeyRequest(
+                document_id=file.document_id,
+                storage_key=file.file.storage_key,
+                new_storage_key=target,
+                sha256=file.file.sha256,
+            )
+        )
+        return answer.moved
+
+
+def _status_of(answer: AttachFileResponse, upload: Upload) -> FileStatus.ValueType:
+    held = answer.artifact if upload.artifact_id else answer.document
+    if held.pending_file.upload_id == upload.upload_id:
+        return FileStatus.FILE_STATUS_SCANNING
+    return FileStatus.FILE_STATUS_AVAILABLE

@@ -23,6 +23,7 @@ from services.records.record import Record, Write
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 from storage_svc.announcing import PENDING_SECONDS, Announcing, bearer_of
+from storage_svc.epochs import Epochs
 from storage_svc.gate import ProjectGate
 from storage_svc.transfers import Transfers, seconds_of
 from storage_svc.upload_rows import (
@@ -36,7 +37,8 @@ from storage_svc.upload_rows import (
     upload_key,
     upload_pk,
 )
-from storage_svc.uploads import decide_announcement
+from storage_svc.uploads import decide_announcement, reserve
+from storage_svc.usage import Ledger
 
 __all__ = ["MAX_PARTS", "MultipartUploads", "part_plan"]
 
@@ -57,8 +59,10 @@ def part_plan(size: int, wanted: int) -> tuple[int, int]:
 class MultipartUploads:
     """See the module."""
 
-    def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
+    def __init__(self, *, kernel: Kernel, gate: ProjectGate, ledger: Ledger) -> None:
         self._kernel = kernel
+        self._ledger = ledger
+        self._epochs = Epochs(kernel.records)
         self._records = kernel.records
         self._objects = kernel.objects
         self._gate = gate
@@ -84,6 +88,7 @@ class MultipartUploads:
         upload.part_size_bytes, upload.part_count = part_plan(
             request.size_bytes, request.part_size_bytes
         )
+        await reserve(self._kernel, self._ledger, upload, decision)
         await self._begin(upload)
         try:
             return await mutation.commit(
@@ -107,7 +112,8 @@ class MultipartUploads:
         asked = request.expires_in if request.HasField("expires_in") else None
         seconds = seconds_of(asked, self._kernel.settings.upload_seconds)
         seconds = min(seconds, max(1, int(upload.expires_at.seconds - self._now())))
-        bearer, digests = bearer_of(decision, "write"), dict(request.part_sha256)
+        bearer = bearer_of(decision, "write", await self._epochs.of(upload.project_id))
+        digests = dict(request.part_sha256)
         return SignUploadPartsResponse(
             parts=[
                 PartTransfer(

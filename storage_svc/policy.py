@@ -24,16 +24,26 @@ POLICY: Policy = {
         "CreateDownload",
         "BatchCreateDownloads",
         "GetObjectInfo",
+        "RelocateProject",
+        "RevokeTransfers",
     ),
     **rows(
         "workspace.storage.v1.StorageService",
         service("project_svc"),
+        "CopyObject",
         "DeleteObject",
+        "MarkAvailable",
+    ),
+    **rows(
+        "workspace.storage.v1.StorageService",
+        service("identity_svc", "project_svc"),
+        "GetHomeUsage",
     ),
     **rows(
         "workspace.storage.v1.CatalogService",
         USER,
         "GetBackendCatalog",
         "GetBackendSelection",
+        "GetParity",
     ),
 }

@@ -1,9 +1,10 @@
 """Whether a signed URL has lost the right it was signed for.
 
 Asked by our own data plane on each use. A URL is bound to its user, to a scope
-(`view/{project_id}` or `write/{project_id}`) and to the grants it was decided
+(`view` or `write`, project, epoch, document) and to the grants it was decided
 under. It is revoked when its user no longer holds that permission: the grant
-ended, the membership, the account or the user was closed, the project moved. A
+ended, the membership, the account or the user was closed, the project moved, the
+document was put in the trash. A
 changed revision alone revokes nothing, or sharing a project with one more
 person would cut everybody's transfers; it only overrides the cache.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from workspace.common.v1.permission_pb2 import Permission
@@ -29,9 +30,16 @@ _NAMES = {
 }
 
 
-def scope_of(permission: str, project_id: str) -> str:
-    """What a URL is bound to. `permission` is `view` or `write`."""
-    return f"{permission}/{project_id}"
+def scope_of(
+    permission: str, project_id: str, epoch: str = "", document_id: str = ""
+) -> str:
+    """What a URL is bound to. `permission` is `view` or `write`, `epoch` that of
+    the project (RevokeTransfers)."""
+    return f"{permission}/{project_id}/{epoch}/{document_id}".rstrip("/")
+
+
+async def _no_epoch(_project_id: str) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +53,42 @@ class Revocation:
     """`clock` is monotonic seconds. An answer is trusted for at most 5 s after
     it was asked for."""
 
-    def __init__(self, gate: ProjectGate, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        gate: ProjectGate,
+        *,
+        epoch_of: Callable[[str], Awaitable[str]] = _no_epoch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._gate = gate
+        self._epoch_of = epoch_of
         self._clock = clock
-        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str, str], _Held] = OrderedDict()
 
     async def is_revoked(self, principal: str, scope: str, revision: int) -> bool:
         """True when the URL must be refused. Raises when nobody can tell; the
         data plane refuses then, too."""
-        word, _, project_id = scope.partition("/")
+        word, project_id, epoch, document_id = (*scope.split("/"), "", "", "")[:4]
         permission = _NAMES.get(word)
         if permission is None or not principal or not project_id:
             return True
-        held = await self._current(principal, project_id, revision)
+        if epoch != await self._epoch_of(project_id):
+            return True
+        held = await self._current(principal, project_id, document_id, revision)
         return permission not in held.permissions
 
-    async def _current(self, principal: str, project_id: str, revision: int) -> _Held:
-        known = self._held.get((principal, project_id))
+    async def _current(
+        self, principal: str, project_id: str, document_id: str, revision: int
+    ) -> _Held:
+        asked = (principal, project_id, document_id)
+        known = self._held.get(asked)
         if known is not None and self._clock() < known.until and known.revision == revision:
             return known
         until = self._clock() + CACHE_SECONDS
-        permissions, newest = await self._gate.permissions_of(principal, project_id)
+        permissions, newest = await self._gate.permissions_of(*asked)
         held = _Held(permissions, newest, until)
-        self._held[principal, project_id] = held
-        self._held.move_to_end((principal, project_id))
+        self._held[asked] = held
+        self._held.move_to_end(asked)
         if len(self._held) > _CACHED:
             self._held.popitem(last=False)
         return held

@@ -15,7 +15,7 @@ from workspace.storage.v1.upload_pb2 import FileStatus, FileSummary, Upload, Upl
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
-from services.model.paths import parse_storage_key
+from services.model.paths import homeless, parse_storage_key
 from services.objects import port
 from services.records.port import Index
 from services.records.record import Activity
@@ -23,6 +23,7 @@ from services.records.store import RecordStore
 from storage_svc.downloads import file_name
 from storage_svc.gate import ProjectGate
 from storage_svc.upload_rows import UPLOADS, moment
+from storage_svc.usage import Ledger
 
 __all__ = ["StoredObjects", "uploads_naming"]
 
@@ -30,7 +31,8 @@ _HOLDS = frozenset([UploadStatus.UPLOAD_STATUS_PENDING, UploadStatus.UPLOAD_STAT
 
 
 async def uploads_naming(records: RecordStore, project_id: str, key: str) -> list[Upload]:
-    """Pending and completed uploads of the project whose object is `key`."""
+    """Pending and completed uploads of the project whose object is `key`. A file
+    that was relocated since keeps its name, under another home."""
     found: list[Upload] = []
     after: str | None = None
     while True:
@@ -43,7 +45,11 @@ async def uploads_naming(records: RecordStore, project_id: str, key: str) -> lis
             after=after,
         )
         uploads = (record.message for record in page.records)
-        found += [u for u in uploads if u.storage_key == key and u.status in _HOLDS]
+        found += [
+            upload
+            for upload in uploads
+            if homeless(upload.storage_key) == homeless(key) and upload.status in _HOLDS
+        ]
         if page.next is None:
             return found
         after = page.next
@@ -52,8 +58,9 @@ async def uploads_naming(records: RecordStore, project_id: str, key: str) -> lis
 class StoredObjects:
     """See the module."""
 
-    def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
+    def __init__(self, *, kernel: Kernel, gate: ProjectGate, ledger: Ledger) -> None:
         self._kernel = kernel
+        self._ledger = ledger
         self._objects = kernel.objects
         self._gate = gate
 
@@ -90,6 +97,7 @@ class StoredObjects:
         if found is not None:
             await self._refuse_others(request, found)
             await self._objects.delete(key)
+        await self._ledger.remove(key)
         return await mutation.commit(
             pk,
             [],
@@ -107,7 +115,11 @@ class StoredObjects:
 
     async def _refuse_named(self, project_id: str, key: str) -> None:
         named = await uploads_naming(self._kernel.records, project_id, key)
-        pending = [u for u in named if u.status == UploadStatus.UPLOAD_STATUS_PENDING]
+        pending = [
+            upload
+            for upload in named
+            if upload.status == UploadStatus.UPLOAD_STATUS_PENDING and upload.storage_key == key
+        ]
         if pending:
             resource = f"uploads/{pending[0].upload_id}"
             raise WorkspaceError(

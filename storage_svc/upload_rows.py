@@ -18,8 +18,11 @@ from services.records.record import Activity, Record
 from services.records.store import RecordStore
 
 __all__ = [
+    "DUE_KIND",
+    "LOOK_SECONDS",
     "UPLOADS",
     "activity_of",
+    "due_subject",
     "effective_status",
     "file_info",
     "file_summary",
@@ -34,6 +37,9 @@ __all__ = [
 ]
 
 UPLOADS = FAMILIES["upload"]
+DUE_KIND = "upload"
+LOOK_SECONDS = 900
+"""When an upload is first looked after."""
 _PENDING = UploadStatus.UPLOAD_STATUS_PENDING
 _EXPIRED = UploadStatus.UPLOAD_STATUS_EXPIRED
 
@@ -46,6 +52,11 @@ def upload_pk(upload_id: str) -> str:
 def upload_key(upload_id: str) -> Key:
     """Key of an upload's row."""
     return Key(upload_pk(upload_id), "UPLOAD")
+
+
+def due_subject(upload: Upload) -> str:
+    """Names an upload in due work, with the home that it reserves in."""
+    return f"{parse_storage_key(upload.storage_key).home.id}/{upload.upload_id}"
 
 
 def moment(unix_seconds: float) -> Timestamp:
@@ -138,7 +149,8 @@ def file_summary(upload: Upload, storage_provider: str) -> FileSummary:
         "size_bytes": upload.size_bytes,
         "sha256": upload.sha256,
         "file_revision": upload.file_revision,
-        "status": FileStatus.FILE_STATUS_AVAILABLE,
+        # Rows that were completed before files could be held have none.
+        "status": upload.file_status or FileStatus.FILE_STATUS_AVAILABLE,
         "storage_provider": storage_provider,
         "verified_at": upload.verified_at,
     }

@@ -24,11 +24,15 @@ from services.records.record import Record, Write
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 from storage_svc.announcing import PENDING_SECONDS, Announcement, Announcing, bearer_of
+from storage_svc.epochs import Epochs
 from storage_svc.gate import ProjectGate, reason_of
 from storage_svc.transfers import Transfers, seconds_of
 from storage_svc.upload_rows import (
+    DUE_KIND,
+    LOOK_SECONDS,
     UPLOADS,
     activity_of,
+    due_subject,
     effective_status,
     finished,
     load_upload,
@@ -38,8 +42,9 @@ from storage_svc.upload_rows import (
     upload_key,
     upload_pk,
 )
+from storage_svc.usage import Ledger, Quota
 
-__all__ = ["SCAN_ROWS", "Uploads", "decide_announcement"]
+__all__ = ["SCAN_ROWS", "Uploads", "decide_announcement", "reserve"]
 
 SCAN_ROWS = 2_000
 """Rows one ListUploads reads at most; a sparse filter goes on by page token."""
@@ -66,13 +71,26 @@ async def decide_announcement(
         raise
 
 
+async def reserve(
+    kernel: Kernel, ledger: Ledger, upload: Upload, decision: AuthorizeFileResponse
+) -> None:
+    """Set aside what the upload may bring, once somebody will look after it.
+    Raises QUOTA_EXCEEDED."""
+    subject = due_subject(upload)
+    await kernel.due.schedule(DUE_KIND, subject, kernel.now() + LOOK_SECONDS)
+    quota = Quota(decision.quota_bytes, decision.quota_documents)
+    await ledger.reserve(upload.storage_key, upload.upload_id, upload.size_bytes, quota)
+
+
 class Uploads:
     """See the module."""
 
-    def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
+    def __init__(self, *, kernel: Kernel, gate: ProjectGate, ledger: Ledger) -> None:
         self._kernel = kernel
         self._records = kernel.records
         self._gate = gate
+        self._ledger = ledger
+        self._epochs = Epochs(kernel.records)
         self._announcing = Announcing(kernel.objects)
         self._transfers = Transfers(kernel.objects)
 
@@ -89,6 +107,7 @@ class Uploads:
             upload = await self._announcing.upload(
                 request, decision, upload_id=upload_id, now=now, seconds=PENDING_SECONDS
             )
+            await reserve(self._kernel, self._ledger, upload, decision)
             done = await mutation.commit(
                 pk,
                 [Write(UPLOADS, upload)],
@@ -156,12 +175,15 @@ class Uploads:
         require_etag(record, etag, f"uploads/{record.message.upload_id}")
         upload = record.edit()
         upload.status = UploadStatus.UPLOAD_STATUS_ABORTED
-        return await mutation.commit(
+        done = await mutation.commit(
             record.key.pk,
             [Write(UPLOADS, upload, base=record)],
             activity=activity_of("aborted", upload),
             answer=lambda records: AbortUploadResponse(upload=shown(records[0], now)),
         )
+        # Not reached after a crash: collection releases it, too.
+        await self._ledger.release(upload.storage_key, upload.upload_id)
+        return done
 
     async def _sign(
         self,
@@ -175,8 +197,9 @@ class Uploads:
         asked = request.expires_in if request.HasField("expires_in") else None
         seconds = seconds_of(asked, self._kernel.settings.upload_seconds)
         left = max(1, int(record.message.expires_at.seconds - now))
+        epoch = await self._epochs.of(record.message.project_id)
         transfer = self._transfers.upload(
-            record.message, bearer_of(decision, "write"), min(seconds, left)
+            record.message, bearer_of(decision, "write", epoch), min(seconds, left)
         )
         answer.transfer.CopyFrom(transfer)
 

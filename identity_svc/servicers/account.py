@@ -9,10 +9,20 @@ from typing import Any
 from workspace.identity.v1.account_service_pb2 import (
     AddAccountMemberRequest,
     AddAccountMemberResponse,
+    ClaimOrphanedProjectRequest,
+    ClaimOrphanedProjectResponse,
     CreateAccountRequest,
     CreateAccountResponse,
+    DeleteAccountRequest,
+    DeleteAccountResponse,
+    ExportAccountDataRequest,
+    ExportAccountDataResponse,
     GetAccountRequest,
     GetAccountResponse,
+    GetNotificationRoutingRequest,
+    GetNotificationRoutingResponse,
+    GetUsageRequest,
+    GetUsageResponse,
     ListAccountMembersRequest,
     ListAccountMembersResponse,
     ListAccountsRequest,
@@ -29,12 +39,19 @@ from workspace.identity.v1.account_service_pb2 import (
     UpdateAccountMemberResponse,
     UpdateAccountRequest,
     UpdateAccountResponse,
+    UpdateNotificationRoutingRequest,
+    UpdateNotificationRoutingResponse,
 )
 from workspace.identity.v1.account_service_pb2_grpc import AccountServiceServicer
 
 from identity_svc.account_members import AccountMembers
 from identity_svc.accounts import Accounts
+from identity_svc.claims import Claims
+from identity_svc.deletion import Deletion
+from identity_svc.export import AccountExport
 from identity_svc.ownership import Ownership
+from identity_svc.routing import Routing
+from identity_svc.usage import Usage
 
 __all__ = ["AccountServicer"]
 
@@ -48,10 +65,20 @@ class AccountServicer(AccountServiceServicer):
         accounts: Accounts,
         members: AccountMembers,
         ownership: Ownership,
+        routing: Routing,
+        claims: Claims,
+        deletion: Deletion,
+        export: AccountExport,
+        usage: Usage,
     ) -> None:
         self._accounts = accounts
         self._members = members
         self._ownership = ownership
+        self._routing = routing
+        self._claims = claims
+        self._deletion = deletion
+        self._export = export
+        self._usage = usage
 
     async def CreateAccount(
         self, request: CreateAccountRequest, _: Any
@@ -107,3 +134,31 @@ class AccountServicer(AccountServiceServicer):
         self, request: ListAccountMembersRequest, _: Any
     ) -> ListAccountMembersResponse:
         return await self._members.list_members(request)
+
+    async def GetNotificationRouting(
+        self, request: GetNotificationRoutingRequest, _: Any
+    ) -> GetNotificationRoutingResponse:
+        return await self._routing.get(request)
+
+    async def UpdateNotificationRouting(
+        self, request: UpdateNotificationRoutingRequest, _: Any
+    ) -> UpdateNotificationRoutingResponse:
+        return await self._routing.update(request)
+
+    async def ClaimOrphanedProject(
+        self, request: ClaimOrphanedProjectRequest, _: Any
+    ) -> ClaimOrphanedProjectResponse:
+        return await self._claims.claim(request)
+
+    async def DeleteAccount(
+        self, request: DeleteAccountRequest, _: Any
+    ) -> DeleteAccountResponse:
+        return await self._deletion.delete(request)
+
+    async def ExportAccountData(
+        self, request: ExportAccountDataRequest, _: Any
+    ) -> ExportAccountDataResponse:
+        return await self._export.page(request)
+
+    async def GetUsage(self, request: GetUsageRequest, _: Any) -> GetUsageResponse:
+        return await self._usage.get(request)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from workspace.identity.v1.identity_service_pb2 import (
@@ -11,38 +12,67 @@ from workspace.identity.v1.identity_service_pb2 import (
     BatchGetMembershipsResponse,
     BootstrapPlatformAdminRequest,
     BootstrapPlatformAdminResponse,
+    CreateMachineTokenRequest,
+    CreateMachineTokenResponse,
     DisableUserRequest,
     DisableUserResponse,
     EnableUserRequest,
     EnableUserResponse,
+    EraseUserRequest,
+    EraseUserResponse,
+    ExportUserDataRequest,
+    ExportUserDataResponse,
     GetSessionRequest,
     GetSessionResponse,
     GetUserRequest,
     GetUserResponse,
     IssueLocalTokenRequest,
     IssueLocalTokenResponse,
+    LinkIdentityRequest,
+    LinkIdentityResponse,
+    ListIdentityLinksRequest,
+    ListIdentityLinksResponse,
+    ListMachineTokensRequest,
+    ListMachineTokensResponse,
     ListMembershipsRequest,
     ListMembershipsResponse,
+    ListScopeMembersRequest,
+    ListScopeMembersResponse,
     ListUsersRequest,
     ListUsersResponse,
     NormalizeIdentityRequest,
     NormalizeIdentityResponse,
     ResolveUserRequest,
     ResolveUserResponse,
+    RevokeMachineTokenRequest,
+    RevokeMachineTokenResponse,
     RevokeSessionsRequest,
     RevokeSessionsResponse,
+    TryMembershipChangeRequest,
+    TryMembershipChangeResponse,
+    UnlinkIdentityRequest,
+    UnlinkIdentityResponse,
     UpdateUserRequest,
     UpdateUserResponse,
+    WatchMembershipsRequest,
+    WatchMembershipsResponse,
 )
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 
+from identity_svc.erasure import Erasures
+from identity_svc.export import UserExport
+from identity_svc.links import Links
 from identity_svc.local_tokens import LocalTokens
+from identity_svc.machine_tokens import MachineTokens
+from identity_svc.membership_changes import MembershipTrials
 from identity_svc.memberships import Memberships
 from identity_svc.platform import PlatformAdmins
 from identity_svc.revocation import Revocation
+from identity_svc.scope_members import ScopeMembers
 from identity_svc.sessions import Sessions
 from identity_svc.sign_in import SignIn
 from identity_svc.users import Users
+from identity_svc.watch_memberships import MembershipWatch
 
 __all__ = ["IdentityServicer"]
 
@@ -56,18 +86,32 @@ class IdentityServicer(IdentityServiceServicer):
         sign_in: SignIn,
         sessions: Sessions,
         users: Users,
+        erasures: Erasures,
+        export: UserExport,
         revocation: Revocation,
         local_tokens: LocalTokens,
+        links: Links,
+        machine_tokens: MachineTokens,
         platform: PlatformAdmins,
         memberships: Memberships,
+        watch: MembershipWatch,
+        scope_members: ScopeMembers,
+        trials: MembershipTrials,
     ) -> None:
         self._sign_in = sign_in
         self._sessions = sessions
         self._users = users
+        self._erasures = erasures
+        self._export = export
         self._revocation = revocation
         self._local_tokens = local_tokens
+        self._links = links
+        self._machine_tokens = machine_tokens
         self._platform = platform
         self._memberships = memberships
+        self._watch = watch
+        self._scope_members = scope_members
+        self._trials = trials
 
     async def NormalizeIdentity(
         self, request: NormalizeIdentityRequest, _: Any
@@ -114,6 +158,36 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> IssueLocalTokenResponse:
         return await self._local_tokens.issue(request)
 
+    async def LinkIdentity(
+        self, request: LinkIdentityRequest, _: Any
+    ) -> LinkIdentityResponse:
+        return await self._links.link(request)
+
+    async def UnlinkIdentity(
+        self, request: UnlinkIdentityRequest, _: Any
+    ) -> UnlinkIdentityResponse:
+        return await self._links.unlink(request)
+
+    async def ListIdentityLinks(
+        self, request: ListIdentityLinksRequest, _: Any
+    ) -> ListIdentityLinksResponse:
+        return await self._links.list_of_user(request)
+
+    async def CreateMachineToken(
+        self, request: CreateMachineTokenRequest, _: Any
+    ) -> CreateMachineTokenResponse:
+        return await self._machine_tokens.create(request)
+
+    async def ListMachineTokens(
+        self, request: ListMachineTokensRequest, _: Any
+    ) -> ListMachineTokensResponse:
+        return await self._machine_tokens.list_of_user(request)
+
+    async def RevokeMachineToken(
+        self, request: RevokeMachineTokenRequest, _: Any
+    ) -> RevokeMachineTokenResponse:
+        return await self._machine_tokens.revoke(request)
+
     async def BootstrapPlatformAdmin(
         self, request: BootstrapPlatformAdminRequest, _: Any
     ) -> BootstrapPlatformAdminResponse:
@@ -129,7 +203,32 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> BatchGetMembershipsResponse:
         return await self._memberships.batch_get(request)
 
+    def WatchMemberships(
+        self, request: WatchMembershipsRequest, _: Any
+    ) -> AsyncIterator[WatchMembershipsResponse]:
+        return self._watch.watch(request)
+
     async def ResolveUser(
         self, request: ResolveUserRequest, _: Any
     ) -> ResolveUserResponse:
         return await self._users.resolve(request)
+
+    async def ListScopeMembers(
+        self, request: ListScopeMembersRequest, _: Any
+    ) -> ListScopeMembersResponse:
+        return await self._scope_members.list(request)
+
+    async def TryMembershipChange(
+        self, request: TryMembershipChangeRequest, _: Any
+    ) -> TryMembershipChangeResponse:
+        return await self._trials.run(request)
+
+    async def EraseUser(
+        self, request: EraseUserRequest, _: Any
+    ) -> EraseUserResponse:
+        return await self._erasures.erase(request)
+
+    async def ExportUserData(
+        self, request: ExportUserDataRequest, _: Any
+    ) -> ExportUserDataResponse:
+        return await self._export.page(request)

@@ -15,6 +15,8 @@ from workspace.identity.v1.team_service_pb2 import (
     CreateTeamResponse,
     GetTeamRequest,
     GetTeamResponse,
+    ImportLegacyTeamRequest,
+    ImportLegacyTeamResponse,
     ListTeamMembersRequest,
     ListTeamMembersResponse,
     ListTeamsRequest,
@@ -30,6 +32,7 @@ from workspace.identity.v1.team_service_pb2 import (
 )
 from workspace.identity.v1.team_service_pb2_grpc import TeamServiceServicer
 
+from identity_svc.legacy_teams import LegacyTeams
 from identity_svc.team_members import TeamMembers
 from identity_svc.teams import Teams
 
@@ -44,14 +47,21 @@ class TeamServicer(TeamServiceServicer):
         *,
         teams: Teams,
         members: TeamMembers,
+        legacy: LegacyTeams,
     ) -> None:
         self._teams = teams
         self._members = members
+        self._legacy = legacy
 
     async def CreateTeam(
         self, request: CreateTeamRequest, _: Any
     ) -> CreateTeamResponse:
         return await self._teams.create(request)
+
+    async def ImportLegacyTeam(
+        self, request: ImportLegacyTeamRequest, _: Any
+    ) -> ImportLegacyTeamResponse:
+        return await self._legacy.import_team(request)
 
     async def GetTeam(
         self, request: GetTeamRequest, _: Any

@@ -9,13 +9,19 @@ from typing import Any
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceServicer
 
+from project_svc.as_of import DocumentsAsOf
+from project_svc.batch_updates import BatchUpdates
+from project_svc.copies import DocumentCopies
 from project_svc.derived import DerivedArtifacts
 from project_svc.document_files import DocumentFiles
 from project_svc.document_lists import DocumentLists
 from project_svc.document_places import DocumentPlaces
 from project_svc.documents import Documents
 from project_svc.links import Links
+from project_svc.purge import DocumentPurge
+from project_svc.relocated_files import RelocatedFiles
 from project_svc.revisions import Revisions
+from project_svc.search import Search
 from project_svc.transfers import Transfers
 
 __all__ = ["DocumentServicer"]
@@ -35,6 +41,12 @@ class DocumentServicer(DocumentServiceServicer):
         links: Links,
         transfers: Transfers,
         files: DocumentFiles,
+        relocated: RelocatedFiles,
+        as_of: DocumentsAsOf,
+        purge: DocumentPurge,
+        batches: BatchUpdates,
+        copies: DocumentCopies,
+        search: Search,
     ) -> None:
         self._documents = documents
         self._lists = lists
@@ -44,6 +56,12 @@ class DocumentServicer(DocumentServiceServicer):
         self._links = links
         self._transfers = transfers
         self._files = files
+        self._relocated = relocated
+        self._as_of = as_of
+        self._purge = purge
+        self._batches = batches
+        self._copies = copies
+        self._search = search
 
     async def CreateDocument(
         self, request: pb.CreateDocumentRequest, _: Any
@@ -84,6 +102,31 @@ class DocumentServicer(DocumentServiceServicer):
         self, request: pb.RestoreDocumentRequest, _: Any
     ) -> pb.RestoreDocumentResponse:
         return await self._places.restore(request)
+
+    async def BatchUpdateDocuments(
+        self, request: pb.BatchUpdateDocumentsRequest, _: Any
+    ) -> pb.BatchUpdateDocumentsResponse:
+        return await self._batches.update(request)
+
+    async def CopyDocument(
+        self, request: pb.CopyDocumentRequest, _: Any
+    ) -> pb.CopyDocumentResponse:
+        return await self._copies.copy(request, self._documents)
+
+    async def SearchDocuments(
+        self, request: pb.SearchDocumentsRequest, _: Any
+    ) -> pb.SearchDocumentsResponse:
+        return await self._search.search(request)
+
+    async def PurgeDocument(
+        self, request: pb.PurgeDocumentRequest, _: Any
+    ) -> pb.PurgeDocumentResponse:
+        return await self._purge.purge(request)
+
+    async def GetDocumentAsOf(
+        self, request: pb.GetDocumentAsOfRequest, _: Any
+    ) -> pb.GetDocumentAsOfResponse:
+        return await self._as_of.get(request)
 
     async def CreateRevision(
         self, request: pb.CreateRevisionRequest, _: Any
@@ -136,3 +179,13 @@ class DocumentServicer(DocumentServiceServicer):
         if request.artifact_id:
             return await self._derived.attach(request)
         return await self._files.attach(request)
+
+    async def ListProjectFiles(
+        self, request: pb.ListProjectFilesRequest, _: Any
+    ) -> pb.ListProjectFilesResponse:
+        return await self._relocated.of_project(request)
+
+    async def MoveFileKey(
+        self, request: pb.MoveFileKeyRequest, _: Any
+    ) -> pb.MoveFileKeyResponse:
+        return await self._relocated.move(request)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from workspace.project.v1 import history_service_pb2 as pb
@@ -11,6 +13,9 @@ from workspace.project.v1.history_service_pb2_grpc import HistoryServiceServicer
 
 from project_svc.activity import ActivityLists
 from project_svc.history import History
+from project_svc.verify_activity import ActivityCheck
+from project_svc.watch_events import WatchedEvents
+from project_svc.webhooks import Webhooks
 
 __all__ = ["HistoryServicer"]
 
@@ -18,9 +23,20 @@ __all__ = ["HistoryServicer"]
 class HistoryServicer(HistoryServiceServicer):
     """Answers HistoryService from the use cases."""
 
-    def __init__(self, *, history: History, activity: ActivityLists) -> None:
+    def __init__(
+        self,
+        *,
+        history: History,
+        activity: ActivityLists,
+        check: ActivityCheck,
+        watched: WatchedEvents,
+        webhooks: Webhooks,
+    ) -> None:
         self._history = history
         self._activity = activity
+        self._check = check
+        self._watched = watched
+        self._webhooks = webhooks
 
     async def ListMetadataRecords(
         self, request: pb.ListMetadataRecordsRequest, _: Any
@@ -46,3 +62,30 @@ class HistoryServicer(HistoryServiceServicer):
         self, request: pb.ListActivityRequest, _: Any
     ) -> pb.ListActivityResponse:
         return await self._activity.list(request)
+
+    async def VerifyActivity(
+        self, request: pb.VerifyActivityRequest, _: Any
+    ) -> pb.VerifyActivityResponse:
+        return await self._check.verify(request)
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, _: Any
+    ) -> AsyncGenerator[pb.WatchEventsResponse, None]:
+        async with aclosing(self._watched.watch(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def CreateWebhook(
+        self, request: pb.CreateWebhookRequest, _: Any
+    ) -> pb.CreateWebhookResponse:
+        return await self._webhooks.create(request)
+
+    async def ListWebhooks(
+        self, request: pb.ListWebhooksRequest, _: Any
+    ) -> pb.ListWebhooksResponse:
+        return await self._webhooks.list(request)
+
+    async def DeleteWebhook(
+        self, request: pb.DeleteWebhookRequest, _: Any
+    ) -> pb.DeleteWebhookResponse:
+        return await self._webhooks.delete(request)

@@ -10,7 +10,9 @@ from workspace.project.v1 import project_service_pb2 as pb
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceServicer
 
 from project_svc.assignment import Assignments
+from project_svc.billing_scopes import BillingScopes
 from project_svc.projects import Projects
+from project_svc.purge_project import ProjectPurge
 from project_svc.trash import Trash
 from project_svc.trash_list import TrashList
 from project_svc.visible import VisibleProjects
@@ -29,12 +31,16 @@ class ProjectServicer(ProjectServiceServicer):
         trash: Trash,
         trash_list: TrashList,
         visible: VisibleProjects,
+        purge: ProjectPurge,
+        billing_scopes: BillingScopes,
     ) -> None:
         self._projects = projects
         self._assignments = assignments
         self._trash = trash
         self._trash_list = trash_list
         self._visible = visible
+        self._purge = purge
+        self._billing_scopes = billing_scopes
 
     async def CreateProject(
         self, request: pb.CreateProjectRequest, _: Any
@@ -77,7 +83,17 @@ class ProjectServicer(ProjectServiceServicer):
     ) -> pb.RestoreProjectResponse:
         return await self._trash.restore(request)
 
+    async def PurgeProject(
+        self, request: pb.PurgeProjectRequest, _: Any
+    ) -> pb.PurgeProjectResponse:
+        return await self._purge.purge(request)
+
     async def SetLegalHold(
         self, request: pb.SetLegalHoldRequest, _: Any
     ) -> pb.SetLegalHoldResponse:
         return await self._trash.set_legal_hold(request)
+
+    async def BatchGetBillingScopes(
+        self, request: pb.BatchGetBillingScopesRequest, _: Any
+    ) -> pb.BatchGetBillingScopesResponse:
+        return await self._billing_scopes.get(request)

@@ -8,12 +8,16 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
+from workspace.identity.v1.identity_service_pb2 import GetSessionRequest
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
+from services.cli.bearers import login_of, token_of_environment
 from services.cli.endpoint import read_endpoint
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError
@@ -100,6 +104,26 @@ class Session:
         """The caller's user id."""
         return self._login.user_id
 
+    async def find_out(self) -> None:
+        """Ask the server who the token is for."""
+        stub = self.stub(IdentityServiceStub)
+        answer = await self.call(stub.GetSession, GetSessionRequest(page_size=1))
+        self._login = replace(self._login, user_id=answer.session.user.user_id)
+
+    async def renew(self) -> None:
+        """A token of now, where this machine can get one (local provider)."""
+        if self._login.data_dir:
+            await self._renew()
+
+    async def token_of(self, email: str) -> str:
+        """The token of another sign-in kept here, of now where that can be."""
+        login = self._profiles.find(self.server, email)
+        if login is None:
+            raise _signed_out(self.server, email)
+        if not login.data_dir:
+            return login.token
+        return (await issue_token(self._channel, login.data_dir, email=email)).token
+
     def stub(self, kind: Callable[[Any], S]) -> S:
         """The generated stub of a service, made once."""
         if kind not in self._stubs:
@@ -168,12 +192,17 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
     """A session as the person chosen by --as, or the current one."""
     profiles = Profiles()
     server = server_of(options, profiles)
-    login = profiles.find(server, options.as_email)
+    # Who is named is meant: WM_TOKEN stands for nobody in particular.
+    token = "" if options.as_email else token_of_environment()
+    login = login_of(token) if token else profiles.find(server, options.as_email)
     if login is None:
         raise _signed_out(server, options.as_email)
     channel = open_channel(server)
     try:
-        yield Session(channel=channel, server=server, login=login, profiles=profiles)
+        session = Session(channel=channel, server=server, login=login, profiles=profiles)
+        if not login.user_id:
+            await session.find_out()
+        yield session
     finally:
         await channel.close()
 

@@ -3,11 +3,13 @@
 A row `DUE#{hour}#{shard}` says what is due; whoever finds it runs the handler
 of its kind and takes the row away. Rows are hints that something must be
 looked at: a handler reads the records and does what is right for their state,
-so running one twice, or on two replicas at once, is harmless.
+so running one twice, or on two replicas at once, is harmless. Handlers of
+different rows run at the same time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -15,8 +17,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from services.model.errors import Reason, WorkspaceError
 from services.model.times import hour_key, key_time
-from services.records.port import ABSENT, ConditionFailed, Index, Item, Key, Match, Put
+from services.records.port import (
+    ABSENT,
+    Condition,
+    ConditionFailed,
+    Index,
+    Item,
+    Key,
+    Match,
+    Put,
+)
 from services.records.store import RecordStore
 
 __all__ = ["DueHandler", "DueWork"]
@@ -29,7 +41,9 @@ _log = logging.getLogger("workspace.due")
 _SHARDS: Final = 4
 _WATERMARK: Final = Key("DUE", "WATERMARK")
 _HOUR: Final = timedelta(hours=1)
-_PAGE: Final = 100
+_PAGE: Final = 32
+"""Rows that are handled at once."""
+_TRIES: Final = 10
 _GONE_AFTER_SECONDS: Final = 3600
 _RETRY_SECONDS: Final = 60
 
@@ -49,13 +63,22 @@ class DueWork:
         due = max(datetime.fromtimestamp(at, UTC), now)
         await self._advance(_floor(now) - _HOUR, first=True)
         body = json.dumps({"kind": kind, "subject": subject})
-        put = Put(_key(due, kind, subject), ABSENT, "due", body)
-        try:
-            await self._records.put_row(put)
-        except ConditionFailed as found:
-            # Already there; a row that was handled is due again.
-            if found.current is not None and found.current.deleted:
-                await self._replace(found.current, put)
+        key = _key(due, kind, subject)
+        condition: Condition = ABSENT
+        for _ in range(_TRIES):
+            try:
+                await self._records.put_row(Put(key, condition, "due", body))
+            except ConditionFailed:
+                # A row that was handled is due again. One that is there is written
+                # anew: who handles it now may not take it away for this call too.
+                item = await self._records.get_row(key)
+                condition = Match(item.token) if item else ABSENT
+            else:
+                return
+        raise WorkspaceError(
+            Reason.ERROR_REASON_CONFLICTING_WRITE,
+            "the same work is being scheduled too often at once; repeat the call",
+        )
 
     async def run(self, handlers: Mapping[str, DueHandler]) -> int:
         """Run everything that is due now; returns how many rows were handled."""
@@ -67,16 +90,17 @@ class DueWork:
         # less than an hour: older hours are done once they are empty.
         done, handled = _floor(now) - _HOUR, 0
         while hour <= now:
-            async for item in self._rows(hour, now):
-                if await self._handle(item, handlers):
-                    handled += 1
-                else:
+            async for items in self._rows(hour, now):
+                # A slow handler holds up its own page alone, not all due work.
+                done_of = await asyncio.gather(*(self._handle(i, handlers) for i in items))
+                handled += sum(done_of)
+                if not all(done_of):
                     done = min(done, hour)
             hour += _HOUR
         await self._advance(done)
         return handled
 
-    async def _rows(self, hour: datetime, now: datetime) -> AsyncIterator[Item]:
+    async def _rows(self, hour: datetime, now: datetime) -> AsyncIterator[list[Item]]:
         for shard in range(_SHARDS):
             after: str | None = None
             while True:
@@ -84,9 +108,7 @@ class DueWork:
                     Index.BASE, _partition(hour, shard), lower="",
                     upper=key_time(now + timedelta(microseconds=1)), limit=_PAGE, after=after,
                 )
-                for item in page.items:
-                    if not item.deleted:
-                        yield item
+                yield [item for item in page.items if not item.deleted]
                 after = page.next
                 if after is None:
                     break
@@ -103,17 +125,15 @@ class DueWork:
             again = self._now() + _RETRY_SECONDS
         if again is not None:
             await self.schedule(row["kind"], row["subject"], again)
-        await self._replace(item, None)
+        await self._remove(item)
         return True
 
-    async def _replace(self, item: Item, put: Put | None) -> None:
-        """The row again (`put`), or no more; somebody else's change wins."""
-        gone = put is None
-        expires = int(self._now()) + _GONE_AFTER_SECONDS if gone else None
-        body = item.body if put is None else put.body
+    async def _remove(self, item: Item) -> None:
+        """Take the row away, unless it was scheduled anew meanwhile."""
+        expires = int(self._now()) + _GONE_AFTER_SECONDS
         try:
             await self._records.put_row(
-                Put(item.key, Match(item.token), "due", body, deleted=gone, expires_at=expires)
+                Put(item.key, Match(item.token), "due", item.body, deleted=True, expires_at=expires)
             )
         except ConditionFailed:
             return

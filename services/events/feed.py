@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from services.records.port import ChangePage, Item, Key
@@ -19,17 +19,20 @@ __all__ = ["HEARTBEAT_SECONDS", "Batch", "Feed"]
 HEARTBEAT_SECONDS = 1.0
 _PAGE = 500
 _SHARED_PAGES = 64
+_SHARED_CHARS = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Changed rows, oldest first, kernel rows and tombstones included; empty
     as a heartbeat. `cursor` resumes after it. `started_at` (unix seconds) is
-    when its read began: with an empty batch nothing older is missing."""
+    when its read began: with a `complete` batch everything that was committed
+    before it has been delivered."""
 
     items: Sequence[Item]
     cursor: str
     started_at: float
+    complete: bool
 
 
 @dataclass(slots=True)
@@ -37,6 +40,13 @@ class _Read:
     version: int
     started_at: float
     page: asyncio.Future[ChangePage]
+
+    @property
+    def chars(self) -> int:
+        """What a finished page holds in memory, about."""
+        if not self.page.done() or self.page.cancelled() or self.page.exception() is not None:
+            return 0
+        return sum(len(item.body) + len(item.stamp) for item in self.page.result().items)
 
 
 class Feed:
@@ -58,7 +68,7 @@ class Feed:
         """The cursor of now."""
         return await self._records.tail()
 
-    async def follow(self, cursor: str | None) -> AsyncIterator[Batch]:
+    async def follow(self, cursor: str | None) -> AsyncGenerator[Batch, None]:
         """Batches after `cursor` (None: from the beginning), for ever; an empty
         one at least every `poll` seconds. Raises CURSOR_LOST, and
         BACKEND_UNAVAILABLE when the store does not answer: follow again from
@@ -92,7 +102,7 @@ class Feed:
             raise
         if not page.items:
             self._forget(cursor, read)
-        return Batch(page.items, page.cursor, read.started_at)
+        return Batch(page.items, page.cursor, read.started_at, page.complete)
 
     @staticmethod
     def _usable(read: _Read, version: int) -> bool:
@@ -102,13 +112,19 @@ class Feed:
         return read.version >= version
 
     def _begin(self, cursor: str | None) -> _Read:
+        started_at = self._now()
         task = asyncio.ensure_future(self._records.changes(cursor, _PAGE))
         task.add_done_callback(_retrieved)
-        read = _Read(self._version, self._now(), task)
+        read = _Read(self._version, started_at, task)
         self._reads[cursor] = read
-        if len(self._reads) > _SHARED_PAGES:
-            self._reads.popitem(last=False)
+        task.add_done_callback(self._trim)
         return read
+
+    def _trim(self, _: object) -> None:
+        """Forget the oldest pages beyond what is worth sharing."""
+        chars = sum(read.chars for read in self._reads.values())
+        while self._reads and (len(self._reads) > _SHARED_PAGES or chars > _SHARED_CHARS):
+            chars -= self._reads.popitem(last=False)[1].chars
 
     def _forget(self, cursor: str | None, read: _Read) -> None:
         if self._reads.get(cursor) is read:

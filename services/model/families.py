@@ -21,8 +21,8 @@ from workspace.identity.v1.preference_pb2 import NotificationPreference
 from workspace.identity.v1.team_pb2 import Team, TeamMember
 from workspace.identity.v1.user_pb2 import IdentityLink, PlatformAdmin, User
 from workspace.project.v1.document_pb2 import DerivedArtifact, Document
-from workspace.project.v1.grant_pb2 import Grant
-from workspace.project.v1.history_pb2 import MetadataRecord, WriteEvent
+from workspace.project.v1.grant_pb2 import AccessRequest, Grant
+from workspace.project.v1.history_pb2 import MetadataRecord, Webhook, WriteEvent
 from workspace.project.v1.project_pb2 import Project
 from workspace.storage.v1.upload_pb2 import Upload
 
@@ -110,6 +110,8 @@ def _family(
 
 
 _GRANT = "GRANT#{project_id}#{grant_id}"
+_INVITATION = "INVITATION#{created_at}#{invitation_id}"
+_OFFERED = "OFFERED#{created_at}#{invitation_id}"
 _OF_DOCUMENT_OR_PROJECT = ("DOCUMENT#{document_id}", "PROJECT#{project_id}")
 _IDENTITY, _PROJECT, _STORAGE = "identity_svc", "project_svc", "storage_svc"
 _NAMES = frozenset({"updated_at", "updated_by", "email", "name"})
@@ -118,6 +120,9 @@ _HOME = frozenset({"account_id", "team_id", "workspace_id", "storage_provider"})
 _TABLE = (
     _family(
         "user", User, "USER#{user_id}", "USER#{user_id}", _IDENTITY,
+        indexes={
+            Index.USER: _index(("{email_verified=True}EMAIL#{email|address}", "USER#{user_id}"))
+        },
         policy="field_lww", stamp=_STAMP | {"last_seen_at"},
     ),
     _family(
@@ -167,10 +172,20 @@ _TABLE = (
     _family(
         "invitation", Invitation, "INVITATION#{invitation_id}", "INVITATION", _IDENTITY,
         policy="restrictive",
+        # Each index has whom or what the invitation names, and nothing else.
         indexes={
-            Index.ACCOUNT: _index(("ACCOUNT#{account_id}", "INVITATION#{invitation_id}")),
-            Index.TEAM: _index(("TEAM#{team_id}", "INVITATION#{invitation_id}")),
+            Index.ACCOUNT: _index(
+                ("{target_type=account}ACCOUNT#{target_id}", _INVITATION),
+                ("ACCOUNT#{grantee_account_id}", _OFFERED),
+            ),
+            Index.TEAM: _index(
+                ("{target_type=team}TEAM#{target_id}", _INVITATION),
+                ("TEAM#{grantee_team_id}", _OFFERED),
+            ),
+            Index.USER: _index(("EMAIL#{email|address}", _INVITATION)),
+            Index.PROJECT: _index(("{target_type=project}PROJECT#{target_id}", _INVITATION)),
         },
+        local=frozenset({"token_hash"}),
     ),
     _family(
         "notification_preference", NotificationPreference, "USER#{user_id}",
@@ -195,6 +210,10 @@ _TABLE = (
             Index.USER: _index(("{target_type=user}USER#{target_id}", _GRANT)),
         },
         policy="restrictive",
+    ),
+    _family(
+        "access_request", AccessRequest, "PROJECT#{project_id}", "ACCESS#{access_request_id}",
+        _PROJECT, policy="restrictive",
     ),
     _family(
         "document", Document, "DOCUMENT#{document_id}", "ARTIFACT#{document_id}", _PROJECT,
@@ -226,6 +245,12 @@ _TABLE = (
         policy="append_only", stamp=_NONE,
     ),
     _family(
+        "webhook", Webhook, ("PROJECT#{project_id}", "ACCOUNT#{account_id}"),
+        "WEBHOOK#{webhook_id}", _PROJECT,
+        indexes={Index.PROJECT: _index(("WEBHOOK#{webhook_id}", "WEBHOOK"))},
+        synced=False, policy="local",
+    ),
+    _family(
         "upload", Upload, "UPLOAD#{upload_id}", "UPLOAD", _STORAGE,
         indexes={
             Index.USER: _index(("USER#{created_by}", "UPLOAD#{upload_id}")),
@@ -249,11 +274,65 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
 KERNEL_ROWS = (
     KernelRow("head", "(every partition)", "#HEAD", "commit counter of the partition"),
     KernelRow("request", "(the effect's partition)", "REQ#{digest}", "idempotency, kept 24 h"),
+    KernelRow(
+        "erasure", "ERASURE#{user_id}", "ERASURE",
+        "a user's erasure under way: what is to go, and how far it is; gone at its end",
+    ),
+    KernelRow(
+        "team_tree", "TREE#{account_id or workspace_id}", "MOVE",
+        "which team of a home is being moved in the tree: one at a time",
+    ),
     KernelRow("instance", "INSTANCE", "INSTANCE", "identity of this store"),
     KernelRow("due", "DUE#{hour}#{shard}", "{time}#{kind}#{subject}", "work to do at a time"),
     KernelRow(
+        "usage", "USAGE#{home_id}", "TOTAL or PROJECT#{project_id}",
+        "documents and bytes of a home and its projects, used and reserved",
+    ),
+    KernelRow(
+        "usage_charge", "USAGE#{home_id}",
+        "RESERVED#{upload_id}, FILE#{digest} or DOCUMENT#{document_id}",
+        "what the usage is the sum of",
+    ),
+    KernelRow(
+        "relocation", "RELOCATION#{project_id}", "STATE",
+        "the latest relocation of a project's files",
+    ),
+    KernelRow(
+        "relocated_object", "RELOCATION#{project_id}", "OLD#{digest}",
+        "an object that is removed when its URLs have ended",
+    ),
+    KernelRow(
+        "transfer_epoch", "TRANSFERS#{project_id}", "EPOCH",
+        "URLs of the project that were signed in an earlier epoch are revoked",
+    ),
+    KernelRow(
+        "relay", "RELAY#{consumer}", "CURSOR or PARKED#{event_id}",
+        "how far a consumer of events is, and what it could not take",
+    ),
+    KernelRow("lease", "RELAY#{consumer}", "LEASE", "which process works, until when"),
+    KernelRow(
+        "webhook_delivery", "WEBHOOK#{webhook_id}", "STATE or DELIVERY#{event_id}",
+        "an event on its way to a webhook, and since when it fails",
+    ),
+    KernelRow(
         "document_name", "NAME#{project_id}#{digest}", "NAME",
         "claims a path inside a project for one document",
+    ),
+    KernelRow(
+        "link_end", "LINK#{sha256 of kind and id}", "{source_kind}#{source_id}",
+        "proposes a source of links to an object; the source decides",
+    ),
+    KernelRow(
+        "search_term", "TERM#{project_id}", "WORD#{word}#{document_id}",
+        "proposes a document that has a word; the document decides",
+    ),
+    KernelRow(
+        "search_document", "TERM#{project_id}", "DOC#{document_id}",
+        "the words under which a document is indexed",
+    ),
+    KernelRow(
+        "index_cursor", "INDEX#documents", "CURSOR",
+        "how far the indexes of words and links follow the change feed",
     ),
 )
 

@@ -37,12 +37,14 @@ def identity_hash(issuer: str, subject: str) -> str:
     return _base32(digest, chars=52)
 
 
-def email_hash(key: bytes, email: str) -> str:
-    """The `h` of `EMAIL#h`: keyed, so that the index cannot be searched with guesses.
+def email_hash(email: str) -> str:
+    """The `h` of `EMAIL#h`: all 256 bits (52 characters) of the canonical address.
 
-    An empty key is refused with ValueError.
+    Not keyed (ADR 0011): it keeps keys short and ASCII and addresses out of keys
+    and logs; the record itself holds the address, so a key would hide nothing.
     """
-    return _base32(_mac(key, "email", canonical_email(email)), chars=52)
+    digest = hashlib.sha256(_framed("email", canonical_email(email))).digest()
+    return _base32(digest, chars=52)
 
 
 def canonical_email(email: str) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "derived_key",
     "document_prefix",
     "home_of",
+    "homeless",
     "parse_storage_key",
     "prefix_of",
     "raw_key",
@@ -151,6 +152,12 @@ def parse_storage_key(key: str) -> StorageKey:
         case _:
             raise invalid_field("storage_key", "is not a key of this workspace")
     return StorageKey(Home(kind, home_id), project, document, name, artifact)
+
+
+def homeless(key: str) -> str:
+    """What a well-formed key says apart from its home: equal for the copies of
+    one file under different homes."""
+    return key.split("/", 2)[-1]
 
 
 def belongs_to(key: str, *, home: Home, project_id: str, document_id: str) -> bool:

@@ -52,6 +52,7 @@ __all__ = [
     "fallback_permissions",
     "givable",
     "grantable",
+    "held",
     "held_until",
     "may_read_suspended",
     "permission_names",
@@ -80,6 +81,11 @@ _GRANT_ACTIVE: Final = int(GrantStatus.GRANT_STATUS_ACTIVE)
 _TO_USER: Final = int(GrantTargetType.GRANT_TARGET_TYPE_USER)
 _TO_TEAM: Final = int(GrantTargetType.GRANT_TARGET_TYPE_TEAM)
 _TO_ACCOUNT: Final = int(GrantTargetType.GRANT_TARGET_TYPE_ACCOUNT)
+_USER_GRANT: Final = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_USER_GRANT)
+_OWNER_GRANT: Final = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_OWNER_GRANT)
+_TEAM_GRANT: Final = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_TEAM_GRANT)
+_ACCOUNT_GRANT: Final = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_ACCOUNT_GRANT)
+_ACCOUNT_FALLBACK: Final = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_ACCOUNT_FALLBACK)
 _OWNER_DEFAULT: Final = int(GrantSource.GRANT_SOURCE_OWNER_DEFAULT)
 
 _FALLBACK_ADMIN: Final = frozenset([VIEW, COMMENT, REVIEW, WRITE, MANAGE_ACCESS])
@@ -304,6 +310,24 @@ def evaluate(facts: Facts, now: datetime) -> Effective:
     return Effective(_after(union, cuts), sources, blocked, cuts)
 
 
+def held(facts: Facts, now: datetime) -> Effective:
+    """`evaluate` without the sources: permissions and cuts, much faster."""
+    union = _NONE
+    for grant in facts.grants:
+        given = _given(grant)
+        if given <= union or not _reaches(facts, grant):
+            continue
+        if _grant_block(grant, now) is None:
+            union |= given
+    project = facts.project
+    if project.account_id and not project.restricted:
+        account = facts.accounts.get(project.account_id)
+        if account is not None and _account_block(account) is None:
+            union |= _FALLBACK.get(account.role, _NONE)
+    cuts = _cuts(facts)
+    return Effective(_after(union, cuts), (), (), cuts)
+
+
 def may_read_suspended(facts: Facts, now: datetime) -> bool:
     """The one exception of a suspended account: GetProject and export by its owners.
 
@@ -396,24 +420,24 @@ def _grant_block(grant: GrantFacts, now: datetime) -> Block | None:
 
 def _grant_source(facts: Facts, grant: GrantFacts, now: datetime) -> Source | None:
     """The grant as a source; None if its target has nothing to do with the user."""
-    kind = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_USER_GRANT)
+    kind = _USER_GRANT
     team_id, account_id, block = "", "", _grant_block(grant, now)
     if grant.target_type == _TO_USER:
         if grant.target_id != facts.user_id:
             return None
         if grant.source == _OWNER_DEFAULT:
-            kind = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_OWNER_GRANT)
+            kind = _OWNER_GRANT
     elif grant.target_type == _TO_TEAM:
         team = facts.teams.get(grant.target_id)
         if team is None or not team.member_status:
             return None
-        kind = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_TEAM_GRANT)
+        kind = _TEAM_GRANT
         team_id, account_id, block = grant.target_id, team.account_id, block or _team_block(team)
     elif grant.target_type == _TO_ACCOUNT:
         account = facts.accounts.get(grant.target_id)
         if account is None or not account.member_status:
             return None
-        kind = int(PermissionSourceKind.PERMISSION_SOURCE_KIND_ACCOUNT_GRANT)
+        kind = _ACCOUNT_GRANT
         account_id, block = grant.target_id, block or _account_block(account)
     else:
         return None
@@ -438,7 +462,7 @@ def _fallback_source(facts: Facts) -> Source | None:
     given = _FALLBACK.get(account.role, _NONE)
     block = Block.PROJECT_RESTRICTED if project.restricted else _account_block(account)
     return Source(
-        kind=int(PermissionSourceKind.PERMISSION_SOURCE_KIND_ACCOUNT_FALLBACK),
+        kind=_ACCOUNT_FALLBACK,
         permissions=given,
         account_id=project.account_id,
         role=account.role,

@@ -32,6 +32,9 @@ class Stamp:
     digest: str
     deleted: bool = False
     origin: str = ""
+    erased: bool = False
+    """Personal data was taken out of this row: it is no new change, and if it is an
+    event, no new event (services/records/erasure.py)."""
 
     def dump(self) -> str:
         """Compact JSON: actors once, then positions in that list."""
@@ -50,6 +53,8 @@ class Stamp:
             document["x"] = True
         if self.origin:
             document["o"] = self.origin
+        if self.erased:
+            document["e"] = True
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -67,6 +72,7 @@ class Stamp:
                 digest=raw["g"],
                 deleted=raw.get("x", False),
                 origin=raw.get("o", ""),
+                erased=raw.get("e", False),
             )
         except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a stamp: {error}") from error

@@ -1,7 +1,8 @@
 """Key templates: how a record's keys are computed from its own fields.
 
 `PROJECT#{project_id}` takes a field; `{restricted?restricted:open}` chooses by
-a boolean; `{target_type=team}` adds nothing and demands that value. An enum
+a boolean; `{target_type=team}` adds nothing and demands that value (of a boolean
+`True`); `{email|address}` takes the hash of an e-mail address. An enum
 field gives its short lower-case name, a Timestamp fixed-width UTC. A template
 of which a field is empty gives no key.
 """
@@ -16,11 +17,12 @@ from typing import Any
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
+from services.model.ids import email_hash
 from services.model.times import timestamp_key
 
 __all__ = ["Template", "enum_word"]
 
-_SLOT = re.compile(r"\{(\w+)(?:\?([^:}]*):([^}]*)|=(\w+))?\}")
+_SLOT = re.compile(r"\{(\w+)(?:\?([^:}]*):([^}]*)|=(\w+)|\|(address))?\}")
 _Part = Callable[[Message], str | None]
 
 
@@ -80,12 +82,20 @@ def _compile(text: str) -> list[str | _Part]:
     return parts
 
 
-def _slot(name: str, if_true: str | None, if_false: str | None, word: str | None) -> _Part:
+def _slot(
+    name: str, if_true: str | None, if_false: str | None, word: str | None, hashed: str | None
+) -> _Part:
     if if_true is not None:
         return lambda message: if_true if getattr(message, name) else if_false
     if word is not None:
         return lambda message: "" if _text(message, name) == word else None
+    if hashed is not None:
+        return lambda message: _hashed(_text(message, name))
     return lambda message: _text(message, name) or None
+
+
+def _hashed(address: str) -> str | None:
+    return email_hash(address) if address else None
 
 
 def _text(message: Message, name: str) -> str:

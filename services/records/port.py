@@ -113,11 +113,15 @@ class ChangePage:
     """Changed keys with their current items, oldest first, at least once each.
 
     `cursor` is always set: it names the provider identity and the position.
-    An empty page means that the feed is drained for now.
+    An empty page means that the feed is drained for now. `complete`: nothing
+    that was committed before the read began is still to come. (An empty page
+    need not be: PostgreSQL holds back what is newer than the oldest transaction
+    that still runs.)
     """
 
     items: Sequence[Item]
     cursor: str
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,11 +71,13 @@ class Once:
         )
 
     def body(self, answer: Message | None, *, pseq: int, time_ms: int) -> str:
-        """The row: digest, answer (at most 16 KiB), whether that was cut, and
-        the commit, so that a replay gives the same consistency token."""
+        """The row: digest, answer (at most 16 KiB) and its type (for erasure),
+        whether it was cut, and the commit, so that a replay gives the same
+        consistency token."""
         data, cut = storable(answer) if answer else (b"", False)
-        members = {
+        members: dict[str, object] = {
             "digest": self.digest,
+            "type": answer.DESCRIPTOR.full_name if answer else "",
             "answer": base64.b64encode(data).decode(),
             "pseq": pseq,
             "time_ms": time_ms,

@@ -8,7 +8,9 @@ decides anything of these.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -29,6 +31,7 @@ from services.records.port import (
     Item,
     ItemPage,
     Key,
+    Match,
     Put,
     RecordDriver,
     StorageFull,
@@ -59,6 +62,7 @@ class RecordStore:
         self._decoded = DecodeCache()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners: list[CommitListener] = []
+        self._sending: set[asyncio.Future[list[str]]] = set()
 
     @property
     def driver(self) -> RecordDriver:
@@ -106,23 +110,26 @@ class RecordStore:
         *,
         prefix: str = "",
         lower: str = "",
+        upper: str = "",
         limit: int = 100,
         after: str | None = None,
         descending: bool = False,
     ) -> Page[Any]:
         """Live records of one family whose sort key starts with `prefix` and, in
-        byte order, is not below `lower` (a sort key inside the prefix).
+        byte order, is not below `lower` and is below `upper` (sort keys inside
+        the prefix; empty: all of it).
 
         On a driver whose indexes lag, every candidate is verified by a point
         read: what was taken away is never shown.
         """
-        if lower and not lower.startswith(prefix):
-            raise ValueError(f"lower must start with the prefix {prefix!r}")
-        upper = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
+        for bound in (lower, upper):
+            if bound and not bound.startswith(prefix):
+                raise ValueError(f"lower and upper must start with the prefix {prefix!r}")
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
         with _reasons():
             page = await self._driver.query(
-                index, partition, lower=lower or prefix, upper=upper, limit=limit, after=after,
-                descending=descending,
+                index, partition, lower=lower or prefix, upper=upper or end, limit=limit,
+                after=after, descending=descending,
             )
             items = list(page.items)
             if index is not Index.BASE and not self._driver.capabilities.consistent_index_reads:
@@ -177,16 +184,54 @@ class RecordStore:
         """Write a kernel row, or local fields of a record: no stamp, no event,
         nothing that travels. Returns the new token. Raises ConditionFailed. An
         answer that is lost is settled by reading the row back."""
+        return (await self.put_rows([put]))[0]
+
+    async def put_rows(self, puts: Sequence[Put]) -> list[str]:
+        """`put_row` for several rows of one partition: all of them or none. The
+        bodies must differ from those before, or a lost answer cannot be settled."""
+        pk = puts[0].key.pk
         with _reasons():
             try:
-                token = (await self._driver.commit(put.key.pk, [put]))[0]
+                tokens = await self._driver.commit(pk, puts)
             except DriverUnavailable as error:
-                item = await self._driver.get(put.key) if error.ambiguous else None
-                if item is None or (item.body, item.deleted) != (put.body, put.deleted):
+                items = await self._settled(puts) if error.ambiguous else None
+                if items is None:
                     raise
-                token = item.token
-        self._announce(put.key.pk, [put])
-        return token
+                tokens = items
+        self._announce(pk, puts)
+        return tokens
+
+    async def _settled(self, puts: Sequence[Put]) -> list[str] | None:
+        """The tokens if the rows are as these puts write them, else None."""
+        items = await self._driver.batch_get([put.key for put in puts])
+        tokens: list[str] = []
+        for put, item in zip(puts, items, strict=True):
+            if item is None or (item.body, item.deleted) != (put.body, put.deleted):
+                return None
+            tokens.append(item.token)
+        return tokens
+
+    async def touch(self, pk: str) -> None:
+        """Make every decision that is under way in this partition fail: the HEAD row
+        gets a new version, nothing else changes. For facts that lie elsewhere but
+        are decided on under `if_head` here, for example that a user is enabled."""
+        head = head_of(pk, await self.get_row(Key(pk, "#HEAD")))
+        if head.token is None:
+            return
+        with suppress(ConditionFailed):  # somebody's commit did the same
+            await self.put_row(_same_head(head))
+
+    async def rewrite(self, pk: str, puts: Sequence[Put]) -> None:
+        """Replace rows as they are, without stamp, event or sequence number, and
+        make decisions under way fail as `touch` does. For erasure alone: nothing
+        else may change history. Raises ConditionFailed."""
+        head = head_of(pk, await self.get_row(Key(pk, "#HEAD")))
+        heads = [_same_head(head)] if head.token is not None else []
+        with _reasons():
+            try:
+                await self._driver.commit(pk, [*heads, *puts])
+            finally:
+                self._announce(pk, [*heads, *puts])
 
     async def commit(
         self,
@@ -238,10 +283,7 @@ class RecordStore:
         for _ in range(_HEAD_RETRIES):
             head = if_head or head_of(plan.pk, await self._driver.get(Key(plan.pk, "#HEAD")))
             try:
-                tokens = await self._send(plan, head)
-            except DriverUnavailable:
-                self._announce(plan.pk, plan.puts(head))  # it may have happened
-                raise
+                tokens = await self._announced(plan, head)
             except ConditionFailed as failure:
                 replay = await self._replay(plan)
                 if replay:
@@ -249,13 +291,29 @@ class RecordStore:
                 if failure.position != 0 or if_head is not None:
                     raise plan.conflict(failure) from None
                 continue
-            self._announce(plan.pk, plan.puts(head))
             return plan.committed(head, tokens)
         raise WorkspaceError(
             Reason.ERROR_REASON_CONFLICTING_WRITE,
             "other changes of the same record group won every retry; repeat the call",
             retry_after=0.1,
         )
+
+    async def _announced(self, plan: CommitPlan, head: Head) -> list[str]:
+        """Send, and tell the listeners. A caller who is cancelled leaves at once;
+        the commit may be done all the same, and is then announced."""
+        sending = asyncio.ensure_future(self._send_and_announce(plan, head))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        return await asyncio.shield(sending)
+
+    async def _send_and_announce(self, plan: CommitPlan, head: Head) -> list[str]:
+        try:
+            tokens = await self._send(plan, head)
+        except DriverUnavailable:
+            self._announce(plan.pk, plan.puts(head))  # it may have happened
+            raise
+        self._announce(plan.pk, plan.puts(head))
+        return tokens
 
     def _announce(self, pk: str, puts: Sequence[Put]) -> None:
         if self._listeners:
@@ -304,6 +362,12 @@ class RecordStore:
         return Committed(
             plan.pk, stored.pseq, stored.time_ms, replayed=True, answer=stored.data, cut=stored.cut
         )
+
+
+def _same_head(head: Head) -> Put:
+    assert head.token is not None
+    body = json.dumps({"pseq": head.pseq, "commit_id": head.commit_id})
+    return Put(Key(head.pk, "#HEAD"), Match(head.token), "head", body)
 
 
 class _reasons:  # noqa: N801 - reads as a statement

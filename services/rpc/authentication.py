@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, Protocol
 
 import grpc
 
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.token_scopes import may_call
 from services.rpc.context import Caller
 from services.rpc.policy import Kind, Policy, Rule
 from services.rpc.request_id import ServedCall, served_call
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 MAX_AUTHORIZATION_BYTES = 16 * 1024
+RECHECK_SECONDS = 4.0
+"""How long a stream goes on without asking again whether its caller may come in."""
 # RFC 9110 11.4 (the scheme is case-insensitive), RFC 6750 2.1 (b64token).
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 _log = logging.getLogger("workspace.rpc")
@@ -50,8 +54,9 @@ class Authenticator(Protocol):
 class Admission(Protocol):
     """Says whether a verified person may come in (disabled, sessions revoked)."""
 
-    async def admit(self, caller: Caller) -> None:
-        """Return to admit. Raises WorkspaceError: USER_DISABLED, UNAUTHENTICATED."""
+    async def admit(self, caller: Caller) -> Caller | None:
+        """Who comes in: the user that the caller's identity leads to; None: the
+        caller as he is. Raises WorkspaceError: USER_DISABLED, UNAUTHENTICATED."""
 
 
 def unauthenticated() -> WorkspaceError:
@@ -133,6 +138,7 @@ class AuthenticationInterceptor(CallInterceptor):
         def unary(inner: Unary) -> Unary:
             async def serve(request: Any, context: Context) -> Any:
                 await self._identify(checked, context)
+                _check_scope(checked, method, request)
                 return await inner(request, context)
 
             return serve
@@ -140,8 +146,13 @@ class AuthenticationInterceptor(CallInterceptor):
         def stream(inner: Stream) -> Stream:
             async def serve(request: Any, context: Context) -> AsyncGenerator[Any, None]:
                 await self._identify(checked, context)
+                _check_scope(checked, method, request)
+                call, admitted = served_call(), time.monotonic()
                 async with aclosing(inner(request, context)) as items:
                     async for item in items:
+                        if time.monotonic() - admitted >= RECHECK_SECONDS:
+                            await self._check_again(call)
+                            admitted = time.monotonic()
                         yield item
 
             return serve
@@ -160,11 +171,23 @@ class AuthenticationInterceptor(CallInterceptor):
     async def _identify_user(self, call: ServedCall, bearer: str) -> None:
         caller = await self._verify(bearer)
         try:
-            await self._admission.admit(caller)
+            admitted = await self._admission.admit(caller)
         except WorkspaceError as error:
             raise _generic(error) from None
-        call.caller = caller
+        call.caller = admitted or caller
         call.bearer = bearer
+
+    async def _check_again(self, call: ServedCall) -> None:
+        """A stream outlives its first check: who was disabled or revoked since
+        gets nothing more."""
+        if call.caller is None:
+            return
+        if call.caller.scope is not None:
+            await self._verify(call.bearer)
+        try:
+            await self._admission.admit(call.caller)
+        except WorkspaceError as error:
+            raise _generic(error) from None
 
     async def _verify(self, bearer: str) -> Caller:
         try:
@@ -180,6 +203,16 @@ class AuthenticationInterceptor(CallInterceptor):
         if not isinstance(caller, Caller):
             raise unauthenticated()
         return caller
+
+
+def _check_scope(rule: Rule, method: str, request: Any) -> None:
+    """Refuses what the scope of a machine token does not reach at all. Methods
+    for services are theirs: the person's own call was checked."""
+    caller = served_call().caller
+    if caller is None or caller.scope is None or rule.kind is Kind.SERVICE:
+        return
+    if not may_call(caller.scope, method, request):
+        raise permission_denied("machine_token_scope", method.removeprefix("/"))
 
 
 def _generic(error: WorkspaceError) -> WorkspaceError:

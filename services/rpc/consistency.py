@@ -8,14 +8,30 @@ and garbage are the same error.
 
 from __future__ import annotations
 
+import enum
 import hmac
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from workspace.common.v1.consistency_pb2 import Consistency
 
 from services.model import base64url
 from services.model.errors import Reason, WorkspaceError
 
-__all__ = ["ConsistencyToken", "ConsistencyTokens"]
+__all__ = [
+    "AS_OF_NOW",
+    "CLOCK_ALLOWANCE_SECONDS",
+    "MINIMIZE_LATENCY",
+    "STRONG",
+    "ConsistencyToken",
+    "ConsistencyTokens",
+    "Demand",
+    "Level",
+]
+
+CLOCK_ALLOWANCE_SECONDS = 2.0
+"""How far the clocks of two replicas may be apart."""
 
 _VERSION = b"\x01"
 _TAG_BYTES = 16
@@ -30,6 +46,40 @@ class ConsistencyToken:
     pk: str
     pseq: int
     commit_time_ms: int
+
+
+class Level(enum.Enum):
+    """How fresh facts must be (consistency.proto). AS_OF_NOW is for our own
+    gates: like FULLY_CONSISTENT, but a cache that is exact may answer."""
+
+    MINIMIZE_LATENCY = "minimize_latency"
+    AT_LEAST_AS_FRESH = "at_least_as_fresh"
+    FULLY_CONSISTENT = "fully_consistent"
+    AS_OF_NOW = "as_of_now"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a reader asks of the facts it is given."""
+
+    level: Level
+    tokens: tuple[ConsistencyToken, ...] = ()
+
+    def met_by(self, partitions: Mapping[str, int], read_started_at: float) -> bool:
+        """Whether facts of these partition versions, whose strong read began at
+        `read_started_at` (unix seconds), are as fresh as all tokens ask: not
+        older in the token's own partition, and read later than every clock can
+        have said when the token was made."""
+        return all(
+            partitions.get(token.pk, token.pseq) >= token.pseq
+            and read_started_at >= token.commit_time_ms / 1000 + CLOCK_ALLOWANCE_SECONDS
+            for token in self.tokens
+        )
+
+
+MINIMIZE_LATENCY = Demand(Level.MINIMIZE_LATENCY)
+STRONG = Demand(Level.FULLY_CONSISTENT)
+AS_OF_NOW = Demand(Level.AS_OF_NOW)
 
 
 def _foreign() -> WorkspaceError:
@@ -67,6 +117,18 @@ class ConsistencyTokens:
             raise _foreign()
         pseq, commit_time_ms = _NUMBERS.unpack_from(body)
         return ConsistencyToken(body[_NUMBERS.size :].decode(), pseq, commit_time_ms)
+
+    def demand(self, consistency: Consistency) -> Demand:
+        """What a request asks for; unset is MINIMIZE_LATENCY. Raises
+        FOREIGN_CONSISTENCY_TOKEN."""
+        requirement = consistency.WhichOneof("requirement")
+        if requirement == "at_least_as_fresh":
+            tokens = consistency.at_least_as_fresh.tokens
+            return Demand(Level.AT_LEAST_AS_FRESH, tuple(map(self.verify, tokens)))
+        # A flag that is set to false asks for nothing.
+        if requirement == "fully_consistent" and consistency.fully_consistent:
+            return STRONG
+        return MINIMIZE_LATENCY
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")[:_TAG_BYTES]

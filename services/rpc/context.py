@@ -9,13 +9,16 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-__all__ = ["Call", "Caller", "current_call", "peek_call", "set_current_call"]
+from services.model.token_scopes import TokenScope
+
+__all__ = ["Call", "Caller", "current_call", "peek_call", "scope_of", "set_current_call"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A verified person or machine user. `claims` are recorded, never trusted
-    for access. Times are unix seconds."""
+    for access. Times are unix seconds. `scope` is that of a machine token; None:
+    a person signed in. `user_id` is where links lead, once admitted."""
 
     user_id: str
     issuer: str
@@ -28,6 +31,9 @@ class Caller:
     issued_at: int = 0
     expires_at: int = 0
     scopes: tuple[str, ...] = ()
+    provider: str = ""
+    groups_incomplete: bool = False
+    scope: TokenScope | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +61,14 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("workspace_call", default=None)
+
+
+def scope_of(user_id: str) -> TokenScope | None:
+    """The scope that cuts what `user_id` may do in this call: that of the
+    caller's machine token. None: nothing is cut (a person, or somebody else)."""
+    call = _current.get()
+    caller = call.caller if call else None
+    return caller.scope if caller and caller.user_id == user_id else None
 
 
 def current_call() -> Call:

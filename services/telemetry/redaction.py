@@ -41,6 +41,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), REDACTED),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),
+    # Of an invitation the id stays, the secret goes.
+    (re.compile(r"\b(i_[a-z2-7]{26})\.[A-Za-z0-9_-]{43}"), rf"\1.{REDACTED}"),
     (
         re.compile(
             rf"([\w-]{{0,32}}(?:{_NAMES}|\bsig)[\w-]{{0,32}}[\"']?\s{{0,4}}[=:]\s{{0,4}})"
@@ -57,7 +59,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # Without one of these a text can hold nothing of the above; most lines end here.
 _HINT = re.compile(
-    rf"[@?]|-----|eyJ|bearer|basic|AKIA|ASIA|sig|{_NAMES}",
+    rf"[@?]|-----|eyJ|bearer|basic|AKIA|ASIA|sig|i_[a-z2-7]{{26}}\.|{_NAMES}",
     re.IGNORECASE,
 )
 

@@ -13,6 +13,7 @@ from services.rpc.authentication import unauthenticated
 from services.rpc.context import Caller
 from services.tokens.claims import TokenRefusedError, TokenVerifier, VerifiedClaims
 from services.tokens.compact import parse_json, split_token
+from services.tokens.machine import MACHINE_PREFIX, MachineTokenVerifier
 
 __all__ = ["TokenAuthenticator"]
 
@@ -26,10 +27,18 @@ class TokenAuthenticator:
 
     A verified token is remembered for at most a minute (by SHA-256 of its one
     spelling), because every call between services presents it again. Whether
-    its user may still come in is asked on every call, by admission.
+    its user may still come in is asked on every call, by admission. Machine
+    tokens are not remembered: whether one is revoked is asked on every call.
     """
 
-    def __init__(self, verifiers: Sequence[TokenVerifier], *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        verifiers: Sequence[TokenVerifier],
+        *,
+        now: Callable[[], float],
+        machine: MachineTokenVerifier | None = None,
+    ) -> None:
+        self._machine = machine
         self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
         if not verifiers or len(self._verifiers) != len(verifiers) or "" in self._verifiers:
             raise ValueError("each provider needs an issuer of its own")
@@ -43,7 +52,10 @@ class TokenAuthenticator:
         known = self._known.get(digest)
         if known is not None and self._now() < known[0]:
             return known[1]
+        machine = self._machine if bearer.startswith(MACHINE_PREFIX) else None
         try:
+            if machine is not None:
+                return await machine.verify(bearer)
             caller = caller_of(await self._verify(bearer))
         except TokenRefusedError as refused:
             _log.info(
@@ -79,6 +91,8 @@ def caller_of(claims: VerifiedClaims) -> Caller:
         email_verified=claims.email_verified,
         name=claims.name,
         groups=claims.groups,
+        provider=claims.provider,
+        groups_incomplete=claims.groups_incomplete,
         token_id=claims.token_id,
         issued_at=claims.issued_at,
         expires_at=claims.expires_at,

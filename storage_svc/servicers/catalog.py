@@ -9,6 +9,8 @@ from workspace.storage.v1.catalog_service_pb2 import (
     GetBackendCatalogResponse,
     GetBackendSelectionRequest,
     GetBackendSelectionResponse,
+    GetParityRequest,
+    GetParityResponse,
 )
 from workspace.storage.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 
@@ -33,3 +35,6 @@ class CatalogServicer(CatalogServiceServicer):
         self, _request: GetBackendSelectionRequest, _: Context
     ) -> GetBackendSelectionResponse:
         return self._catalog.selection()
+
+    async def GetParity(self, _request: GetParityRequest, _: Context) -> GetParityResponse:
+        return self._catalog.parity()

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from workspace.storage.v1.storage_service_pb2 import (
     AbortUploadRequest,
     AbortUploadResponse,
@@ -11,6 +14,8 @@ from workspace.storage.v1.storage_service_pb2 import (
     BatchCreateDownloadsResponse,
     CompleteUploadRequest,
     CompleteUploadResponse,
+    CopyObjectRequest,
+    CopyObjectResponse,
     CreateDownloadRequest,
     CreateDownloadResponse,
     CreateMultipartUploadRequest,
@@ -19,12 +24,20 @@ from workspace.storage.v1.storage_service_pb2 import (
     CreateUploadResponse,
     DeleteObjectRequest,
     DeleteObjectResponse,
+    GetHomeUsageRequest,
+    GetHomeUsageResponse,
     GetObjectInfoRequest,
     GetObjectInfoResponse,
     ListUploadPartsRequest,
     ListUploadPartsResponse,
     ListUploadsRequest,
     ListUploadsResponse,
+    MarkAvailableRequest,
+    MarkAvailableResponse,
+    RelocateProjectRequest,
+    RelocateProjectResponse,
+    RevokeTransfersRequest,
+    RevokeTransfersResponse,
     SignUploadPartsRequest,
     SignUploadPartsResponse,
 )
@@ -32,8 +45,13 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceServicer
 
 from services.rpc.wrap import Context
 from storage_svc.completion import Completion
+from storage_svc.copies import ObjectCopies
 from storage_svc.downloads import Downloads
+from storage_svc.home_usage import HomeUsages
 from storage_svc.multipart import MultipartUploads
+from storage_svc.ready import Readiness
+from storage_svc.relocating import Relocating
+from storage_svc.revoking import Revoking
 from storage_svc.stored import StoredObjects
 from storage_svc.uploads import Uploads
 
@@ -51,12 +69,22 @@ class StorageServicer(StorageServiceServicer):
         completion: Completion,
         downloads: Downloads,
         stored: StoredObjects,
+        relocating: Relocating,
+        revoking: Revoking,
+        readiness: Readiness,
+        usage: HomeUsages,
+        copies: ObjectCopies,
     ) -> None:
+        self._copies = copies
         self._uploads = uploads
         self._multipart = multipart
         self._completion = completion
         self._downloads = downloads
         self._stored = stored
+        self._relocating = relocating
+        self._revoking = revoking
+        self._readiness = readiness
+        self._usage = usage
 
     async def CreateUpload(self, request: CreateUploadRequest, _: Context) -> CreateUploadResponse:
         return await self._uploads.create(request)
@@ -102,5 +130,30 @@ class StorageServicer(StorageServiceServicer):
     ) -> GetObjectInfoResponse:
         return await self._stored.info(request)
 
+    async def CopyObject(self, request: CopyObjectRequest, _: Context) -> CopyObjectResponse:
+        return await self._copies.copy(request)
+
     async def DeleteObject(self, request: DeleteObjectRequest, _: Context) -> DeleteObjectResponse:
         return await self._stored.delete(request)
+
+    async def RelocateProject(
+        self, request: RelocateProjectRequest, _: Context
+    ) -> AsyncGenerator[RelocateProjectResponse, None]:
+        async with aclosing(self._relocating.relocate(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def RevokeTransfers(
+        self, request: RevokeTransfersRequest, _: Context
+    ) -> RevokeTransfersResponse:
+        return await self._revoking.revoke(request)
+
+    async def MarkAvailable(
+        self, request: MarkAvailableRequest, _: Context
+    ) -> MarkAvailableResponse:
+        return await self._readiness.mark(request)
+
+    async def GetHomeUsage(
+        self, request: GetHomeUsageRequest, _: Context
+    ) -> GetHomeUsageResponse:
+        return await self._usage.get(request)

@@ -14,8 +14,6 @@ from tests.contract.served import CONTRACT, PROTOS, ROOT
 
 PREFIX = "ERROR_REASON_"
 WAITING = {
-    "INVITATION_VOID": "/workspace.identity.v1.InvitationService/AcceptInvitation",
-    "QUOTA_EXCEEDED": "/workspace.identity.v1.AccountService/GetUsage",
     "SURFACE_CHANGED": "/workspace.sync.v1.ConnectionService/TestConnection",
     "MASS_CHANGE": "/workspace.sync.v1.SyncService/Push",
     "RUN_ACTIVE": "/workspace.sync.v1.SyncService/StartSync",

@@ -17,17 +17,22 @@ from workspace.common.v1.permission_pb2 import Permission
 from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import identity_service_pb2 as ids
+from workspace.identity.v1 import invitation_pb2 as iv
+from workspace.identity.v1 import invitation_service_pb2 as ivs
 from workspace.identity.v1 import team_pb2 as tm
 from workspace.identity.v1 import team_service_pb2 as tms
 from workspace.identity.v1.account_service_pb2_grpc import AccountServiceStub
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.identity.v1.invitation_service_pb2_grpc import InvitationServiceStub
 from workspace.identity.v1.team_service_pb2_grpc import TeamServiceStub
 from workspace.project.v1 import document_service_pb2 as ds
 from workspace.project.v1 import grant_pb2 as gr
 from workspace.project.v1 import grant_service_pb2 as gs
+from workspace.project.v1 import history_service_pb2 as hs
 from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
+from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from workspace.storage.v1 import storage_service_pb2 as ss
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
@@ -36,6 +41,8 @@ from tests.contract.served import channel_of
 from tests.harness import Workspace
 
 BYTES = b"the bytes of the matrix"
+NOWHERE = "https://93.184.215.14/hook"
+"""Public, and never called: nothing is ever sent there."""
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 SIGNED_IN = ("stranger", "viewer", "editor", "owner", "platform")
 ROLES = ("anonymous", *SIGNED_IN, "disabled", "service")
@@ -59,8 +66,10 @@ class Things:
     empty_document_id: str
     trashed_document_id: str
     upload_id: str
+    webhook_id: str
     storage_key: str
     announced_key: str
+    invitation_id: str
     user_id: str
     member_id: str
     joiner_id: str
@@ -82,8 +91,10 @@ MISSING = Things(
     empty_document_id="d_" + "z" * 26,
     trashed_document_id="d_" + "y" * 26,
     upload_id="x_" + "q" * 26,
+    webhook_id="h_" + "q" * 26,
     storage_key=f"accounts/a_{'q' * 26}/projects/p_{'q' * 26}/documents/d_{'q' * 26}/raw/a.txt",
     announced_key=f"accounts/a_{'q' * 26}/projects/p_{'q' * 26}/documents/d_{'z' * 26}/raw/a.txt",
+    invitation_id="i_" + "q" * 26,
     user_id="u_" + "q" * 26,
     member_id="u_" + "y" * 26,
     joiner_id="u_" + "x" * 26,
@@ -154,7 +165,9 @@ class Cast:
             trashed_project_id=trashed, grant_id=await self._grant(owner, project_id, member),
             user_id=self.id(owner), member_id=self.id(member), joiner_id=self.id(joiner),
             newcomer_id=self.id(newcomer), secret=self.secret,
+            invitation_id=await self._invitation(owner, account_id),
         )
+        things = replace(things, webhook_id=await self._webhook(owner, project_id))
         return await self._with_files(owner, things)
 
     async def _account(self, owner: str, members: set[str]) -> str:
@@ -197,6 +210,16 @@ class Cast:
         )
         return str(made.project.project_id)
 
+    async def _invitation(self, owner: str, account_id: str) -> str:
+        invitations = self.ws.stub(InvitationServiceStub, as_=mail(owner))
+        made = await invitations.CreateInvitation(
+            ivs.CreateInvitationRequest(
+                account_id=account_id, email="invited@example.com",
+                terms=iv.InvitationTerms(account_role=ac.ACCOUNT_ROLE_VIEWER),
+            )
+        )
+        return str(made.invitation.invitation_id)
+
     async def _grant(self, owner: str, project_id: str, to: str) -> str:
         grants = self.ws.stub(GrantServiceStub, as_=mail(owner))
         made = await grants.CreateGrant(
@@ -208,6 +231,15 @@ class Cast:
             )
         )
         return str(made.grant.grant_id)
+
+    async def _webhook(self, owner: str, project_id: str) -> str:
+        history = self.ws.stub(HistoryServiceStub, as_=mail(owner))
+        made = await history.CreateWebhook(
+            hs.CreateWebhookRequest(
+                project_id=project_id, url=NOWHERE, event_types=["nothing.happened"]
+            )
+        )
+        return str(made.webhook.webhook_id)
 
     async def _with_files(self, owner: str, things: Things) -> Things:
         """Documents: one with a file, one that awaits it (announced), one in the trash."""

@@ -14,15 +14,19 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode as Code
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import identity_service_pb2 as ids
+from workspace.identity.v1 import invitation_pb2 as iv
+from workspace.identity.v1 import invitation_service_pb2 as ivs
 from workspace.identity.v1 import preference_pb2 as pr
 from workspace.identity.v1 import preference_service_pb2 as prs
 from workspace.identity.v1 import team_pb2 as tm
 from workspace.identity.v1 import team_service_pb2 as tms
+from workspace.identity.v1.membership_change_pb2 import ProposedMembershipChange
 from workspace.identity.v1.membership_pb2 import ScopeRef
 from workspace.identity.v1.user_pb2 import User
 from workspace.project.v1 import document_pb2 as doc
@@ -39,9 +43,10 @@ from workspace.storage.v1 import catalog_service_pb2 as cs
 from workspace.storage.v1 import storage_service_pb2 as ss
 
 from services.rpc.policy import Kind, Rule
-from tests.security.cast import BYTES, ROLES, SHA256, SIGNED_IN, Things
+from tests.security.cast import BYTES, NOWHERE, ROLES, SHA256, SIGNED_IN, Things
 
 DENIED = Code.PERMISSION_DENIED
+_LATER = Timestamp(seconds=4_000_000_000)
 NOBODY = frozenset[str]()
 EVERYBODY = frozenset(SIGNED_IN)
 OWNER = frozenset({"owner"})
@@ -60,6 +65,7 @@ class Row:
     the request names nothing). `knowing`: codes about foreign and about missing
     things for those who may know what exists: platform administrators, or
     services. `about_self`: the same call about the caller goes through for all.
+    `codes`, `other_codes`: exceptions by role, about own things and about others.
     """
 
     ask: Build
@@ -69,6 +75,7 @@ class Row:
     knowing: tuple[Code, Code] | None = None
     about_self: Build | None = None
     codes: Mapping[str, Code] = field(default_factory=dict)
+    other_codes: Mapping[str, Code] = field(default_factory=dict)
 
     def own(self, role: str, rule: Rule) -> Code:
         """Expected code about the cast's own things."""
@@ -82,6 +89,8 @@ class Row:
     def other(self, role: str, rule: Rule, *, missing: bool) -> Code:
         """Expected code about things of strangers, or that do not exist."""
         assert self.elsewhere is not None
+        if role in self.other_codes:
+            return self.other_codes[role]
         early = _before_the_use_case(role, rule)
         if early is not None:
             return early
@@ -152,6 +161,20 @@ _IDENTITY: dict[str, Row] = {
         PLATFORM,
         knowing=(Code.OK, Code.NOT_FOUND),
     ),
+    "EraseUser": Row(
+        lambda t: ids.EraseUserRequest(
+            user_id=t.newcomer_id, confirm_user_id="u_other"
+        ),
+        answer=Code.INVALID_ARGUMENT,
+        codes=dict.fromkeys(SIGNED_IN, Code.INVALID_ARGUMENT),
+        other_codes=dict.fromkeys(SIGNED_IN, Code.INVALID_ARGUMENT),
+    ),
+    "ExportUserData": Row(
+        lambda t: ids.ExportUserDataRequest(user_id=t.member_id),
+        PLATFORM,
+        about_self=lambda t: ids.ExportUserDataRequest(user_id=t.caller_id),
+        knowing=(Code.OK, Code.OK),
+    ),
     "RevokeSessions": Row(
         lambda t: ids.RevokeSessionsRequest(user_id=t.member_id),
         PLATFORM,
@@ -162,6 +185,41 @@ _IDENTITY: dict[str, Row] = {
             email="new@example.com", name="New", local_secret=t.secret
         ),
         frozenset(ROLES),
+        elsewhere=None,
+    ),
+    # A token that does not verify: what a good one earns is in test_links.py.
+    "LinkIdentity": Row(
+        lambda t: ids.LinkIdentityRequest(other_token="x.y.z"),
+        EVERYBODY,
+        answer=Code.UNAUTHENTICATED,
+        elsewhere=None,
+    ),
+    "UnlinkIdentity": Row(
+        lambda t: ids.UnlinkIdentityRequest(link_id="q" * 52, other_token="x.y.z"),
+        EVERYBODY,
+        answer=Code.UNAUTHENTICATED,
+        elsewhere=None,
+    ),
+    "ListIdentityLinks": Row(
+        lambda t: ids.ListIdentityLinksRequest(user_id=t.member_id),
+        PLATFORM,
+        knowing=(Code.OK, Code.OK),
+        about_self=lambda t: ids.ListIdentityLinksRequest(user_id=t.caller_id),
+    ),
+    "CreateMachineToken": Row(
+        lambda t: ids.CreateMachineTokenRequest(name="nightly", project_ids=[t.project_id]),
+        MEMBERS,
+    ),
+    "ListMachineTokens": Row(
+        lambda t: ids.ListMachineTokensRequest(user_id=t.member_id),
+        PLATFORM,
+        knowing=(Code.OK, Code.OK),
+        about_self=lambda t: ids.ListMachineTokensRequest(user_id=t.caller_id),
+    ),
+    "RevokeMachineToken": Row(
+        lambda t: ids.RevokeMachineTokenRequest(token_id=f"k_{'q' * 26}_{'q' * 26}"),
+        PLATFORM,
+        answer=Code.NOT_FOUND,
         elsewhere=None,
     ),
     "BootstrapPlatformAdmin": Row(
@@ -179,8 +237,22 @@ _IDENTITY: dict[str, Row] = {
         ),
         elsewhere=Code.OK,
     ),
+    "WatchMemberships": Row(lambda t: ids.WatchMembershipsRequest(), elsewhere=None),
     "ResolveUser": Row(
         lambda t: ids.ResolveUserRequest(email="owner@example.com"), elsewhere=None
+    ),
+    "TryMembershipChange": Row(
+        lambda t: ids.TryMembershipChangeRequest(
+            change=ProposedMembershipChange(
+                archive_team=tms.ArchiveTeamRequest(team_id=t.team_id)
+            )
+        ),
+        # It decides about the person whose token is forwarded; here is none.
+        codes={"service": DENIED},
+    ),
+    "ListScopeMembers": Row(
+        lambda t: ids.ListScopeMembersRequest(scopes=[ScopeRef(account_id=t.account_id)]),
+        elsewhere=Code.OK,
     ),
 }
 
@@ -197,6 +269,11 @@ _ACCOUNT: dict[str, Row] = {
     ),
     "ListAccounts": Row(lambda t: acs.ListAccountsRequest(), EVERYBODY, elsewhere=None),
     "ListAllAccounts": Row(lambda t: acs.ListAllAccountsRequest(), PLATFORM, elsewhere=None),
+    "GetUsage": Row(
+        lambda t: acs.GetUsageRequest(account_id=t.account_id),
+        OWNER | PLATFORM,
+        knowing=(Code.OK, DENIED),
+    ),
     "UpdateAccount": Row(
         lambda t: acs.UpdateAccountRequest(
             account=ac.Account(account_id=t.account_id, description="Changed"),
@@ -215,6 +292,32 @@ _ACCOUNT: dict[str, Row] = {
         lambda t: acs.TransferAccountOwnershipRequest(
             account_id=t.account_id, new_owner_user_id=t.member_id,
             former_owner_role=ac.ACCOUNT_ROLE_EDITOR,
+        ),
+        OWNER,
+    ),
+    "DeleteAccount": Row(
+        lambda t: acs.DeleteAccountRequest(account_id=t.account_id), OWNER,
+        answer=Code.FAILED_PRECONDITION,
+    ),
+    "ExportAccountData": Row(
+        lambda t: acs.ExportAccountDataRequest(account_id=t.account_id), OWNER
+    ),
+    "ClaimOrphanedProject": Row(
+        lambda t: acs.ClaimOrphanedProjectRequest(
+            account_id=t.account_id, project_id=t.project_id, reason="test"
+        ),
+        OWNER,
+        answer=Code.FAILED_PRECONDITION,
+    ),
+    "GetNotificationRouting": Row(
+        lambda t: acs.GetNotificationRoutingRequest(account_id=t.account_id), OWNER
+    ),
+    "UpdateNotificationRouting": Row(
+        lambda t: acs.UpdateNotificationRoutingRequest(
+            notification_routing=ac.NotificationRouting(
+                account_id=t.account_id, topic="account.members", disabled=True
+            ),
+            update_mask=mask("disabled"),
         ),
         OWNER,
     ),
@@ -245,6 +348,13 @@ _ACCOUNT: dict[str, Row] = {
 _TEAM: dict[str, Row] = {
     "CreateTeam": Row(
         lambda t: tms.CreateTeamRequest(account_id=t.account_id, name="More"), OWNER
+    ),
+    "ImportLegacyTeam": Row(
+        lambda t: tms.ImportLegacyTeamRequest(
+            legacy_id=f"of {t.team_id}", name="Old crew", root_admin_user_id=t.member_id
+        ),
+        PLATFORM,
+        knowing=(Code.OK, Code.NOT_FOUND),
     ),
     "GetTeam": Row(lambda t: tms.GetTeamRequest(team_id=t.team_id), MEMBERS),
     "ListTeams": Row(
@@ -282,6 +392,39 @@ _TEAM: dict[str, Row] = {
             team_id=t.team_id, new_root_admin_user_id=t.member_id
         ),
         OWNER,
+    ),
+}
+
+_INVITATION: dict[str, Row] = {
+    "CreateInvitation": Row(
+        lambda t: ivs.CreateInvitationRequest(
+            account_id=t.account_id, email="another@example.com",
+            terms=iv.InvitationTerms(account_role=ac.ACCOUNT_ROLE_VIEWER),
+        ),
+        OWNER,
+    ),
+    "ListInvitations": Row(lambda t: ivs.ListInvitationsRequest(account_id=t.account_id), OWNER),
+    "GetInvitation": Row(
+        lambda t: ivs.GetInvitationRequest(invitation_id=t.invitation_id), OWNER
+    ),
+    # One answer for whatever is not for the caller.
+    "AcceptInvitation": Row(
+        lambda t: ivs.AcceptInvitationRequest(invitation_id=t.invitation_id),
+        EVERYBODY,
+        answer=Code.FAILED_PRECONDITION,
+        elsewhere=Code.FAILED_PRECONDITION,
+    ),
+    "DeclineInvitation": Row(
+        lambda t: ivs.DeclineInvitationRequest(invitation_id=t.invitation_id),
+        EVERYBODY,
+        answer=Code.FAILED_PRECONDITION,
+        elsewhere=Code.FAILED_PRECONDITION,
+    ),
+    "RevokeInvitation": Row(
+        lambda t: ivs.RevokeInvitationRequest(invitation_id=t.invitation_id), OWNER
+    ),
+    "ResendInvitation": Row(
+        lambda t: ivs.ResendInvitationRequest(invitation_id=t.invitation_id), OWNER
     ),
 }
 
@@ -336,6 +479,14 @@ _PROJECT: dict[str, Row] = {
     "RestoreProject": Row(
         lambda t: ps.RestoreProjectRequest(project_id=t.trashed_project_id), OWNER
     ),
+    "PurgeProject": Row(
+        lambda t: ps.PurgeProjectRequest(project_id=t.trashed_project_id),
+        OWNER,
+        answer=Code.FAILED_PRECONDITION,  # kept until `purge_after`
+    ),
+    "BatchGetBillingScopes": Row(
+        lambda t: ps.BatchGetBillingScopesRequest(project_ids=[t.project_id]), elsewhere=Code.OK
+    ),
     "SetLegalHold": Row(
         lambda t: ps.SetLegalHoldRequest(
             project_id=t.project_id, legal_hold=True, reason="court"
@@ -368,7 +519,60 @@ _GRANT: dict[str, Row] = {
         ),
         elsewhere=Code.OK,
     ),
+    "ClaimProject": Row(
+        lambda t: gs.ClaimProjectRequest(
+            account_id=t.account_id, project_id=t.project_id, owner_user_id=t.member_id,
+            reason="test",
+        ),
+        answer=Code.FAILED_PRECONDITION,
+        knowing=(Code.FAILED_PRECONDITION, DENIED),
+    ),
+    "FindOrphanedProjects": Row(
+        lambda t: gs.FindOrphanedProjectsRequest(user_id=t.member_id), elsewhere=Code.OK
+    ),
+    "SurveyAccountProjects": Row(
+        lambda t: gs.SurveyAccountProjectsRequest(account_id=t.account_id), elsewhere=Code.OK
+    ),
     "ListGrants": Row(lambda t: gs.ListGrantsRequest(project_id=t.project_id), OWNER),
+    "CreateInvitedGrant": Row(
+        lambda t: gs.CreateInvitedGrantRequest(
+            project_id=t.project_id, invitation_id=t.invitation_id, inviter_user_id=t.user_id,
+            target_type=gr.GRANT_TARGET_TYPE_USER, target_id=t.newcomer_id,
+            permissions=[Permission.PERMISSION_VIEW], validate_only=True,
+        ),
+        knowing=(Code.ALREADY_EXISTS, DENIED),  # the foreign newcomer has a grant there
+    ),
+    # That foreign and missing projects answer alike: tests/integration/identity.
+    "RequestAccess": Row(
+        lambda t: gs.RequestAccessRequest(
+            project_id=t.project_id, permissions=[Permission.PERMISSION_VIEW]
+        ),
+        EVERYBODY,
+        elsewhere=None,
+    ),
+    "ListAccessRequests": Row(
+        lambda t: gs.ListAccessRequestsRequest(project_id=t.project_id), OWNER
+    ),
+    "DecideAccessRequest": Row(
+        lambda t: gs.DecideAccessRequestRequest(
+            project_id=t.project_id, access_request_id="q_" + "q" * 26
+        ),
+        OWNER,
+        answer=Code.NOT_FOUND,
+    ),
+    "PreviewAccessChange": Row(
+        lambda t: gs.PreviewAccessChangeRequest(project_id=t.project_id, restricted=True), OWNER
+    ),
+    "PreviewMembershipChange": Row(
+        lambda t: gs.PreviewMembershipChangeRequest(
+            change=ProposedMembershipChange(
+                remove_account_member=acs.RemoveAccountMemberRequest(
+                    account_id=t.account_id, user_id=t.member_id
+                )
+            )
+        ),
+        OWNER,
+    ),
 }
 
 
@@ -403,6 +607,26 @@ _PERMISSION: dict[str, Row] = {
     ),
     "ListAccessibleProjects": Row(
         lambda t: pms.ListAccessibleProjectsRequest(**_about(t)), EVERYBODY, elsewhere=None
+    ),
+    "WatchPermissions": Row(
+        lambda t: pms.WatchPermissionsRequest(project_ids=[t.project_id]),
+        MEMBERS,
+        codes={"service": Code.OK},
+        other_codes={"service": Code.OK},
+    ),
+    "ListProjectUsers": Row(
+        lambda t: pms.ListProjectUsersRequest(project_id=t.project_id),
+        OWNER,
+        codes={"service": Code.OK},
+        other_codes={"service": Code.OK},
+    ),
+    "ExplainPermission": Row(
+        lambda t: pms.ExplainPermissionRequest(
+            project_id=t.project_id, permission=Permission.PERMISSION_WRITE, **_about(t)
+        ),
+        MEMBERS,
+        codes={"service": Code.OK},
+        other_codes={"service": Code.OK},
     ),
 }
 
@@ -440,6 +664,33 @@ _DOCUMENT: dict[str, Row] = {
     "RestoreDocument": Row(
         lambda t: ds.RestoreDocumentRequest(document_id=t.trashed_document_id), OWNER
     ),
+    "BatchUpdateDocuments": Row(
+        lambda t: ds.BatchUpdateDocumentsRequest(
+            requests=[
+                ds.UpdateDocumentRequest(
+                    document=doc.Document(document_id=t.document_id, title="Changed")
+                )
+            ]
+        ),
+        EVERYBODY,  # every item has its own answer
+        elsewhere=Code.OK,
+    ),
+    "CopyDocument": Row(
+        lambda t: ds.CopyDocumentRequest(document_id=t.document_id, name="copy.txt"), EDITORS
+    ),
+    "SearchDocuments": Row(
+        lambda t: ds.SearchDocumentsRequest(query="plan", account_id=t.account_id),
+        EVERYBODY,
+        elsewhere=Code.OK,
+    ),
+    "PurgeDocument": Row(
+        lambda t: ds.PurgeDocumentRequest(document_id=t.trashed_document_id),
+        OWNER,
+        answer=Code.FAILED_PRECONDITION,  # kept until `purge_after`
+    ),
+    "GetDocumentAsOf": Row(
+        lambda t: ds.GetDocumentAsOfRequest(document_id=t.document_id, time=_LATER), MEMBERS
+    ),
     "CreateDerivedArtifact": Row(
         lambda t: ds.CreateDerivedArtifactRequest(
             document_id=t.document_id, kind="chunks", name="chunks.json"
@@ -471,6 +722,20 @@ _DOCUMENT: dict[str, Row] = {
         # Every document has an outcome of its own; the call itself succeeds.
         lambda t: ds.BatchAuthorizeFilesRequest(document_ids=[t.document_id]),
         elsewhere=Code.OK,
+    ),
+    "ListProjectFiles": Row(
+        lambda t: ds.ListProjectFilesRequest(project_id=t.project_id),
+        knowing=(Code.OK, Code.NOT_FOUND),
+    ),
+    "MoveFileKey": Row(
+        lambda t: ds.MoveFileKeyRequest(
+            document_id=t.document_id,
+            storage_key=f"accounts/a/projects/{t.project_id}/documents/{t.document_id}/raw/a.txt",
+            new_storage_key=f"accounts/b/projects/{t.project_id}/documents/{t.document_id}/raw/a.txt",
+            sha256=SHA256,
+        ),
+        answer=Code.NOT_FOUND,
+        knowing=(Code.NOT_FOUND, Code.NOT_FOUND),
     ),
     "AttachFile": Row(
         lambda t: ds.AttachFileRequest(
@@ -507,6 +772,16 @@ _HISTORY: dict[str, Row] = {
         lambda t: hs.ListWriteEventsRequest(document_id=t.document_id), MEMBERS
     ),
     "ListActivity": Row(lambda t: hs.ListActivityRequest(project_id=t.project_id), MEMBERS),
+    "VerifyActivity": Row(lambda t: hs.VerifyActivityRequest(project_id=t.project_id), OWNER),
+    "WatchEvents": Row(lambda t: hs.WatchEventsRequest(project_ids=[t.project_id]), MEMBERS),
+    "CreateWebhook": Row(
+        lambda t: hs.CreateWebhookRequest(
+            project_id=t.project_id, url=NOWHERE, event_types=["nothing.happened"]
+        ),
+        OWNER,
+    ),
+    "ListWebhooks": Row(lambda t: hs.ListWebhooksRequest(account_id=t.account_id), OWNER),
+    "DeleteWebhook": Row(lambda t: hs.DeleteWebhookRequest(webhook_id=t.webhook_id), OWNER),
 }
 
 _STORAGE: dict[str, Row] = {
@@ -550,8 +825,31 @@ _STORAGE: dict[str, Row] = {
     "GetObjectInfo": Row(
         lambda t: ss.GetObjectInfoRequest(document_id=t.document_id), MEMBERS
     ),
+    "RelocateProject": Row(
+        lambda t: ss.RelocateProjectRequest(project_id=t.project_id, dry_run=True), OWNER
+    ),
+    "RevokeTransfers": Row(
+        lambda t: ss.RevokeTransfersRequest(project_id=t.project_id), OWNER
+    ),
+    "MarkAvailable": Row(
+        lambda t: ss.MarkAvailableRequest(
+            upload_id=t.upload_id, verdict=ss.ReadyVerdict.READY_VERDICT_CLEAN
+        ),
+        answer=Code.FAILED_PRECONDITION,  # it is pending
+        knowing=(Code.FAILED_PRECONDITION, Code.NOT_FOUND),
+    ),
+    "GetHomeUsage": Row(
+        lambda t: ss.GetHomeUsageRequest(home_id=t.account_id), elsewhere=Code.OK
+    ),
     "DeleteObject": Row(
         lambda t: ss.DeleteObjectRequest(storage_key=t.storage_key), elsewhere=Code.OK
+    ),
+    "CopyObject": Row(
+        lambda t: ss.CopyObjectRequest(
+            source_key=t.storage_key, target_key=t.storage_key, sha256=SHA256,
+            size_bytes=len(BYTES),
+        ),
+        knowing=(Code.OK, Code.NOT_FOUND),
     ),
 }
 
@@ -559,6 +857,7 @@ _CATALOG: dict[str, Row] = {
     "GetBackendCatalog": Row(
         lambda t: cs.GetBackendCatalogRequest(), EVERYBODY, elsewhere=None
     ),
+    "GetParity": Row(lambda t: cs.GetParityRequest(), EVERYBODY, elsewhere=None),
     "GetBackendSelection": Row(
         lambda t: cs.GetBackendSelectionRequest(), EVERYBODY, elsewhere=None
     ),
@@ -571,6 +870,7 @@ ROWS: dict[str, Row] = {
         "identity.v1.IdentityService": _IDENTITY,
         "identity.v1.AccountService": _ACCOUNT,
         "identity.v1.TeamService": _TEAM,
+        "identity.v1.InvitationService": _INVITATION,
         "identity.v1.PreferenceService": _PREFERENCE,
         "project.v1.ProjectService": _PROJECT,
         "project.v1.GrantService": _GRANT,

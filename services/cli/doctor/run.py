@@ -10,6 +10,7 @@ from services.cli.doctor.machine import check_clock, check_disk, check_keys, che
 from services.cli.doctor.objects import check_objects, check_orphans
 from services.cli.doctor.online import check_http, check_rpc
 from services.cli.doctor.records import check_database, no_database, survey_records
+from services.cli.doctor.usage import recount
 from services.cli.endpoint import read_endpoint
 from services.config import Settings, load_settings
 from services.model.errors import WorkspaceError
@@ -18,7 +19,7 @@ from services.records.sql.files import FileLock
 
 __all__ = ["examine"]
 
-_DEEP = ("database", "records", "objects", "orphans")
+_DEEP = ("database", "records", "usage", "objects", "orphans")
 
 
 async def examine(data_dir: Path) -> list[Finding]:
@@ -51,6 +52,7 @@ async def _alone(settings: Settings) -> list[Finding]:
         return [*found, Finding("records", Verdict.FAILED, str(error), "see the message")]
     try:
         survey = await survey_records(driver)
+        usage = await recount(driver)
     finally:
         await driver.close()
     objects = settings.data_dir / "objects"
@@ -58,6 +60,7 @@ async def _alone(settings: Settings) -> list[Finding]:
         *found,
         check_clock(survey.newest_ms),
         survey.finding(),
+        usage.finding(),
         await check_objects(objects, survey.expected),
         await check_orphans(objects, survey),
     ]

@@ -262,10 +262,15 @@ class PostgresDriver:
                 raise CursorLost("the change cursor is newer than the store: it was rolled back")
             position = {"seq": str(seq), "pk": pk, "sk": sk}
             bounds = {**position, "now": self._now(), "limit": limit}
-            rows = await _fetch(connection, self._statements.changes, bounds)
+            found = await _fetch(connection, self._statements.changes, bounds)
+        rows, held_back = [row[:-1] for row in found if row[0] is not None], found[0][-1]
         if rows:
             seq, pk, sk = int(rows[-1][SEQ]), rows[-1][0], rows[-1][1]
-        return ChangePage([item_of_row(row) for row in rows], feed_cursor(identity, seq, pk, sk))
+        return ChangePage(
+            [item_of_row(row) for row in rows],
+            feed_cursor(identity, seq, pk, sk),
+            complete=len(rows) < limit and not held_back,
+        )
 
     async def _attempt(self, work: Callable[[_Connection], Awaitable[_T]]) -> _T:
         """Run `work` on a pooled connection; repeat what surely had no effect.

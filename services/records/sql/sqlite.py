@@ -213,11 +213,13 @@ class SqliteDriver:
         if rows:
             seq, pk, sk = rows[-1][SEQ], rows[-1][0], rows[-1][1]
         return ChangePage(
-            [item_of_row(row) for row in rows], feed_cursor(self._identity, seq, pk, sk)
+            [item_of_row(row) for row in rows],
+            feed_cursor(self._identity, seq, pk, sk),
+            complete=len(rows) < limit,
         )
 
     async def tail(self) -> str:
-        return feed_cursor(self._identity, self._writer.seq, "", "")
+        return feed_cursor(self._identity, self._writer.committed, "", "")
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
         bounds: dict[str, Any] = {"now": self._now(), "limit": limit}

@@ -26,6 +26,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
@@ -202,9 +203,16 @@ class PostgresStatements(Statements):
 
         Transactions commit out of the order of their ids. Without this bound a
         reader passes an id whose transaction is still open, and never sees it.
+        The last column says whether this very snapshot has changes that are held
+        back by the bound; without any change there is one row with a null key.
         """
         after = tuple_(cast(_text("seq"), XID8()), _text("pk"), _text("sk"))
         feed = _read().where(tuple_(items.c.seq, items.c.pk, items.c.sk) > after, _unexpired())
         oldest = func.pg_snapshot_xmin(func.pg_current_snapshot())
         feed = feed.where(items.c.seq < oldest)
-        return feed.order_by(items.c.seq, items.c.pk, items.c.sk).limit(_limit()).offset(_NONE)
+        feed = feed.order_by(items.c.seq, items.c.pk, items.c.sk).limit(_limit()).offset(_NONE)
+        page = feed.subquery("page")
+        held_back = select(items.c.pk).where(items.c.seq >= oldest).exists()
+        told = select(held_back.label("held_back")).subquery("told")
+        both = select(*page.c, told.c.held_back).select_from(told.outerjoin(page, true()))
+        return both.order_by(page.c.seq, page.c.pk, page.c.sk)

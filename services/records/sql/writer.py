@@ -87,7 +87,7 @@ class Writer:
         self._connection = connection
         self._wal = wal
         self._cache = cache
-        self._seq = seq
+        self._seq = self._committed = seq
         self._max_batch = max_batch
         self._wal_limit = wal_limit
         self._truncate_at = wal_limit
@@ -102,6 +102,12 @@ class Writer:
     def seq(self) -> int:
         """Not below the position of any committed write."""
         return self._seq
+
+    @property
+    def committed(self) -> int:
+        """Position of a committed write; those of writes that are acknowledged
+        later are above it."""
+        return self._committed
 
     async def submit(self, work: Callable[[Session], _T]) -> _T:
         """Run `work` in the next batch; returns once that is durable."""
@@ -173,7 +179,10 @@ class Writer:
         finally:
             self._seq = session.seq  # numbers of a failed batch are not used again
         self._cache.mark(session.written)
-        self._finish(jobs, session.written, self._commit())
+        failure = self._commit()
+        if failure is None:
+            self._committed = session.seq
+        self._finish(jobs, session.written, failure)
 
     @staticmethod
     def _work(job: _Job, session: Session) -> None:

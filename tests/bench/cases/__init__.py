@@ -10,6 +10,7 @@ from tests.bench.cases import (
     data_plane,
     importing,
     permissions,
+    permissions_scale,
     rpc,
     startup,
     transfers,
@@ -30,6 +31,7 @@ class Case(Protocol):
 CASES: dict[str, Case] = {
     "rpc": cast("Case", rpc),
     "permissions": cast("Case", permissions),
+    "permissions_scale": cast("Case", permissions_scale),
     "commits": cast("Case", commits),
     "transfers": cast("Case", transfers),
     "startup": cast("Case", startup),

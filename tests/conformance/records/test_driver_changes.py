@@ -54,6 +54,14 @@ async def test_the_feed_is_ordered_in_a_partition_as_declared(driver: RecordDriv
     assert feed == names or not driver.capabilities.ordered_change_feed
 
 
+async def test_a_page_says_whether_anything_older_is_still_to_come(driver: RecordDriver) -> None:
+    assert (await driver.changes(None, 2)).complete
+    await driver.commit("P#1", [put(f"{n}") for n in range(3)])
+    first = await driver.changes(None, 2)
+    assert not first.complete
+    assert (await driver.changes(first.cursor, 2)).complete
+
+
 async def test_the_tail_is_followed_by_every_later_commit(driver: RecordDriver) -> None:
     await driver.commit("P#1", [put(f"old{n}") for n in range(20)])
     await driver.commit("P#1", [put("last")])

@@ -81,6 +81,20 @@ async def test_control_without_the_xmin_bound_it_is_missed(
     assert await _late_commit(driver, raw) == ["young"]
 
 
+async def test_a_page_is_not_complete_while_commits_are_held_back(
+    driver: PostgresDriver, raw: psycopg.AsyncConnection
+) -> None:
+    """A watermark of that moment would promise a change that was not delivered."""
+    await raw.execute(_INSERT)
+    assert (await driver.changes(None, 10)).complete
+    await driver.commit("P#1", [put("young")])
+    held = await driver.changes(None, 10)
+    assert (list(held.items), held.complete) == ([], False)
+    await raw.rollback()
+    told = await driver.changes(held.cursor, 10)
+    assert ([item.key.sk for item in told.items], told.complete) == (["young"], True)
+
+
 async def _waiting(raw: psycopg.AsyncConnection, *, other_than: int = 0) -> int:
     """The backend that waits for an advisory lock, once there is one."""
     while True:

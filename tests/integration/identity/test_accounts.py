@@ -165,8 +165,10 @@ async def test_quotas_are_the_platforms(ws: Workspace) -> None:
         await people.accounts(ANN).UpdateAccount(_update(account, "quota_bytes", quota_bytes=9))
     everything = _update(account, "*", name="All", type="client_org", quota_bytes=9)
     assert (await people.accounts(ANN).UpdateAccount(everything)).account.quota_bytes == 0
-    with refused("INVALID_MASK"):  # until uploads reserve them
-        await people.accounts(DAN).UpdateAccount(_update(account, "quota_bytes", quota_bytes=9))
+    limited = await people.accounts(DAN).UpdateAccount(
+        _update(account, "quota_bytes", quota_bytes=9, name="not named by the mask")
+    )
+    assert (limited.account.quota_bytes, limited.account.name) == (9, "All")
     with refused("PERMISSION_DENIED"):
         await people.accounts(DAN).UpdateAccount(_update(account, "name", name="Mine"))
 

@@ -40,6 +40,7 @@ from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
+from project_svc.indexing import Indexing
 from project_svc.module import build
 from services.config import Settings
 from services.events.due import DueWork
@@ -246,7 +247,7 @@ class World:
         self.identity = _Identity(people)
         consistency = ConsistencyTokens(KEY, "n_test")
         self.kernel = Kernel(
-            settings=Settings(data_dir=data_dir),
+            settings=Settings(data_dir=data_dir, permission_cache=False),
             records=records,
             objects=None,  # type: ignore[arg-type]  # no project RPC touches objects
             mutations=Mutations(records, instance_key=KEY, consistency=consistency),
@@ -279,6 +280,8 @@ class World:
             )
         )
         module = build(self.kernel, lambda _, *, asking: PeerChannel(self._local(asking)))
+        owners: list[Any] = [getattr(run, "__self__", None) for run in module.background]
+        self.indexing = next(each for each in owners if isinstance(each, Indexing))
         policy.update(module.policy)
         for registration in module.registrations:
             register(self.server, registration.add, registration.servicer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import grpc
 import grpc.aio
 import httpx
 from workspace.common.v1.permission_pb2 import Permission
+from workspace.identity.v1.identity_service_pb2 import GetSessionRequest
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest, GetDocumentRequest
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.grant_pb2 import GrantTargetType
@@ -30,6 +33,7 @@ from storage_svc.collection import Collector
 from storage_svc.completion import Completion
 from storage_svc.module import build_gate
 from storage_svc.upload_rows import UPLOADS, upload_key, upload_pk
+from storage_svc.usage import Ledger
 from tests.harness import Workspace
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
@@ -62,6 +66,11 @@ class Desk:
             CreateProjectRequest(name="Files", request_id=request_id())
         )
         return str(answer.project.project_id)
+
+    async def home(self, who: str = ANN) -> str:
+        """The person's personal workspace."""
+        stub: Any = self.ws.stub(IdentityServiceStub, as_=who)
+        return str((await stub.GetSession(GetSessionRequest())).session.user.personal_workspace_id)
 
     async def document(self, name: str = "plan.pdf", who: str = ANN) -> str:
         answer = await self.documents(who).CreateDocument(
@@ -158,14 +167,22 @@ class Desk:
 
     def collector(self, period: float = 600) -> Collector:
         kernel, gate = self.ws.process.kernel, build_gate(self.ws.process.channel)
-        completion = Completion(kernel=kernel, gate=gate)
-        return Collector(kernel=kernel, completion=completion, period=period)
+        ledger = Ledger(kernel.records, now=kernel.now)
+        completion = Completion(kernel=kernel, gate=gate, ledger=ledger)
+        return Collector(
+            kernel=kernel, completion=completion, ledger=ledger, first=period, period=period
+        )
 
     def files(self) -> list[str]:
         """Keys of the objects in the folder."""
         root = Path(self.ws.process.settings.data_dir) / "objects"
-        found = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
-        return sorted(str(path) for path in found if not str(path).startswith("."))
+        # os.walk does not mind folders that go while it walks.
+        found = [
+            str((Path(folder) / name).relative_to(root))
+            for folder, _, names in os.walk(root)
+            for name in names
+        ]
+        return sorted(path for path in found if not path.startswith("."))
 
 
 async def put(transfer: Transfer, data: bytes, **headers: str) -> httpx.Response:

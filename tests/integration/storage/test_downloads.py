@@ -12,13 +12,24 @@ from workspace.common.v1.permission_pb2 import Permission
 from workspace.project.v1.document_service_pb2 import (
     CreateDerivedArtifactRequest,
     CreateRevisionRequest,
+    DeleteDocumentRequest,
+    RestoreDocumentRequest,
 )
 from workspace.storage.v1 import storage_service_pb2 as pb
 
 from storage_svc.downloads import disposition_of
 from storage_svc.module import build_gate
 from storage_svc.revocation import Revocation
-from tests.integration.storage.people import BOB, Desk, get, put, refused, request_id, sha256
+from tests.integration.storage.people import (
+    ANN,
+    BOB,
+    Desk,
+    get,
+    put,
+    refused,
+    request_id,
+    sha256,
+)
 
 DATA = b"# Notes\n" * 100
 INLINE = pb.Disposition.DISPOSITION_INLINE
@@ -225,3 +236,29 @@ async def test_sharing_with_one_more_person_cuts_nobody(desk: Desk) -> None:
     transfer = (await desk.storage().CreateDownload(request)).transfer
     await desk.grant(BOB, Permission.PERMISSION_VIEW)
     assert (await get(transfer)).status_code == 200
+
+
+async def test_the_trash_ends_issued_urls_within_5_seconds(desk: Desk) -> None:
+    document_id, other = await desk.document(), await desk.document("other.pdf")
+    await desk.uploaded(document_id, DATA)
+    await desk.uploaded(other, DATA, filename="other.pdf")
+    await desk.grant(BOB, Permission.PERMISSION_VIEW)
+    urls = [
+        await desk.storage(BOB).CreateDownload(pb.CreateDownloadRequest(document_id=each))
+        for each in (document_id, other)
+    ]
+    gate, clock = build_gate(desk.ws.process.channel), _Clock()
+    revocation = Revocation(gate, clock=clock)
+    user_id, scope = await desk.ws.sign_in(BOB), f"view/{desk.project_id}//{document_id}"
+    _, revision = await gate.permissions_of(user_id, desk.project_id)
+    assert not await revocation.is_revoked(user_id, scope, revision)
+    await desk.documents().DeleteDocument(DeleteDocumentRequest(document_id=document_id))
+    assert [(await get(url.transfer)).status_code for url in urls] == [403, 200]
+    clock.now += 4.9
+    assert not await revocation.is_revoked(user_id, scope, revision)
+    clock.now += 0.1
+    assert await revocation.is_revoked(user_id, scope, revision)
+    await desk.documents().RestoreDocument(RestoreDocumentRequest(document_id=document_id))
+    assert not await Revocation(gate).is_revoked(user_id, scope, revision)
+    foreign = f"view/{await desk.new_project()}//{document_id}"
+    assert await Revocation(gate).is_revoked(await desk.ws.sign_in(ANN), foreign, revision)

@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from workspace.identity.v1.invitation_pb2 import Invitation
+from workspace.identity.v1.user_pb2 import User
 from workspace.project.v1.grant_pb2 import Grant, GrantTargetType
 from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
 from workspace.project.v1.project_pb2 import Project
 
 from services.model.families import FAMILIES, family_of
+from services.model.ids import email_hash
 from services.model.indexes import Index
 from services.model.templates import Template
 
@@ -97,3 +100,35 @@ def test_prefix_of_a_template() -> None:
     assert template.prefix() == "GRANT#"
     assert template.prefix(project_id="p") == "GRANT#p#"
     assert template.prefix(project_id="p", grant_id="g") == "GRANT#p#g"
+
+
+def test_an_address_is_hashed_and_only_where_it_is_verified() -> None:
+    template = Template("{email_verified=True}EMAIL#{email|address}")
+    user = User(email="Ada@Example.com", email_verified=True)
+    assert template.fields == ("email_verified", "email")
+    assert template.render(user) == "EMAIL#" + email_hash("ada@example.com")
+    assert template.render(User(email="ada@example.com")) == ""
+    assert template.render(User(email_verified=True)) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "places"),
+    [
+        ({"email": "ada@example.com"}, {Index.USER: "EMAIL#" + email_hash("ada@example.com")}),
+        ({"anyone_with_link": True}, {}),
+        ({"grantee_team_id": "t_1"}, {Index.TEAM: "TEAM#t_1"}),
+        ({"grantee_account_id": "a_1"}, {Index.ACCOUNT: "ACCOUNT#a_1"}),
+    ],
+)
+def test_an_invitation_is_found_by_target_and_addressee_and_by_no_home(
+    fields: dict[str, str], places: dict[Index, str]
+) -> None:
+    invitation = Invitation(
+        invitation_id="i_1", target_type=3, target_id="p_1", account_id="a_9", team_id="t_9",
+        created_at=Timestamp(seconds=0), **fields,
+    )
+    entries = FAMILIES["invitation"].index_entries(invitation)
+    found = {index: pair[0] for index, pair in entries.items()}
+    assert found == {Index.PROJECT: "PROJECT#p_1"} | places
+    sort = "1970-01-01T00:00:00.000000Z#i_1"
+    assert {pair[1] for pair in entries.values()} <= {"INVITATION#" + sort, "OFFERED#" + sort}

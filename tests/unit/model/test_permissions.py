@@ -161,6 +161,9 @@ def disagreement(module: types.ModuleType, world: Facts) -> str:
     answer = module.evaluate(world, NOW)
     if {RUNG.get(p, "?") for p in answer.permissions} != expected:
         return "evaluate"
+    held = module.held(world, NOW)
+    if (held.permissions, held.cuts) != (answer.permissions, answer.cuts):
+        return "held"
     for number in range(8):
         if module.allows(world, number, NOW) != (RUNG.get(number) in expected):
             return "allows"

@@ -5,9 +5,16 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workspace.common.v1.consistency_pb2 import Consistency
 
 from services.model.errors import Reason, WorkspaceError
-from services.rpc.consistency import ConsistencyToken, ConsistencyTokens
+from services.rpc.consistency import (
+    MINIMIZE_LATENCY,
+    STRONG,
+    ConsistencyToken,
+    ConsistencyTokens,
+    Level,
+)
 
 KEY = b"k" * 32
 TOKENS = ConsistencyTokens(KEY, "instance-1")
@@ -59,3 +66,17 @@ def test_what_cannot_be_a_token_is_refused_early() -> None:
         ConsistencyTokens(b"short", "instance-1")
     with pytest.raises(ValueError):
         ConsistencyTokens(KEY, "")
+
+
+def test_a_request_says_what_it_demands() -> None:
+    token = TOKENS.issue("PROJECT#p", 7, 1_000)
+    assert TOKENS.demand(Consistency()) is MINIMIZE_LATENCY
+    assert TOKENS.demand(Consistency(minimize_latency=True)) is MINIMIZE_LATENCY
+    assert TOKENS.demand(Consistency(fully_consistent=True)) is STRONG
+    assert TOKENS.demand(Consistency(fully_consistent=False)) is MINIMIZE_LATENCY
+    asked = TOKENS.demand(Consistency(at_least_as_fresh={"tokens": [token, token]}))
+    assert asked.level is Level.AT_LEAST_AS_FRESH
+    assert asked.tokens == (ConsistencyToken("PROJECT#p", 7, 1_000),) * 2
+    with pytest.raises(WorkspaceError) as refused:
+        TOKENS.demand(Consistency(at_least_as_fresh={"tokens": [token, token + "A"]}))
+    assert refused.value.reason == Reason.ERROR_REASON_FOREIGN_CONSISTENCY_TOKEN

@@ -28,6 +28,7 @@ SIG = "s3cr3tS1gnature"
         ("key AKIAIOSFODNN7EXAMPLE used", "AKIAIOSFODNN7EXAMPLE"),
         (f"-----BEGIN PRIVATE KEY-----\n{SIG}\n-----END PRIVATE KEY-----", SIG),
         (f"-----BEGIN EC PRIVATE KEY-----\n{SIG}", SIG),
+        (f"invited with i_{'a' * 26}.{SIG.ljust(43, 'x')}", SIG),
         ("mail to first.last+tag@sub.example.co.uk failed", "first.last"),
         ("<person@example.com>", "person@example.com"),
         ("x" * 20 + f" invitation_token={SIG}", SIG),

@@ -268,7 +268,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example:
 
         {"reason": "ERROR_REASON_QUOTA_EXCEEDED", "domain": "workspace",
-         "metadata": {"quota": "bytes", "maximum": "1073741824"}}
+         "metadata": {"quota": "bytes", "maximum": "1073741824",
+                      "remaining": "4096"}}
     """
     ERROR_REASON_INVITATION_VOID: _ErrorReason.ValueType  # 29
     """An invitation is unknown, expired, used, or void: one answer for all.
@@ -586,7 +587,8 @@ Code: RESOURCE_EXHAUSTED.
 Example:
 
     {"reason": "ERROR_REASON_QUOTA_EXCEEDED", "domain": "workspace",
-     "metadata": {"quota": "bytes", "maximum": "1073741824"}}
+     "metadata": {"quota": "bytes", "maximum": "1073741824",
+                  "remaining": "4096"}}
 """
 ERROR_REASON_INVITATION_VOID: ErrorReason.ValueType  # 29
 """An invitation is unknown, expired, used, or void: one answer for all.

@@ -183,6 +183,9 @@ class Account(_message.Message):
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     SUSPENDED_BY_PLATFORM_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_USER_ID_FIELD_NUMBER: _builtins.int
+    EXPORTED_AT_FIELD_NUMBER: _builtins.int
+    PURGED_AT_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Id of the account; also the `workspace_id` if the type is `personal`.
     Server-set.
@@ -231,6 +234,11 @@ class Account(_message.Message):
     """True while the account is suspended by a platform admin: then only a
     platform admin changes its status. Server-set.
     """
+    successor_user_id: _builtins.str
+    """Who a platform admin may appoint owner of an orphaned project of a personal
+    workspace (ClaimOrphanedProject), besides those who manage its access. Empty:
+    nobody. Set by an owner.
+    """
     @_builtins.property
     def status_changed_at(self) -> _timestamp_pb2.Timestamp:
         """When the status last changed. Server-set."""
@@ -246,6 +254,16 @@ class Account(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When the record last changed. Server-set."""
+
+    @_builtins.property
+    def exported_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last page of ExportAccountData was last given. Server-set."""
+
+    @_builtins.property
+    def purged_at(self) -> _timestamp_pb2.Timestamp:
+        """When the deleted account was purged: memberships ended, teams archived,
+        projects left to the trash's retention. This row alone stays. Server-set.
+        """
 
     def __init__(
         self,
@@ -271,10 +289,13 @@ class Account(_message.Message):
         updated_by: _builtins.str = ...,
         etag: _builtins.str = ...,
         suspended_by_platform: _builtins.bool = ...,
+        successor_user_id: _builtins.str = ...,
+        exported_at: _timestamp_pb2.Timestamp | None = ...,
+        purged_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "purge_at", b"purge_at", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "exported_at", b"exported_at", "purge_at", b"purge_at", "purged_at", b"purged_at", "status_changed_at", b"status_changed_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_plan", b"billing_plan", "created_at", b"created_at", "created_by", b"created_by", "data_classification", b"data_classification", "default_project_visibility", b"default_project_visibility", "description", b"description", "etag", b"etag", "legal_hold", b"legal_hold", "name", b"name", "owner_user_id", b"owner_user_id", "purge_at", b"purge_at", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "status", b"status", "status_changed_at", b"status_changed_at", "status_reason", b"status_reason", "suspended_by_platform", b"suspended_by_platform", "type", b"type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_plan", b"billing_plan", "created_at", b"created_at", "created_by", b"created_by", "data_classification", b"data_classification", "default_project_visibility", b"default_project_visibility", "description", b"description", "etag", b"etag", "exported_at", b"exported_at", "legal_hold", b"legal_hold", "name", b"name", "owner_user_id", b"owner_user_id", "purge_at", b"purge_at", "purged_at", b"purged_at", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "status", b"status", "status_changed_at", b"status_changed_at", "status_reason", b"status_reason", "successor_user_id", b"successor_user_id", "suspended_by_platform", b"suspended_by_platform", "type", b"type", "updated_at", b"updated_at", "updated_by", b"updated_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,16 +472,19 @@ class UsageRow(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_DOCUMENTS_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project; empty unless grouped by project."""
     billing_scope: _builtins.str
     """The billing scope; empty unless grouped by project or billing scope."""
     documents: _builtins.int
-    """Documents, trash included."""
+    """Documents that have a file, trash included."""
     bytes: _builtins.int
     """Bytes stored, old revisions included."""
     reserved_bytes: _builtins.int
     """Bytes reserved by uploads that are not completed."""
+    reserved_documents: _builtins.int
+    """Documents whose first file is reserved, not completed."""
     def __init__(
         self,
         *,
@@ -469,10 +493,11 @@ class UsageRow(_message.Message):
         documents: _builtins.int = ...,
         bytes: _builtins.int = ...,
         reserved_bytes: _builtins.int = ...,
+        reserved_documents: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_scope", b"billing_scope", "bytes", b"bytes", "documents", b"documents", "project_id", b"project_id", "reserved_bytes", b"reserved_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_scope", b"billing_scope", "bytes", b"bytes", "documents", b"documents", "project_id", b"project_id", "reserved_bytes", b"reserved_bytes", "reserved_documents", b"reserved_documents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

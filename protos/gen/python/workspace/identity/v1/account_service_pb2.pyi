@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from workspace.common.v1 import classification_pb2 as _classification_pb2
@@ -500,6 +501,96 @@ class DeleteAccountResponse(_message.Message):
 Global___DeleteAccountResponse: _TypeAlias = DeleteAccountResponse  # noqa: Y015
 
 @_typing.final
+class AccountDataRecord(_message.Message):
+    """AccountDataRecord is one stored record of an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    """Item family, for example `account_member`."""
+    key: _builtins.str
+    """Key of the record: partition and sort key, separated by a space."""
+    @_builtins.property
+    def data(self) -> _struct_pb2.Struct:
+        """The fields of the record; secrets and hashes left out."""
+
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+        key: _builtins.str = ...,
+        data: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "family", b"family", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountDataRecord: _TypeAlias = AccountDataRecord  # noqa: Y015
+
+@_typing.final
+class ExportAccountDataRequest(_message.Message):
+    """Request of ExportAccountData."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    page_size: _builtins.int
+    """Rows per page; default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAccountDataRequest: _TypeAlias = ExportAccountDataRequest  # noqa: Y015
+
+@_typing.final
+class ExportAccountDataResponse(_message.Message):
+    """Answer of ExportAccountData."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountDataRecord]:
+        """The records of this page."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AccountDataRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAccountDataResponse: _TypeAlias = ExportAccountDataResponse  # noqa: Y015
+
+@_typing.final
 class TransferAccountOwnershipRequest(_message.Message):
     """Request of TransferAccountOwnership."""
 
@@ -583,7 +674,7 @@ class ClaimOrphanedProjectRequest(_message.Message):
     project_id: _builtins.str
     """The project."""
     owner_user_id: _builtins.str
-    """The user to appoint; empty = the caller. Required for a platform admin."""
+    """The user to appoint; empty = the caller. Required in a personal workspace."""
     reason: _builtins.str
     """Why; kept in the activity and told to everyone on the project."""
     request_id: _builtins.str
@@ -827,25 +918,64 @@ class RemoveAccountMemberResponse(_message.Message):
 
     MEMBER_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    KEPT_OWNER_GRANTS_FIELD_NUMBER: _builtins.int
+    KEPT_OWNER_GRANT_COUNT_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Pass to a permission read for at-least-as-fresh."""
+    kept_owner_grant_count: _builtins.int
+    """How many there are, also those not listed."""
     @_builtins.property
     def member(self) -> _account_pb2.AccountMember:
         """The member after the change; status REMOVED."""
+
+    @_builtins.property
+    def kept_owner_grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptOwnerGrant]:
+        """Owner grants that the removed member keeps, because nobody else enabled owns
+        those projects: name another owner, or claim them. The first 100; projects
+        that the caller may not view are named too, by their ids alone.
+        """
 
     def __init__(
         self,
         *,
         member: _account_pb2.AccountMember | None = ...,
         consistency_token: _builtins.str = ...,
+        kept_owner_grants: _abc.Iterable[Global___KeptOwnerGrant] | None = ...,
+        kept_owner_grant_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "kept_owner_grant_count", b"kept_owner_grant_count", "kept_owner_grants", b"kept_owner_grants", "member", b"member"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveAccountMemberResponse: _TypeAlias = RemoveAccountMemberResponse  # noqa: Y015
+
+@_typing.final
+class KeptOwnerGrant(_message.Message):
+    """KeptOwnerGrant is an owner grant without which a project would have no owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    grant_id: _builtins.str
+    """The grant."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptOwnerGrant: _TypeAlias = KeptOwnerGrant  # noqa: Y015
 
 @_typing.final
 class ListAccountMembersRequest(_message.Message):

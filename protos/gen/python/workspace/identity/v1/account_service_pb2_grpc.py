@@ -74,6 +74,11 @@ class AccountServiceStub:
                 request_serializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountRequest.SerializeToString,
                 response_deserializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountResponse.FromString,
                 _registered_method=True)
+        self.ExportAccountData = channel.unary_unary(
+                '/workspace.identity.v1.AccountService/ExportAccountData',
+                request_serializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataRequest.SerializeToString,
+                response_deserializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataResponse.FromString,
+                _registered_method=True)
         self.TransferAccountOwnership = channel.unary_unary(
                 '/workspace.identity.v1.AccountService/TransferAccountOwnership',
                 request_serializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.TransferAccountOwnershipRequest.SerializeToString,
@@ -176,13 +181,15 @@ class AccountServiceServicer:
 
     def UpdateAccount(self, request, context):
         """Changes `name`, `type`, `data_classification`, `default_project_visibility`,
-        `billing_plan`, `description` or `legal_hold`; a platform admin changes the
-        quotas.
+        `billing_plan`, `description`, `legal_hold` or `successor_user_id`; a platform
+        admin changes the quotas.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller has manage_account; for quotas, is a platform admin.
+        the caller has manage_account; for the successor, is an owner; for quotas, is
+        a platform admin.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the successor
+        is unknown, not active or an owner himself.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_MASK if the mask names
-        an unknown or server-set field, or a quota: quotas cannot be set before
-        uploads reserve them.
+        an unknown or server-set field.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         account is not active, or if the type would become or cease to be `personal`.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -197,7 +204,9 @@ class AccountServiceServicer:
     def SetAccountStatus(self, request, context):
         """Makes the account active, suspended or archived. Making it active takes a
         pending deletion back. What a platform admin suspended, only a platform admin
-        makes active.
+        makes active or archived.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+        is purged.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account or is a platform admin.
         MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND, to a platform admin, if
@@ -213,18 +222,38 @@ class AccountServiceServicer:
 
     def DeleteAccount(self, request, context):
         """Sets `purge_at` by the retention rule; until then SetAccountStatus takes it
-        back. The account must be archived and its projects exported or purged.
+        back. The account must be archived and exported since (ExportAccountData).
+        When `purge_at` has come and nothing is held, memberships end, teams are
+        archived and projects go to the trash, whose retention purges them; a hold
+        found then puts the purge off.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is an owner of the account.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-        account is not archived, is the caller's personal workspace, or was not
-        exported since it was archived.
+        account is not archived, is a personal workspace, is deleted already, or was
+        not exported since it was archived.
         MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if the account or one
         of its projects is under legal hold.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
         the record changed since.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAccountData(self, request, context):
+        """Exports every record of the account, page by page: the account, its members
+        and routing, its teams with members, its projects with grants, its documents
+        with their history, invitations. The last page notes `exported_at` on the
+        account, without which it cannot be deleted. Looks at about 2,000 records a
+        call: a page may be short and still have a next one.
+        MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
+        the caller is an owner of the account.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+        is a personal workspace: ExportUserData is for those.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+        token is malformed or was made for another caller or other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,13 +277,19 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimOrphanedProject(self, request, context):
-        """Gives a project without an owner a new one; everyone on it is notified. In an
-        account an owner claims it for himself. In a personal workspace a platform
-        admin appoints someone who has manage_access on the project, never himself.
+        """Gives a project without an owner a new one; everyone on it is notified (event
+        `project.claimed`). In an account an owner claims it for himself. In a personal
+        workspace a platform admin appoints someone who has manage_access on the
+        project, or the named successor, never himself. One commit in the project's
+        partition, on condition that nothing in it changed since it was found orphaned.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is an owner of the account, or a platform admin for a personal one.
+        the caller is an owner of the account, or a platform admin for a personal one;
+        the same if the project is unknown or of another home.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if an account
+        owner names somebody else, or a platform admin nobody or himself.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
-        has an owner grant of an enabled user, or the appointed user is not entitled.
+        has an owner grant of an enabled user or is purged, the appointed user is not
+        entitled, or the account is suspended.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """
@@ -370,6 +405,8 @@ class AccountServiceServicer:
 
     def GetUsage(self, request, context):
         """Answers how many documents and bytes the account holds, against its quotas.
+        Counted is what lies under the account's prefix: a project that moved counts
+        here until its files are relocated. Rows are in the order of their ids.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account in the account or is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -416,6 +453,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.DeleteAccount,
                     request_deserializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountRequest.FromString,
                     response_serializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountResponse.SerializeToString,
+            ),
+            'ExportAccountData': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportAccountData,
+                    request_deserializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataRequest.FromString,
+                    response_serializer=workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataResponse.SerializeToString,
             ),
             'TransferAccountOwnership': grpc.unary_unary_rpc_method_handler(
                     servicer.TransferAccountOwnership,
@@ -657,6 +699,33 @@ class AccountService:
             '/workspace.identity.v1.AccountService/DeleteAccount',
             workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountRequest.SerializeToString,
             workspace_dot_identity_dot_v1_dot_account__service__pb2.DeleteAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAccountData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.identity.v1.AccountService/ExportAccountData',
+            workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataRequest.SerializeToString,
+            workspace_dot_identity_dot_v1_dot_account__service__pb2.ExportAccountDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

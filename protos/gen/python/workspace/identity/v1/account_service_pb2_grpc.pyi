@@ -69,13 +69,15 @@ class AccountServiceStub:
     """
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]
     """Changes `name`, `type`, `data_classification`, `default_project_visibility`,
-    `billing_plan`, `description` or `legal_hold`; a platform admin changes the
-    quotas.
+    `billing_plan`, `description`, `legal_hold` or `successor_user_id`; a platform
+    admin changes the quotas.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller has manage_account; for quotas, is a platform admin.
+    the caller has manage_account; for the successor, is an owner; for quotas, is
+    a platform admin.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the successor
+    is unknown, not active or an owner himself.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_MASK if the mask names
-    an unknown or server-set field, or a quota: quotas cannot be set before
-    uploads reserve them.
+    an unknown or server-set field.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     account is not active, or if the type would become or cease to be `personal`.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -86,7 +88,9 @@ class AccountServiceStub:
     SetAccountStatus: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountStatusRequest, _account_service_pb2.SetAccountStatusResponse]
     """Makes the account active, suspended or archived. Making it active takes a
     pending deletion back. What a platform admin suspended, only a platform admin
-    makes active.
+    makes active or archived.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+    is purged.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account or is a platform admin.
     MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND, to a platform admin, if
@@ -98,18 +102,34 @@ class AccountServiceStub:
     """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]
     """Sets `purge_at` by the retention rule; until then SetAccountStatus takes it
-    back. The account must be archived and its projects exported or purged.
+    back. The account must be archived and exported since (ExportAccountData).
+    When `purge_at` has come and nothing is held, memberships end, teams are
+    archived and projects go to the trash, whose retention purges them; a hold
+    found then puts the purge off.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is an owner of the account.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-    account is not archived, is the caller's personal workspace, or was not
-    exported since it was archived.
+    account is not archived, is a personal workspace, is deleted already, or was
+    not exported since it was archived.
     MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if the account or one
     of its projects is under legal hold.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
     the record changed since.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
+    """
+    ExportAccountData: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ExportAccountDataRequest, _account_service_pb2.ExportAccountDataResponse]
+    """Exports every record of the account, page by page: the account, its members
+    and routing, its teams with members, its projects with grants, its documents
+    with their history, invitations. The last page notes `exported_at` on the
+    account, without which it cannot be deleted. Looks at about 2,000 records a
+    call: a page may be short and still have a next one.
+    MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
+    the caller is an owner of the account.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+    is a personal workspace: ExportUserData is for those.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+    token is malformed or was made for another caller or other arguments.
     """
     TransferAccountOwnership: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.TransferAccountOwnershipRequest, _account_service_pb2.TransferAccountOwnershipResponse]
     """Makes an active member the owner in charge, in one commit; the former one
@@ -125,13 +145,19 @@ class AccountServiceStub:
     `request_id` was used with another payload.
     """
     ClaimOrphanedProject: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ClaimOrphanedProjectRequest, _account_service_pb2.ClaimOrphanedProjectResponse]
-    """Gives a project without an owner a new one; everyone on it is notified. In an
-    account an owner claims it for himself. In a personal workspace a platform
-    admin appoints someone who has manage_access on the project, never himself.
+    """Gives a project without an owner a new one; everyone on it is notified (event
+    `project.claimed`). In an account an owner claims it for himself. In a personal
+    workspace a platform admin appoints someone who has manage_access on the
+    project, or the named successor, never himself. One commit in the project's
+    partition, on condition that nothing in it changed since it was found orphaned.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is an owner of the account, or a platform admin for a personal one.
+    the caller is an owner of the account, or a platform admin for a personal one;
+    the same if the project is unknown or of another home.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if an account
+    owner names somebody else, or a platform admin nobody or himself.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
-    has an owner grant of an enabled user, or the appointed user is not entitled.
+    has an owner grant of an enabled user or is purged, the appointed user is not
+    entitled, or the account is suspended.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
@@ -219,6 +245,8 @@ class AccountServiceStub:
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetUsageRequest, _account_service_pb2.GetUsageResponse]
     """Answers how many documents and bytes the account holds, against its quotas.
+    Counted is what lies under the account's prefix: a project that moved counts
+    here until its files are relocated. Rows are in the order of their ids.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account in the account or is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -266,13 +294,15 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
     """Changes `name`, `type`, `data_classification`, `default_project_visibility`,
-    `billing_plan`, `description` or `legal_hold`; a platform admin changes the
-    quotas.
+    `billing_plan`, `description`, `legal_hold` or `successor_user_id`; a platform
+    admin changes the quotas.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller has manage_account; for quotas, is a platform admin.
+    the caller has manage_account; for the successor, is an owner; for quotas, is
+    a platform admin.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the successor
+    is unknown, not active or an owner himself.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_MASK if the mask names
-    an unknown or server-set field, or a quota: quotas cannot be set before
-    uploads reserve them.
+    an unknown or server-set field.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     account is not active, or if the type would become or cease to be `personal`.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -283,7 +313,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SetAccountStatus: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountStatusRequest, _account_service_pb2.SetAccountStatusResponse]  # type: ignore[assignment]
     """Makes the account active, suspended or archived. Making it active takes a
     pending deletion back. What a platform admin suspended, only a platform admin
-    makes active.
+    makes active or archived.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+    is purged.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account or is a platform admin.
     MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND, to a platform admin, if
@@ -295,18 +327,34 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _account_service_pb2.DeleteAccountResponse]  # type: ignore[assignment]
     """Sets `purge_at` by the retention rule; until then SetAccountStatus takes it
-    back. The account must be archived and its projects exported or purged.
+    back. The account must be archived and exported since (ExportAccountData).
+    When `purge_at` has come and nothing is held, memberships end, teams are
+    archived and projects go to the trash, whose retention purges them; a hold
+    found then puts the purge off.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is an owner of the account.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-    account is not archived, is the caller's personal workspace, or was not
-    exported since it was archived.
+    account is not archived, is a personal workspace, is deleted already, or was
+    not exported since it was archived.
     MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if the account or one
     of its projects is under legal hold.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
     the record changed since.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
+    """
+    ExportAccountData: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ExportAccountDataRequest, _account_service_pb2.ExportAccountDataResponse]  # type: ignore[assignment]
+    """Exports every record of the account, page by page: the account, its members
+    and routing, its teams with members, its projects with grants, its documents
+    with their history, invitations. The last page notes `exported_at` on the
+    account, without which it cannot be deleted. Looks at about 2,000 records a
+    call: a page may be short and still have a next one.
+    MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
+    the caller is an owner of the account.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+    is a personal workspace: ExportUserData is for those.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+    token is malformed or was made for another caller or other arguments.
     """
     TransferAccountOwnership: _aio.UnaryUnaryMultiCallable[_account_service_pb2.TransferAccountOwnershipRequest, _account_service_pb2.TransferAccountOwnershipResponse]  # type: ignore[assignment]
     """Makes an active member the owner in charge, in one commit; the former one
@@ -322,13 +370,19 @@ class AccountServiceAsyncStub(AccountServiceStub):
     `request_id` was used with another payload.
     """
     ClaimOrphanedProject: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ClaimOrphanedProjectRequest, _account_service_pb2.ClaimOrphanedProjectResponse]  # type: ignore[assignment]
-    """Gives a project without an owner a new one; everyone on it is notified. In an
-    account an owner claims it for himself. In a personal workspace a platform
-    admin appoints someone who has manage_access on the project, never himself.
+    """Gives a project without an owner a new one; everyone on it is notified (event
+    `project.claimed`). In an account an owner claims it for himself. In a personal
+    workspace a platform admin appoints someone who has manage_access on the
+    project, or the named successor, never himself. One commit in the project's
+    partition, on condition that nothing in it changed since it was found orphaned.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is an owner of the account, or a platform admin for a personal one.
+    the caller is an owner of the account, or a platform admin for a personal one;
+    the same if the project is unknown or of another home.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if an account
+    owner names somebody else, or a platform admin nobody or himself.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
-    has an owner grant of an enabled user, or the appointed user is not entitled.
+    has an owner grant of an enabled user or is purged, the appointed user is not
+    entitled, or the account is suspended.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
@@ -416,6 +470,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetUsageRequest, _account_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Answers how many documents and bytes the account holds, against its quotas.
+    Counted is what lies under the account's prefix: a project that moved counts
+    here until its files are relocated. Rows are in the order of their ids.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller has manage_account in the account or is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -490,13 +546,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.UpdateAccountResponse, _abc.Awaitable[_account_service_pb2.UpdateAccountResponse]]:
         """Changes `name`, `type`, `data_classification`, `default_project_visibility`,
-        `billing_plan`, `description` or `legal_hold`; a platform admin changes the
-        quotas.
+        `billing_plan`, `description`, `legal_hold` or `successor_user_id`; a platform
+        admin changes the quotas.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller has manage_account; for quotas, is a platform admin.
+        the caller has manage_account; for the successor, is an owner; for quotas, is
+        a platform admin.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the successor
+        is unknown, not active or an owner himself.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_MASK if the mask names
-        an unknown or server-set field, or a quota: quotas cannot be set before
-        uploads reserve them.
+        an unknown or server-set field.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         account is not active, or if the type would become or cease to be `personal`.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -513,7 +571,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.SetAccountStatusResponse, _abc.Awaitable[_account_service_pb2.SetAccountStatusResponse]]:
         """Makes the account active, suspended or archived. Making it active takes a
         pending deletion back. What a platform admin suspended, only a platform admin
-        makes active.
+        makes active or archived.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+        is purged.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account or is a platform admin.
         MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND, to a platform admin, if
@@ -531,18 +591,40 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.DeleteAccountResponse, _abc.Awaitable[_account_service_pb2.DeleteAccountResponse]]:
         """Sets `purge_at` by the retention rule; until then SetAccountStatus takes it
-        back. The account must be archived and its projects exported or purged.
+        back. The account must be archived and exported since (ExportAccountData).
+        When `purge_at` has come and nothing is held, memberships end, teams are
+        archived and projects go to the trash, whose retention purges them; a hold
+        found then puts the purge off.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is an owner of the account.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-        account is not archived, is the caller's personal workspace, or was not
-        exported since it was archived.
+        account is not archived, is a personal workspace, is deleted already, or was
+        not exported since it was archived.
         MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if the account or one
         of its projects is under legal hold.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
         the record changed since.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportAccountData(
+        self,
+        request: _account_service_pb2.ExportAccountDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ExportAccountDataResponse, _abc.Awaitable[_account_service_pb2.ExportAccountDataResponse]]:
+        """Exports every record of the account, page by page: the account, its members
+        and routing, its teams with members, its projects with grants, its documents
+        with their history, invitations. The last page notes `exported_at` on the
+        account, without which it cannot be deleted. Looks at about 2,000 records a
+        call: a page may be short and still have a next one.
+        MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
+        the caller is an owner of the account.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the account
+        is a personal workspace: ExportUserData is for those.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+        token is malformed or was made for another caller or other arguments.
         """
 
     @_abc_1.abstractmethod
@@ -570,13 +652,19 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ClaimOrphanedProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ClaimOrphanedProjectResponse, _abc.Awaitable[_account_service_pb2.ClaimOrphanedProjectResponse]]:
-        """Gives a project without an owner a new one; everyone on it is notified. In an
-        account an owner claims it for himself. In a personal workspace a platform
-        admin appoints someone who has manage_access on the project, never himself.
+        """Gives a project without an owner a new one; everyone on it is notified (event
+        `project.claimed`). In an account an owner claims it for himself. In a personal
+        workspace a platform admin appoints someone who has manage_access on the
+        project, or the named successor, never himself. One commit in the project's
+        partition, on condition that nothing in it changed since it was found orphaned.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is an owner of the account, or a platform admin for a personal one.
+        the caller is an owner of the account, or a platform admin for a personal one;
+        the same if the project is unknown or of another home.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if an account
+        owner names somebody else, or a platform admin nobody or himself.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
-        has an owner grant of an enabled user, or the appointed user is not entitled.
+        has an owner grant of an enabled user or is purged, the appointed user is not
+        entitled, or the account is suspended.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """
@@ -706,6 +794,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.GetUsageResponse, _abc.Awaitable[_account_service_pb2.GetUsageResponse]]:
         """Answers how many documents and bytes the account holds, against its quotas.
+        Counted is what lies under the account's prefix: a project that moved counts
+        here until its files are relocated. Rows are in the order of their ids.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller has manage_account in the account or is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page

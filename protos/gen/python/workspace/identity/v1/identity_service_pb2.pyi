@@ -15,8 +15,10 @@ from google.rpc import status_pb2 as _status_pb2
 from workspace.common.v1 import permission_pb2 as _permission_pb2
 from workspace.identity.v1 import account_pb2 as _account_pb2
 from workspace.identity.v1 import machine_token_pb2 as _machine_token_pb2
+from workspace.identity.v1 import membership_change_pb2 as _membership_change_pb2
 from workspace.identity.v1 import membership_pb2 as _membership_pb2
 from workspace.identity.v1 import session_pb2 as _session_pb2
+from workspace.identity.v1 import team_pb2 as _team_pb2
 from workspace.identity.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -401,10 +403,15 @@ class DisableUserResponse(_message.Message):
     ORPHANS_FIELD_NUMBER: _builtins.int
     ORPHAN_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    ORPHANS_INCOMPLETE_FIELD_NUMBER: _builtins.int
     orphan_count: _builtins.int
     """How many orphans there are, also those not listed."""
     consistency_token: _builtins.str
     """Pass to a permission read for at-least-as-fresh."""
+    orphans_incomplete: _builtins.bool
+    """True: the service of projects did not answer, so that orphaned projects are
+    missing here; repeat the call.
+    """
     @_builtins.property
     def user(self) -> _user_pb2.User:
         """The user after the change."""
@@ -420,10 +427,11 @@ class DisableUserResponse(_message.Message):
         orphans: _abc.Iterable[Global___OrphanedScope] | None = ...,
         orphan_count: _builtins.int = ...,
         consistency_token: _builtins.str = ...,
+        orphans_incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "orphan_count", b"orphan_count", "orphans", b"orphans", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "orphan_count", b"orphan_count", "orphans", b"orphans", "orphans_incomplete", b"orphans_incomplete", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1454,6 +1462,148 @@ class ResolveUserResponse(_message.Message):
 Global___ResolveUserResponse: _TypeAlias = ResolveUserResponse  # noqa: Y015
 
 @_typing.final
+class ListScopeMembersRequest(_message.Message):
+    """Request of ListScopeMembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    AFTER_USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    status: _account_pb2.MemberStatus.ValueType
+    """Only memberships with this status; UNSPECIFIED = any but REMOVED."""
+    after_user_id: _builtins.str
+    """Only users above this id, by bytes; empty = from the first."""
+    page_size: _builtins.int
+    """Users per page; default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedCompositeFieldContainer[_membership_pb2.ScopeRef]:
+        """The accounts and teams whose members are merged."""
+
+    def __init__(
+        self,
+        *,
+        scopes: _abc.Iterable[_membership_pb2.ScopeRef] | None = ...,
+        status: _account_pb2.MemberStatus.ValueType = ...,
+        after_user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_user_id", b"after_user_id", "page_size", b"page_size", "page_token", b"page_token", "scopes", b"scopes", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScopeMembersRequest: _TypeAlias = ListScopeMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListScopeMembersResponse(_message.Message):
+    """Answer of ListScopeMembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the users, ascending by bytes."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScopeMembersResponse: _TypeAlias = ListScopeMembersResponse  # noqa: Y015
+
+@_typing.final
+class TryMembershipChangeRequest(_message.Message):
+    """Request of TryMembershipChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> _membership_change_pb2.ProposedMembershipChange:
+        """The change to try."""
+
+    def __init__(
+        self,
+        *,
+        change: _membership_change_pb2.ProposedMembershipChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryMembershipChangeRequest: _TypeAlias = TryMembershipChangeRequest  # noqa: Y015
+
+@_typing.final
+class TryMembershipChangeResponse(_message.Message):
+    """Answer of TryMembershipChange: what the change would write, and what follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_MEMBER_FIELD_NUMBER: _builtins.int
+    TEAM_MEMBER_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account_member(self) -> _account_pb2.AccountMember:
+        """Of a change of an account's member."""
+
+    @_builtins.property
+    def team_member(self) -> _team_pb2.TeamMember:
+        """Of a change of a team's member."""
+
+    @_builtins.property
+    def account(self) -> _account_pb2.Account:
+        """Of a change of an account's status."""
+
+    @_builtins.property
+    def team(self) -> _team_pb2.Team:
+        """Of an archived team."""
+
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """Of a disabled user."""
+
+    def __init__(
+        self,
+        *,
+        account_member: _account_pb2.AccountMember | None = ...,
+        team_member: _team_pb2.TeamMember | None = ...,
+        account: _account_pb2.Account | None = ...,
+        team: _team_pb2.Team | None = ...,
+        user: _user_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_member", b"account_member", "after", b"after", "team", b"team", "team_member", b"team_member", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_member", b"account_member", "after", b"after", "team", b"team", "team_member", b"team_member", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_after: _TypeAlias = _typing.Literal["account_member", "team_member", "account", "team", "user"]  # noqa: Y015
+    _WhichOneofArgType_after: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_after) -> _WhichOneofReturnType_after | None: ...
+
+Global___TryMembershipChangeResponse: _TypeAlias = TryMembershipChangeResponse  # noqa: Y015
+
+@_typing.final
 class WatchMembershipsRequest(_message.Message):
     """Request of WatchMemberships."""
 
@@ -1492,7 +1642,8 @@ class WatchMembershipsResponse(_message.Message):
     @_builtins.property
     def watermark(self) -> _timestamp_pb2.Timestamp:
         """When the last completely delivered feed read began: every change committed
-        before it has been sent.
+        before it (and after the stream began, or its token) has been sent. Unset:
+        there was none yet.
         """
 
     @_builtins.property

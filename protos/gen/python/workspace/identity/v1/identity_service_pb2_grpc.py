@@ -149,6 +149,16 @@ class IdentityServiceStub:
                 request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.SerializeToString,
                 response_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.FromString,
                 _registered_method=True)
+        self.ListScopeMembers = channel.unary_unary(
+                '/workspace.identity.v1.IdentityService/ListScopeMembers',
+                request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersRequest.SerializeToString,
+                response_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersResponse.FromString,
+                _registered_method=True)
+        self.TryMembershipChange = channel.unary_unary(
+                '/workspace.identity.v1.IdentityService/TryMembershipChange',
+                request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeRequest.SerializeToString,
+                response_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeResponse.FromString,
+                _registered_method=True)
         self.WatchMemberships = channel.unary_stream(
                 '/workspace.identity.v1.IdentityService/WatchMemberships',
                 request_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.WatchMembershipsRequest.SerializeToString,
@@ -269,7 +279,12 @@ class IdentityServiceServicer:
     def EraseUser(self, request, context):
         """Replaces the user's personal data by a pseudonym in every record, history
         included, and leaves the structure. Cannot be undone. The user record changes
-        at once, the rest by a resumable job.
+        at once, the rest by a resumable job. Personal data: names and addresses in
+        records about the user, subjects of identities, deployment claims, and the
+        user's addresses wherever they are written, texts included. The `user_id`
+        stays, a hash already; it is never used again: whoever signs in with an erased
+        identity is refused with ERROR_REASON_USER_DISABLED. Archived teams, trashed
+        projects and the user's own personal account need no other owner.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the user is the caller or the caller is a platform admin.
         MUST return FAILED_PRECONDITION with ERROR_REASON_LAST_OWNER if an account,
@@ -286,7 +301,12 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportUserData(self, request, context):
-        """Exports every record that is about the user, page by page.
+        """Exports every record that is about the user, page by page: the user, links,
+        memberships, preferences, tokens without secrets, grants, invitations, access
+        requests, uploads, the own write events, and activity as actor (without the
+        values that were changed, which are about the things). It walks the whole
+        store, about 5,000 records a call: a page may be short, even empty, and still
+        have a next one.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the user is the caller or the caller is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -327,13 +347,18 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LinkIdentity(self, request, context):
-        """Joins a second identity to the caller's user. Both tokens must be at most
-        5 minutes old. A saga: (1) claim the link of the other identity; (2) retire
-        the other user, if there is one; (3) mark the link finished.
+        """Joins two identities to one user: the caller's, or the other one if that
+        alone holds records (memberships, grants, projects, uploads, machine tokens).
+        The user that is left over is retired: its identity leads to the kept one.
+        Both tokens must be at most 5 minutes old. A saga: (1) claim the link of the
+        identity that moves; (2) answer in the kept user's partition; (3) retire the
+        moved identity's own user, if there is one.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if one of the
         tokens does not verify or is older.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if both users
-        already hold records.
+        already hold records, or the user to be retired has other identities.
+        MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the other
+        identity's user is disabled.
         MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the identity
         is linked to the caller already.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -350,6 +375,8 @@ class IdentityServiceServicer:
         tokens does not verify or is older.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the link belongs to the caller.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the other
+        token is of another identity than the link.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the link
         is the primary one.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -452,9 +479,12 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveUser(self, request, context):
-        """Finds the active user who has a verified address at the provider `local`. An
+        """Finds the active user who has a verified address, of whatever provider. An
         unknown address is a fact, not an error: what it becomes is the asker's
-        decision, after the caller's rights.
+        decision, after the caller's rights. An address that several active users have
+        is unknown too: nobody is chosen by chance, and `LinkIdentity` joins them.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after twenty
+        unknown addresses in a minute from one caller, for known ones too.
         For services: MUST return PERMISSION_DENIED unless the caller presents a
         service identity on the method's list.
         """
@@ -462,9 +492,38 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListScopeMembers(self, request, context):
+        """Lists the users who have a membership in one of several scopes, in order of
+        user id, each once: rows of the scopes themselves by strong reads, no index.
+        It proposes whom to decide about; it decides nothing. A scope that does not
+        exist has no members. Looks at about 2,000 rows a call: a page may be short,
+        even empty, and still have a next one.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+        token is malformed or was made for another caller or other arguments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TryMembershipChange(self, request, context):
+        """Dry run of a change of memberships or statuses on behalf of the user whose
+        token is forwarded: decides as the change itself does, by the same rules and
+        in the same order, and writes nothing. Answers the records as they would be.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list. MUST return the code and reason that
+        the change itself would return, and nothing else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchMemberships(self, request, context):
         """Streams which facts became stale, at least once, in order per partition, with
-        a checkpoint every second when idle.
+        a checkpoint every second when idle. The first message comes at once; without
+        a token it says where "from now on" begins, so that what was read before may
+        be forgotten.
         For services: MUST return PERMISSION_DENIED unless the caller presents a
         service identity on the method's list.
         MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -581,6 +640,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ResolveUser,
                     request_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.FromString,
                     response_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.SerializeToString,
+            ),
+            'ListScopeMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScopeMembers,
+                    request_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersRequest.FromString,
+                    response_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersResponse.SerializeToString,
+            ),
+            'TryMembershipChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryMembershipChange,
+                    request_deserializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeRequest.FromString,
+                    response_serializer=workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeResponse.SerializeToString,
             ),
             'WatchMemberships': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchMemberships,
@@ -1165,6 +1234,60 @@ class IdentityService:
             '/workspace.identity.v1.IdentityService/ResolveUser',
             workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserRequest.SerializeToString,
             workspace_dot_identity_dot_v1_dot_identity__service__pb2.ResolveUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScopeMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.identity.v1.IdentityService/ListScopeMembers',
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersRequest.SerializeToString,
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.ListScopeMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryMembershipChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.identity.v1.IdentityService/TryMembershipChange',
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeRequest.SerializeToString,
+            workspace_dot_identity_dot_v1_dot_identity__service__pb2.TryMembershipChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

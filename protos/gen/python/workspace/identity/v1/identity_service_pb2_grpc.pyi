@@ -115,7 +115,12 @@ class IdentityServiceStub:
     EraseUser: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.EraseUserRequest, _identity_service_pb2.EraseUserResponse]
     """Replaces the user's personal data by a pseudonym in every record, history
     included, and leaves the structure. Cannot be undone. The user record changes
-    at once, the rest by a resumable job.
+    at once, the rest by a resumable job. Personal data: names and addresses in
+    records about the user, subjects of identities, deployment claims, and the
+    user's addresses wherever they are written, texts included. The `user_id`
+    stays, a hash already; it is never used again: whoever signs in with an erased
+    identity is refused with ERROR_REASON_USER_DISABLED. Archived teams, trashed
+    projects and the user's own personal account need no other owner.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the user is the caller or the caller is a platform admin.
     MUST return FAILED_PRECONDITION with ERROR_REASON_LAST_OWNER if an account,
@@ -128,7 +133,12 @@ class IdentityServiceStub:
     `request_id` was used with another payload.
     """
     ExportUserData: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ExportUserDataRequest, _identity_service_pb2.ExportUserDataResponse]
-    """Exports every record that is about the user, page by page.
+    """Exports every record that is about the user, page by page: the user, links,
+    memberships, preferences, tokens without secrets, grants, invitations, access
+    requests, uploads, the own write events, and activity as actor (without the
+    values that were changed, which are about the things). It walks the whole
+    store, about 5,000 records a call: a page may be short, even empty, and still
+    have a next one.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the user is the caller or the caller is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -157,13 +167,18 @@ class IdentityServiceStub:
     `request_id` was used with another payload.
     """
     LinkIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LinkIdentityRequest, _identity_service_pb2.LinkIdentityResponse]
-    """Joins a second identity to the caller's user. Both tokens must be at most
-    5 minutes old. A saga: (1) claim the link of the other identity; (2) retire
-    the other user, if there is one; (3) mark the link finished.
+    """Joins two identities to one user: the caller's, or the other one if that
+    alone holds records (memberships, grants, projects, uploads, machine tokens).
+    The user that is left over is retired: its identity leads to the kept one.
+    Both tokens must be at most 5 minutes old. A saga: (1) claim the link of the
+    identity that moves; (2) answer in the kept user's partition; (3) retire the
+    moved identity's own user, if there is one.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if one of the
     tokens does not verify or is older.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if both users
-    already hold records.
+    already hold records, or the user to be retired has other identities.
+    MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the other
+    identity's user is disabled.
     MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the identity
     is linked to the caller already.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -176,6 +191,8 @@ class IdentityServiceStub:
     tokens does not verify or is older.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the link belongs to the caller.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the other
+    token is of another identity than the link.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the link
     is the primary one.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -246,15 +263,39 @@ class IdentityServiceStub:
     record cannot be read; a scope that cannot be read fails alone.
     """
     ResolveUser: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveUserRequest, _identity_service_pb2.ResolveUserResponse]
-    """Finds the active user who has a verified address at the provider `local`. An
+    """Finds the active user who has a verified address, of whatever provider. An
     unknown address is a fact, not an error: what it becomes is the asker's
-    decision, after the caller's rights.
+    decision, after the caller's rights. An address that several active users have
+    is unknown too: nobody is chosen by chance, and `LinkIdentity` joins them.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after twenty
+    unknown addresses in a minute from one caller, for known ones too.
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     """
+    ListScopeMembers: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListScopeMembersRequest, _identity_service_pb2.ListScopeMembersResponse]
+    """Lists the users who have a membership in one of several scopes, in order of
+    user id, each once: rows of the scopes themselves by strong reads, no index.
+    It proposes whom to decide about; it decides nothing. A scope that does not
+    exist has no members. Looks at about 2,000 rows a call: a page may be short,
+    even empty, and still have a next one.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+    token is malformed or was made for another caller or other arguments.
+    """
+    TryMembershipChange: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.TryMembershipChangeRequest, _identity_service_pb2.TryMembershipChangeResponse]
+    """Dry run of a change of memberships or statuses on behalf of the user whose
+    token is forwarded: decides as the change itself does, by the same rules and
+    in the same order, and writes nothing. Answers the records as they would be.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list. MUST return the code and reason that
+    the change itself would return, and nothing else.
+    """
     WatchMemberships: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.WatchMembershipsRequest, _identity_service_pb2.WatchMembershipsResponse]
     """Streams which facts became stale, at least once, in order per partition, with
-    a checkpoint every second when idle.
+    a checkpoint every second when idle. The first message comes at once; without
+    a token it says where "from now on" begins, so that what was read before may
+    be forgotten.
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -348,7 +389,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     EraseUser: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.EraseUserRequest, _identity_service_pb2.EraseUserResponse]  # type: ignore[assignment]
     """Replaces the user's personal data by a pseudonym in every record, history
     included, and leaves the structure. Cannot be undone. The user record changes
-    at once, the rest by a resumable job.
+    at once, the rest by a resumable job. Personal data: names and addresses in
+    records about the user, subjects of identities, deployment claims, and the
+    user's addresses wherever they are written, texts included. The `user_id`
+    stays, a hash already; it is never used again: whoever signs in with an erased
+    identity is refused with ERROR_REASON_USER_DISABLED. Archived teams, trashed
+    projects and the user's own personal account need no other owner.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the user is the caller or the caller is a platform admin.
     MUST return FAILED_PRECONDITION with ERROR_REASON_LAST_OWNER if an account,
@@ -361,7 +407,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     `request_id` was used with another payload.
     """
     ExportUserData: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ExportUserDataRequest, _identity_service_pb2.ExportUserDataResponse]  # type: ignore[assignment]
-    """Exports every record that is about the user, page by page.
+    """Exports every record that is about the user, page by page: the user, links,
+    memberships, preferences, tokens without secrets, grants, invitations, access
+    requests, uploads, the own write events, and activity as actor (without the
+    values that were changed, which are about the things). It walks the whole
+    store, about 5,000 records a call: a page may be short, even empty, and still
+    have a next one.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the user is the caller or the caller is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -390,13 +441,18 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     `request_id` was used with another payload.
     """
     LinkIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LinkIdentityRequest, _identity_service_pb2.LinkIdentityResponse]  # type: ignore[assignment]
-    """Joins a second identity to the caller's user. Both tokens must be at most
-    5 minutes old. A saga: (1) claim the link of the other identity; (2) retire
-    the other user, if there is one; (3) mark the link finished.
+    """Joins two identities to one user: the caller's, or the other one if that
+    alone holds records (memberships, grants, projects, uploads, machine tokens).
+    The user that is left over is retired: its identity leads to the kept one.
+    Both tokens must be at most 5 minutes old. A saga: (1) claim the link of the
+    identity that moves; (2) answer in the kept user's partition; (3) retire the
+    moved identity's own user, if there is one.
     MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if one of the
     tokens does not verify or is older.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if both users
-    already hold records.
+    already hold records, or the user to be retired has other identities.
+    MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the other
+    identity's user is disabled.
     MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the identity
     is linked to the caller already.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -409,6 +465,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     tokens does not verify or is older.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the link belongs to the caller.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the other
+    token is of another identity than the link.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the link
     is the primary one.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -479,15 +537,39 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     record cannot be read; a scope that cannot be read fails alone.
     """
     ResolveUser: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveUserRequest, _identity_service_pb2.ResolveUserResponse]  # type: ignore[assignment]
-    """Finds the active user who has a verified address at the provider `local`. An
+    """Finds the active user who has a verified address, of whatever provider. An
     unknown address is a fact, not an error: what it becomes is the asker's
-    decision, after the caller's rights.
+    decision, after the caller's rights. An address that several active users have
+    is unknown too: nobody is chosen by chance, and `LinkIdentity` joins them.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after twenty
+    unknown addresses in a minute from one caller, for known ones too.
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     """
+    ListScopeMembers: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListScopeMembersRequest, _identity_service_pb2.ListScopeMembersResponse]  # type: ignore[assignment]
+    """Lists the users who have a membership in one of several scopes, in order of
+    user id, each once: rows of the scopes themselves by strong reads, no index.
+    It proposes whom to decide about; it decides nothing. A scope that does not
+    exist has no members. Looks at about 2,000 rows a call: a page may be short,
+    even empty, and still have a next one.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+    token is malformed or was made for another caller or other arguments.
+    """
+    TryMembershipChange: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.TryMembershipChangeRequest, _identity_service_pb2.TryMembershipChangeResponse]  # type: ignore[assignment]
+    """Dry run of a change of memberships or statuses on behalf of the user whose
+    token is forwarded: decides as the change itself does, by the same rules and
+    in the same order, and writes nothing. Answers the records as they would be.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list. MUST return the code and reason that
+    the change itself would return, and nothing else.
+    """
     WatchMemberships: _aio.UnaryStreamMultiCallable[_identity_service_pb2.WatchMembershipsRequest, _identity_service_pb2.WatchMembershipsResponse]  # type: ignore[assignment]
     """Streams which facts became stale, at least once, in order per partition, with
-    a checkpoint every second when idle.
+    a checkpoint every second when idle. The first message comes at once; without
+    a token it says where "from now on" begins, so that what was read before may
+    be forgotten.
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -626,7 +708,12 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.EraseUserResponse, _abc.Awaitable[_identity_service_pb2.EraseUserResponse]]:
         """Replaces the user's personal data by a pseudonym in every record, history
         included, and leaves the structure. Cannot be undone. The user record changes
-        at once, the rest by a resumable job.
+        at once, the rest by a resumable job. Personal data: names and addresses in
+        records about the user, subjects of identities, deployment claims, and the
+        user's addresses wherever they are written, texts included. The `user_id`
+        stays, a hash already; it is never used again: whoever signs in with an erased
+        identity is refused with ERROR_REASON_USER_DISABLED. Archived teams, trashed
+        projects and the user's own personal account need no other owner.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the user is the caller or the caller is a platform admin.
         MUST return FAILED_PRECONDITION with ERROR_REASON_LAST_OWNER if an account,
@@ -645,7 +732,12 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ExportUserDataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ExportUserDataResponse, _abc.Awaitable[_identity_service_pb2.ExportUserDataResponse]]:
-        """Exports every record that is about the user, page by page.
+        """Exports every record that is about the user, page by page: the user, links,
+        memberships, preferences, tokens without secrets, grants, invitations, access
+        requests, uploads, the own write events, and activity as actor (without the
+        values that were changed, which are about the things). It walks the whole
+        store, about 5,000 records a call: a page may be short, even empty, and still
+        have a next one.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the user is the caller or the caller is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
@@ -692,13 +784,18 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.LinkIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.LinkIdentityResponse, _abc.Awaitable[_identity_service_pb2.LinkIdentityResponse]]:
-        """Joins a second identity to the caller's user. Both tokens must be at most
-        5 minutes old. A saga: (1) claim the link of the other identity; (2) retire
-        the other user, if there is one; (3) mark the link finished.
+        """Joins two identities to one user: the caller's, or the other one if that
+        alone holds records (memberships, grants, projects, uploads, machine tokens).
+        The user that is left over is retired: its identity leads to the kept one.
+        Both tokens must be at most 5 minutes old. A saga: (1) claim the link of the
+        identity that moves; (2) answer in the kept user's partition; (3) retire the
+        moved identity's own user, if there is one.
         MUST return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if one of the
         tokens does not verify or is older.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if both users
-        already hold records.
+        already hold records, or the user to be retired has other identities.
+        MUST return PERMISSION_DENIED with ERROR_REASON_USER_DISABLED if the other
+        identity's user is disabled.
         MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if the identity
         is linked to the caller already.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -717,6 +814,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         tokens does not verify or is older.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the link belongs to the caller.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the other
+        token is of another identity than the link.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the link
         is the primary one.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if an etag is given and
@@ -835,11 +934,45 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ResolveUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ResolveUserResponse, _abc.Awaitable[_identity_service_pb2.ResolveUserResponse]]:
-        """Finds the active user who has a verified address at the provider `local`. An
+        """Finds the active user who has a verified address, of whatever provider. An
         unknown address is a fact, not an error: what it becomes is the asker's
-        decision, after the caller's rights.
+        decision, after the caller's rights. An address that several active users have
+        is unknown too: nobody is chosen by chance, and `LinkIdentity` joins them.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after twenty
+        unknown addresses in a minute from one caller, for known ones too.
         For services: MUST return PERMISSION_DENIED unless the caller presents a
         service identity on the method's list.
+        """
+
+    @_abc_1.abstractmethod
+    def ListScopeMembers(
+        self,
+        request: _identity_service_pb2.ListScopeMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListScopeMembersResponse, _abc.Awaitable[_identity_service_pb2.ListScopeMembersResponse]]:
+        """Lists the users who have a membership in one of several scopes, in order of
+        user id, each once: rows of the scopes themselves by strong reads, no index.
+        It proposes whom to decide about; it decides nothing. A scope that does not
+        exist has no members. Looks at about 2,000 rows a call: a page may be short,
+        even empty, and still have a next one.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
+        token is malformed or was made for another caller or other arguments.
+        """
+
+    @_abc_1.abstractmethod
+    def TryMembershipChange(
+        self,
+        request: _identity_service_pb2.TryMembershipChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.TryMembershipChangeResponse, _abc.Awaitable[_identity_service_pb2.TryMembershipChangeResponse]]:
+        """Dry run of a change of memberships or statuses on behalf of the user whose
+        token is forwarded: decides as the change itself does, by the same rules and
+        in the same order, and writes nothing. Answers the records as they would be.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list. MUST return the code and reason that
+        the change itself would return, and nothing else.
         """
 
     @_abc_1.abstractmethod
@@ -849,7 +982,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_identity_service_pb2.WatchMembershipsResponse], _abc.AsyncIterator[_identity_service_pb2.WatchMembershipsResponse]]:
         """Streams which facts became stale, at least once, in order per partition, with
-        a checkpoint every second when idle.
+        a checkpoint every second when idle. The first message comes at once; without
+        a token it says where "from now on" begins, so that what was read before may
+        be forgotten.
         For services: MUST return PERMISSION_DENIED unless the caller presents a
         service identity on the method's list.
         MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too

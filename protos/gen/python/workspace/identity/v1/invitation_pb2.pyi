@@ -63,7 +63,7 @@ class _InvitationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Invi
     """Waits for an answer."""
     INVITATION_STATUS_CLAIMED: _InvitationStatus.ValueType  # 2
     """Someone accepted; the membership or grant is being written. Single use ends
-    here.
+    here. Becomes ACCEPTED, or REVOKED when the ground was lost in this moment.
     """
     INVITATION_STATUS_ACCEPTED: _InvitationStatus.ValueType  # 3
     """Accepted; the membership or grant is there."""
@@ -83,7 +83,7 @@ INVITATION_STATUS_PENDING: InvitationStatus.ValueType  # 1
 """Waits for an answer."""
 INVITATION_STATUS_CLAIMED: InvitationStatus.ValueType  # 2
 """Someone accepted; the membership or grant is being written. Single use ends
-here.
+here. Becomes ACCEPTED, or REVOKED when the ground was lost in this moment.
 """
 INVITATION_STATUS_ACCEPTED: InvitationStatus.ValueType  # 3
 """Accepted; the membership or grant is there."""
@@ -175,6 +175,13 @@ class Invitation(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    GRANTEE_TEAM_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    INVITED_BY_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    CLAIMED_BY_FIELD_NUMBER: _builtins.int
+    CLAIMED_AT_FIELD_NUMBER: _builtins.int
+    TOKEN_HASH_FIELD_NUMBER: _builtins.int
     invitation_id: _builtins.str
     """Id of the invitation; embedded in the token. Server-set."""
     target_type: Global___InvitationTargetType.ValueType
@@ -192,7 +199,9 @@ class Invitation(_message.Message):
     team_id: _builtins.str
     """The team of the target when invited, or empty. Server-set."""
     email: _builtins.str
-    """Invited address; empty only if `anyone_with_link`. Server-set."""
+    """Invited address; empty if `anyone_with_link`, or for a team or account.
+    Server-set.
+    """
     anyone_with_link: _builtins.bool
     """True if whoever holds the link may accept. Server-set."""
     note: _builtins.str
@@ -211,6 +220,24 @@ class Invitation(_message.Message):
     """User who last changed it; empty when a service did. Server-set."""
     etag: _builtins.str
     """Names exactly what the reader saw; send it back in an update. Not stored.
+    Server-set.
+    """
+    grantee_team_id: _builtins.str
+    """Team to which a grant on the project is offered; its administrators answer.
+    Empty unless the invitation is for a team. Server-set.
+    """
+    grantee_account_id: _builtins.str
+    """Account to which a grant on the project is offered; who may share its projects
+    answers. Empty unless the invitation is for an account. Server-set.
+    """
+    invited_by: _builtins.str
+    """User answerable for the terms: who made it, or sent it again last. The right
+    of this user is checked at acceptance. Server-set.
+    """
+    claimed_by: _builtins.str
+    """User who claimed it; the membership or grant is that user's doing. Server-set."""
+    token_hash: _builtins.str
+    """SHA-256 of the present token in lower-case hex. Kept, never answered.
     Server-set.
     """
     @_builtins.property
@@ -232,6 +259,14 @@ class Invitation(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When the record last changed. Server-set."""
+
+    @_builtins.property
+    def issued_at(self) -> _timestamp_pb2.Timestamp:
+        """When the present token was made. Server-set."""
+
+    @_builtins.property
+    def claimed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was claimed. Server-set."""
 
     def __init__(
         self,
@@ -258,10 +293,17 @@ class Invitation(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         updated_by: _builtins.str = ...,
         etag: _builtins.str = ...,
+        grantee_team_id: _builtins.str = ...,
+        grantee_account_id: _builtins.str = ...,
+        invited_by: _builtins.str = ...,
+        issued_at: _timestamp_pb2.Timestamp | None = ...,
+        claimed_by: _builtins.str = ...,
+        claimed_at: _timestamp_pb2.Timestamp | None = ...,
+        token_hash: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "resolved_at", b"resolved_at", "terms", b"terms", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claimed_at", b"claimed_at", "created_at", b"created_at", "expires_at", b"expires_at", "issued_at", b"issued_at", "resolved_at", b"resolved_at", "terms", b"terms", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "anyone_with_link", b"anyone_with_link", "created_at", b"created_at", "created_by", b"created_by", "email", b"email", "etag", b"etag", "expires_at", b"expires_at", "generation", b"generation", "grant_id", b"grant_id", "invitation_id", b"invitation_id", "note", b"note", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by", "status", b"status", "target_id", b"target_id", "target_name", b"target_name", "target_type", b"target_type", "team_id", b"team_id", "terms", b"terms", "updated_at", b"updated_at", "updated_by", b"updated_by", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "anyone_with_link", b"anyone_with_link", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "created_at", b"created_at", "created_by", b"created_by", "email", b"email", "etag", b"etag", "expires_at", b"expires_at", "generation", b"generation", "grant_id", b"grant_id", "grantee_account_id", b"grantee_account_id", "grantee_team_id", b"grantee_team_id", "invitation_id", b"invitation_id", "invited_by", b"invited_by", "issued_at", b"issued_at", "note", b"note", "resolved_at", b"resolved_at", "resolved_by", b"resolved_by", "status", b"status", "target_id", b"target_id", "target_name", b"target_name", "target_type", b"target_type", "team_id", b"team_id", "terms", b"terms", "token_hash", b"token_hash", "updated_at", b"updated_at", "updated_by", b"updated_by", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

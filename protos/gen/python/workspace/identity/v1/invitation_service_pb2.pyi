@@ -35,6 +35,8 @@ class CreateInvitationRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_TEAM_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Membership of this account."""
     team_id: _builtins.str
@@ -42,8 +44,8 @@ class CreateInvitationRequest(_message.Message):
     project_id: _builtins.str
     """A grant on this project."""
     email: _builtins.str
-    """Address to which the invitation is bound; empty only with
-    `anyone_with_link`.
+    """Address to which the invitation is bound; empty with `anyone_with_link`, and
+    for a team or account.
     """
     anyone_with_link: _builtins.bool
     """True lets whoever holds the link accept, once. Default false."""
@@ -52,6 +54,12 @@ class CreateInvitationRequest(_message.Message):
     request_id: _builtins.str
     """Makes the call safe to repeat: the same id and payload within 24 h give the
     same effect and answer. UUID; the server makes one when empty.
+    """
+    grantee_team_id: _builtins.str
+    """Offer the grant to this team; for a project. Its administrators answer."""
+    grantee_account_id: _builtins.str
+    """Offer the grant to this account; for a project. Who may share its projects
+    answers.
     """
     @_builtins.property
     def terms(self) -> _invitation_pb2.InvitationTerms:
@@ -73,10 +81,12 @@ class CreateInvitationRequest(_message.Message):
         note: _builtins.str = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        grantee_team_id: _builtins.str = ...,
+        grantee_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "lifetime", b"lifetime", "project_id", b"project_id", "target", b"target", "team_id", b"team_id", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "anyone_with_link", b"anyone_with_link", "email", b"email", "lifetime", b"lifetime", "note", b"note", "project_id", b"project_id", "request_id", b"request_id", "target", b"target", "team_id", b"team_id", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "anyone_with_link", b"anyone_with_link", "email", b"email", "grantee_account_id", b"grantee_account_id", "grantee_team_id", b"grantee_team_id", "lifetime", b"lifetime", "note", b"note", "project_id", b"project_id", "request_id", b"request_id", "target", b"target", "team_id", b"team_id", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["account_id", "team_id", "project_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -126,6 +136,8 @@ class ListInvitationsRequest(_message.Message):
     TEAM_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     MINE_FIELD_NUMBER: _builtins.int
+    GRANTEE_TEAM_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
@@ -137,6 +149,10 @@ class ListInvitationsRequest(_message.Message):
     """To this project."""
     mine: _builtins.bool
     """Addressed to the caller's verified address; must be true."""
+    grantee_team_id: _builtins.str
+    """Addressed to this team: grants offered to it."""
+    grantee_account_id: _builtins.str
+    """Addressed to this account: grants offered to it."""
     status: _invitation_pb2.InvitationStatus.ValueType
     """Only invitations in this state; UNSPECIFIED = any."""
     page_size: _builtins.int
@@ -150,15 +166,17 @@ class ListInvitationsRequest(_message.Message):
         team_id: _builtins.str = ...,
         project_id: _builtins.str = ...,
         mine: _builtins.bool = ...,
+        grantee_team_id: _builtins.str = ...,
+        grantee_account_id: _builtins.str = ...,
         status: _invitation_pb2.InvitationStatus.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "mine", b"mine", "project_id", b"project_id", "team_id", b"team_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "grantee_account_id", b"grantee_account_id", "grantee_team_id", b"grantee_team_id", "mine", b"mine", "project_id", b"project_id", "team_id", b"team_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "mine", b"mine", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "status", b"status", "team_id", b"team_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "grantee_account_id", b"grantee_account_id", "grantee_team_id", b"grantee_team_id", "mine", b"mine", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "status", b"status", "team_id", b"team_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_filter: _TypeAlias = _typing.Literal["account_id", "team_id", "project_id", "mine"]  # noqa: Y015
+    _WhichOneofReturnType_filter: _TypeAlias = _typing.Literal["account_id", "team_id", "project_id", "mine", "grantee_team_id", "grantee_account_id"]  # noqa: Y015
     _WhichOneofArgType_filter: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_filter) -> _WhichOneofReturnType_filter | None: ...
 
@@ -246,21 +264,29 @@ class AcceptInvitationRequest(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The token; it embeds the invitation id. Never logged or stored."""
+    """The token; it embeds the invitation id. Never logged or stored. Empty with
+    `invitation_id`.
+    """
     request_id: _builtins.str
     """Makes the call safe to repeat: the same id and payload within 24 h give the
     same effect and answer. UUID; the server makes one when empty.
+    """
+    invitation_id: _builtins.str
+    """Accept by id, as an addressee; what is accepted are the terms of now. Empty
+    with `token`.
     """
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        invitation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "request_id", b"request_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,7 +332,7 @@ class DeclineInvitationRequest(_message.Message):
     token: _builtins.str
     """By its token. Never logged or stored."""
     invitation_id: _builtins.str
-    """By its id, as the invited verified address."""
+    """By its id, as an addressee."""
     request_id: _builtins.str
     """Makes the call safe to repeat: the same id and payload within 24 h give the
     same effect and answer. UUID; the server makes one when empty.

@@ -26,13 +26,17 @@ if _version_not_supported:
 
 
 class InvitationServiceStub:
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     def __init__(self, channel):
@@ -79,23 +83,30 @@ class InvitationServiceStub:
 
 
 class InvitationServiceServicer:
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     def CreateInvitation(self, request, context):
         """Creates an invitation and answers its token, shown here only.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is a manager of the target.
+        the caller is a manager of the target; a project of an account needs its
+        share_project too, a guest of a team invite_members in the team's account.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
         terms are more, or last longer, than what the caller holds.
         MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if an invitation
-        to the target waits for that address, or its user is a member already.
+        to the target waits for that address, team or account, or if it is a member
+        or holds a grant already. Otherwise known and unknown addresses, teams and
+        accounts MUST get the same answer.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the target
         is not active.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -107,9 +118,10 @@ class InvitationServiceServicer:
 
     def ListInvitations(self, request, context):
         """Lists invitations, newest first: to one target, or addressed to the caller's
-        verified address.
+        verified address, to a team or to an account.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is a manager of the target; none is needed for one's own.
+        the caller is a manager of the target, or answers for the team or account;
+        none is needed for one's own.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
         token is malformed or was made for another caller or other arguments.
         """
@@ -120,23 +132,27 @@ class InvitationServiceServicer:
     def GetInvitation(self, request, context):
         """Reads one invitation, without its token.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller made it, is the invited person, or is a manager of the target.
+        the caller made it, is an addressee, or is a manager of the target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AcceptInvitation(self, request, context):
-        """Accepts an invitation. Inviter's right, terms and the target's home are
-        checked again. A saga: (1) claim: PENDING -> CLAIMED if the generation holds,
-        the single-use point; (2) write the member or grant, with ids derived from
-        the claim; (3) finish: ACCEPTED. A sweeper completes what was interrupted; a
-        repeat by the same user answers the same. A suspended member is never
-        reactivated.
+        """Accepts an invitation: by its token, or by its id as an addressee. Inviter's
+        right, terms and the target's home are checked again. A saga: (1) claim:
+        PENDING -> CLAIMED if the generation holds, the single-use point; (2) write the
+        member or grant, with ids derived from the claim; (3) finish: ACCEPTED. A
+        sweeper completes what was interrupted; a repeat by the same user answers the
+        same. A suspended member is never reactivated, nobody accepts what he offered,
+        and no invitation brings back what was taken away after it was issued.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the token
-        is unknown, expired, used, of an old generation, or for another address; if
-        the caller's address is not verified; if the target moved; or if inviter or
-        target is inactive or the inviter lost the right. One answer for all.
+        is unknown, expired, used, of an old generation, or for another address, team
+        or account; if the caller's address is not verified; if the caller is a member
+        already; if the target moved; or if inviter or target is inactive or the
+        inviter lost the right. One answer for all.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after ten tokens
+        or ids in a minute that were not good, for good ones too.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """
@@ -145,9 +161,11 @@ class InvitationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeclineInvitation(self, request, context):
-        """Declines an invitation, by token or as the invited verified address.
+        """Declines an invitation, by token or as an addressee.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the
         invitation is unknown, not pending, or not for the caller. One answer for all.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED like
+        AcceptInvitation; both share the count.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """
@@ -235,13 +253,17 @@ def add_InvitationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InvitationService:
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     @staticmethod

@@ -27,13 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InvitationServiceStub:
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     @_typing.overload
@@ -43,11 +47,14 @@ class InvitationServiceStub:
     CreateInvitation: _grpc.UnaryUnaryMultiCallable[_invitation_service_pb2.CreateInvitationRequest, _invitation_service_pb2.CreateInvitationResponse]
     """Creates an invitation and answers its token, shown here only.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is a manager of the target.
+    the caller is a manager of the target; a project of an account needs its
+    share_project too, a guest of a team invite_members in the team's account.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
     terms are more, or last longer, than what the caller holds.
     MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if an invitation
-    to the target waits for that address, or its user is a member already.
+    to the target waits for that address, team or account, or if it is a member
+    or holds a grant already. Otherwise known and unknown addresses, teams and
+    accounts MUST get the same answer.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the target
     is not active.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -55,35 +62,42 @@ class InvitationServiceStub:
     """
     ListInvitations: _grpc.UnaryUnaryMultiCallable[_invitation_service_pb2.ListInvitationsRequest, _invitation_service_pb2.ListInvitationsResponse]
     """Lists invitations, newest first: to one target, or addressed to the caller's
-    verified address.
+    verified address, to a team or to an account.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is a manager of the target; none is needed for one's own.
+    the caller is a manager of the target, or answers for the team or account;
+    none is needed for one's own.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
     token is malformed or was made for another caller or other arguments.
     """
     GetInvitation: _grpc.UnaryUnaryMultiCallable[_invitation_service_pb2.GetInvitationRequest, _invitation_service_pb2.GetInvitationResponse]
     """Reads one invitation, without its token.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller made it, is the invited person, or is a manager of the target.
+    the caller made it, is an addressee, or is a manager of the target.
     """
     AcceptInvitation: _grpc.UnaryUnaryMultiCallable[_invitation_service_pb2.AcceptInvitationRequest, _invitation_service_pb2.AcceptInvitationResponse]
-    """Accepts an invitation. Inviter's right, terms and the target's home are
-    checked again. A saga: (1) claim: PENDING -> CLAIMED if the generation holds,
-    the single-use point; (2) write the member or grant, with ids derived from
-    the claim; (3) finish: ACCEPTED. A sweeper completes what was interrupted; a
-    repeat by the same user answers the same. A suspended member is never
-    reactivated.
+    """Accepts an invitation: by its token, or by its id as an addressee. Inviter's
+    right, terms and the target's home are checked again. A saga: (1) claim:
+    PENDING -> CLAIMED if the generation holds, the single-use point; (2) write the
+    member or grant, with ids derived from the claim; (3) finish: ACCEPTED. A
+    sweeper completes what was interrupted; a repeat by the same user answers the
+    same. A suspended member is never reactivated, nobody accepts what he offered,
+    and no invitation brings back what was taken away after it was issued.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the token
-    is unknown, expired, used, of an old generation, or for another address; if
-    the caller's address is not verified; if the target moved; or if inviter or
-    target is inactive or the inviter lost the right. One answer for all.
+    is unknown, expired, used, of an old generation, or for another address, team
+    or account; if the caller's address is not verified; if the caller is a member
+    already; if the target moved; or if inviter or target is inactive or the
+    inviter lost the right. One answer for all.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after ten tokens
+    or ids in a minute that were not good, for good ones too.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
     DeclineInvitation: _grpc.UnaryUnaryMultiCallable[_invitation_service_pb2.DeclineInvitationRequest, _invitation_service_pb2.DeclineInvitationResponse]
-    """Declines an invitation, by token or as the invited verified address.
+    """Declines an invitation, by token or as an addressee.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the
     invitation is unknown, not pending, or not for the caller. One answer for all.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED like
+    AcceptInvitation; both share the count.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
@@ -115,24 +129,31 @@ class InvitationServiceStub:
 
 @_typing.type_check_only
 class InvitationServiceAsyncStub(InvitationServiceStub):
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateInvitation: _aio.UnaryUnaryMultiCallable[_invitation_service_pb2.CreateInvitationRequest, _invitation_service_pb2.CreateInvitationResponse]  # type: ignore[assignment]
     """Creates an invitation and answers its token, shown here only.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is a manager of the target.
+    the caller is a manager of the target; a project of an account needs its
+    share_project too, a guest of a team invite_members in the team's account.
     MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
     terms are more, or last longer, than what the caller holds.
     MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if an invitation
-    to the target waits for that address, or its user is a member already.
+    to the target waits for that address, team or account, or if it is a member
+    or holds a grant already. Otherwise known and unknown addresses, teams and
+    accounts MUST get the same answer.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the target
     is not active.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -140,35 +161,42 @@ class InvitationServiceAsyncStub(InvitationServiceStub):
     """
     ListInvitations: _aio.UnaryUnaryMultiCallable[_invitation_service_pb2.ListInvitationsRequest, _invitation_service_pb2.ListInvitationsResponse]  # type: ignore[assignment]
     """Lists invitations, newest first: to one target, or addressed to the caller's
-    verified address.
+    verified address, to a team or to an account.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller is a manager of the target; none is needed for one's own.
+    the caller is a manager of the target, or answers for the team or account;
+    none is needed for one's own.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
     token is malformed or was made for another caller or other arguments.
     """
     GetInvitation: _aio.UnaryUnaryMultiCallable[_invitation_service_pb2.GetInvitationRequest, _invitation_service_pb2.GetInvitationResponse]  # type: ignore[assignment]
     """Reads one invitation, without its token.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-    the caller made it, is the invited person, or is a manager of the target.
+    the caller made it, is an addressee, or is a manager of the target.
     """
     AcceptInvitation: _aio.UnaryUnaryMultiCallable[_invitation_service_pb2.AcceptInvitationRequest, _invitation_service_pb2.AcceptInvitationResponse]  # type: ignore[assignment]
-    """Accepts an invitation. Inviter's right, terms and the target's home are
-    checked again. A saga: (1) claim: PENDING -> CLAIMED if the generation holds,
-    the single-use point; (2) write the member or grant, with ids derived from
-    the claim; (3) finish: ACCEPTED. A sweeper completes what was interrupted; a
-    repeat by the same user answers the same. A suspended member is never
-    reactivated.
+    """Accepts an invitation: by its token, or by its id as an addressee. Inviter's
+    right, terms and the target's home are checked again. A saga: (1) claim:
+    PENDING -> CLAIMED if the generation holds, the single-use point; (2) write the
+    member or grant, with ids derived from the claim; (3) finish: ACCEPTED. A
+    sweeper completes what was interrupted; a repeat by the same user answers the
+    same. A suspended member is never reactivated, nobody accepts what he offered,
+    and no invitation brings back what was taken away after it was issued.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the token
-    is unknown, expired, used, of an old generation, or for another address; if
-    the caller's address is not verified; if the target moved; or if inviter or
-    target is inactive or the inviter lost the right. One answer for all.
+    is unknown, expired, used, of an old generation, or for another address, team
+    or account; if the caller's address is not verified; if the caller is a member
+    already; if the target moved; or if inviter or target is inactive or the
+    inviter lost the right. One answer for all.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after ten tokens
+    or ids in a minute that were not good, for good ones too.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
     DeclineInvitation: _aio.UnaryUnaryMultiCallable[_invitation_service_pb2.DeclineInvitationRequest, _invitation_service_pb2.DeclineInvitationResponse]  # type: ignore[assignment]
-    """Declines an invitation, by token or as the invited verified address.
+    """Declines an invitation, by token or as an addressee.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the
     invitation is unknown, not pending, or not for the caller. One answer for all.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED like
+    AcceptInvitation; both share the count.
     MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
     `request_id` was used with another payload.
     """
@@ -199,13 +227,17 @@ class InvitationServiceAsyncStub(InvitationServiceStub):
     """
 
 class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """InvitationService offers memberships and grants to people. Every RPC MUST
+    """InvitationService offers memberships and grants to people, and grants on a
+    project to teams and accounts, whose consent acceptance is. Every RPC MUST
     return UNAUTHENTICATED with ERROR_REASON_UNAUTHENTICATED if the bearer token is
     missing or does not verify, PERMISSION_DENIED with ERROR_REASON_USER_DISABLED
     if the caller is disabled, and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_FIELD if the request breaks a rule of its schema. A
     manager of the target below has invite_members in the account, is an
-    administrator of the team, or has manage_access on the project.
+    administrator of the team, or has manage_access on the project. The addressee
+    is the user with the invited verified address; of an invitation to a team or
+    account, any administrator of the team or member of the account with
+    share_project.
     """
 
     @_abc_1.abstractmethod
@@ -216,11 +248,14 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_invitation_service_pb2.CreateInvitationResponse, _abc.Awaitable[_invitation_service_pb2.CreateInvitationResponse]]:
         """Creates an invitation and answers its token, shown here only.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is a manager of the target.
+        the caller is a manager of the target; a project of an account needs its
+        share_project too, a guest of a team invite_members in the team's account.
         MUST return PERMISSION_DENIED with ERROR_REASON_EXCEEDS_OWN_RIGHTS if the
         terms are more, or last longer, than what the caller holds.
         MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS if an invitation
-        to the target waits for that address, or its user is a member already.
+        to the target waits for that address, team or account, or if it is a member
+        or holds a grant already. Otherwise known and unknown addresses, teams and
+        accounts MUST get the same answer.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the target
         is not active.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
@@ -234,9 +269,10 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_invitation_service_pb2.ListInvitationsResponse, _abc.Awaitable[_invitation_service_pb2.ListInvitationsResponse]]:
         """Lists invitations, newest first: to one target, or addressed to the caller's
-        verified address.
+        verified address, to a team or to an account.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller is a manager of the target; none is needed for one's own.
+        the caller is a manager of the target, or answers for the team or account;
+        none is needed for one's own.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the page
         token is malformed or was made for another caller or other arguments.
         """
@@ -249,7 +285,7 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_invitation_service_pb2.GetInvitationResponse, _abc.Awaitable[_invitation_service_pb2.GetInvitationResponse]]:
         """Reads one invitation, without its token.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
-        the caller made it, is the invited person, or is a manager of the target.
+        the caller made it, is an addressee, or is a manager of the target.
         """
 
     @_abc_1.abstractmethod
@@ -258,16 +294,20 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _invitation_service_pb2.AcceptInvitationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_invitation_service_pb2.AcceptInvitationResponse, _abc.Awaitable[_invitation_service_pb2.AcceptInvitationResponse]]:
-        """Accepts an invitation. Inviter's right, terms and the target's home are
-        checked again. A saga: (1) claim: PENDING -> CLAIMED if the generation holds,
-        the single-use point; (2) write the member or grant, with ids derived from
-        the claim; (3) finish: ACCEPTED. A sweeper completes what was interrupted; a
-        repeat by the same user answers the same. A suspended member is never
-        reactivated.
+        """Accepts an invitation: by its token, or by its id as an addressee. Inviter's
+        right, terms and the target's home are checked again. A saga: (1) claim:
+        PENDING -> CLAIMED if the generation holds, the single-use point; (2) write the
+        member or grant, with ids derived from the claim; (3) finish: ACCEPTED. A
+        sweeper completes what was interrupted; a repeat by the same user answers the
+        same. A suspended member is never reactivated, nobody accepts what he offered,
+        and no invitation brings back what was taken away after it was issued.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the token
-        is unknown, expired, used, of an old generation, or for another address; if
-        the caller's address is not verified; if the target moved; or if inviter or
-        target is inactive or the inviter lost the right. One answer for all.
+        is unknown, expired, used, of an old generation, or for another address, team
+        or account; if the caller's address is not verified; if the caller is a member
+        already; if the target moved; or if inviter or target is inactive or the
+        inviter lost the right. One answer for all.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED after ten tokens
+        or ids in a minute that were not good, for good ones too.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """
@@ -278,9 +318,11 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _invitation_service_pb2.DeclineInvitationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_invitation_service_pb2.DeclineInvitationResponse, _abc.Awaitable[_invitation_service_pb2.DeclineInvitationResponse]]:
-        """Declines an invitation, by token or as the invited verified address.
+        """Declines an invitation, by token or as an addressee.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVITATION_VOID if the
         invitation is unknown, not pending, or not for the caller. One answer for all.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED like
+        AcceptInvitation; both share the count.
         MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
         `request_id` was used with another payload.
         """

@@ -71,6 +71,7 @@ class MachineToken(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SECRET_SHA256_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Id of the token; not the secret. Server-set."""
     user_id: _builtins.str
@@ -87,6 +88,8 @@ class MachineToken(_message.Message):
     """Names exactly what the reader saw; send it back in an update. Not stored.
     Server-set.
     """
+    secret_sha256: _builtins.bytes
+    """SHA-256 of the secret. Stored alone: no answer ever has it. Server-set."""
     @_builtins.property
     def permissions(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
         """The most that the token may do on a project; empty = what the user may."""
@@ -132,10 +135,11 @@ class MachineToken(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
         etag: _builtins.str = ...,
+        secret_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "created_at", b"created_at", "created_by", b"created_by", "etag", b"etag", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "name", b"name", "permissions", b"permissions", "project_ids", b"project_ids", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "status", b"status", "token_id", b"token_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "created_at", b"created_at", "created_by", b"created_by", "etag", b"etag", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "name", b"name", "permissions", b"permissions", "project_ids", b"project_ids", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "secret_sha256", b"secret_sha256", "status", b"status", "token_id", b"token_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,8 @@ class MembershipFact(_message.Message):
     DATA_CLASSIFICATION_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     LEGAL_HOLD_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_DOCUMENTS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user. Equal to the user asked for."""
     user_status: _user_pb2.UserStatus.ValueType
@@ -139,6 +141,10 @@ class MembershipFact(_message.Message):
     """Sensitivity of that account's data."""
     legal_hold: _builtins.bool
     """True if that account is under a legal hold."""
+    quota_bytes: _builtins.int
+    """Most bytes that account may hold; 0 = no limit."""
+    quota_documents: _builtins.int
+    """Most documents that account may hold; 0 = no limit."""
     @_builtins.property
     def scope(self) -> Global___ScopeRef:
         """The account or team asked for."""
@@ -174,10 +180,12 @@ class MembershipFact(_message.Message):
         data_classification: _classification_pb2.Classification.ValueType = ...,
         partitions: _abc.Iterable[Global___PartitionVersion] | None = ...,
         legal_hold: _builtins.bool = ...,
+        quota_bytes: _builtins.int = ...,
+        quota_documents: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_member_status", b"account_member_status", "account_role", b"account_role", "account_status", b"account_status", "capabilities", b"capabilities", "data_classification", b"data_classification", "guest", b"guest", "legal_hold", b"legal_hold", "member_status", b"member_status", "partitions", b"partitions", "root_admin", b"root_admin", "scope", b"scope", "scope_type", b"scope_type", "team_role", b"team_role", "team_status", b"team_status", "user_id", b"user_id", "user_status", b"user_status", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_member_status", b"account_member_status", "account_role", b"account_role", "account_status", b"account_status", "capabilities", b"capabilities", "data_classification", b"data_classification", "guest", b"guest", "legal_hold", b"legal_hold", "member_status", b"member_status", "partitions", b"partitions", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "root_admin", b"root_admin", "scope", b"scope", "scope_type", b"scope_type", "team_role", b"team_role", "team_status", b"team_status", "user_id", b"user_id", "user_status", b"user_status", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,7 +241,9 @@ class MembershipChange(_message.Message):
 
     @_builtins.property
     def version(self) -> Global___PartitionVersion:
-        """The partition of the commit and its sequence number."""
+        """The partition of the commit and a sequence number that includes it: of
+        several commits the newest may be told alone.
+        """
 
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:

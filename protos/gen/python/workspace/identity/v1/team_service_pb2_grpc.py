@@ -127,7 +127,14 @@ class TeamServiceServicer:
     def ImportLegacyTeam(self, request, context):
         """Imports a legacy standalone team. Every member, the root administrator
         included, gives and gets nothing until he accepts his invitation; the rule of
-        the last root administrator holds from that acceptance on.
+        the last root administrator holds from that acceptance on. A saga: (1) the
+        team, with an id that derives from `legacy_id`, in one commit; (2) an invitation
+        for each person, with ids that derive from team and address, good for 30 days.
+        A repeat with the same `request_id` finishes what was interrupted. Until the
+        root administrator has accepted, who imported the team manages its invitations;
+        from then on its administrators do.
+        MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the root administrator is
+        no active user with a verified address.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the caller

@@ -54,7 +54,14 @@ class TeamServiceStub:
     ImportLegacyTeam: _grpc.UnaryUnaryMultiCallable[_team_service_pb2.ImportLegacyTeamRequest, _team_service_pb2.ImportLegacyTeamResponse]
     """Imports a legacy standalone team. Every member, the root administrator
     included, gives and gets nothing until he accepts his invitation; the rule of
-    the last root administrator holds from that acceptance on.
+    the last root administrator holds from that acceptance on. A saga: (1) the
+    team, with an id that derives from `legacy_id`, in one commit; (2) an invitation
+    for each person, with ids that derive from team and address, good for 30 days.
+    A repeat with the same `request_id` finishes what was interrupted. Until the
+    root administrator has accepted, who imported the team manages its invitations;
+    from then on its administrators do.
+    MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the root administrator is
+    no active user with a verified address.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the caller
@@ -193,7 +200,14 @@ class TeamServiceAsyncStub(TeamServiceStub):
     ImportLegacyTeam: _aio.UnaryUnaryMultiCallable[_team_service_pb2.ImportLegacyTeamRequest, _team_service_pb2.ImportLegacyTeamResponse]  # type: ignore[assignment]
     """Imports a legacy standalone team. Every member, the root administrator
     included, gives and gets nothing until he accepts his invitation; the rule of
-    the last root administrator holds from that acceptance on.
+    the last root administrator holds from that acceptance on. A saga: (1) the
+    team, with an id that derives from `legacy_id`, in one commit; (2) an invitation
+    for each person, with ids that derive from team and address, good for 30 days.
+    A repeat with the same `request_id` finishes what was interrupted. Until the
+    root administrator has accepted, who imported the team manages its invitations;
+    from then on its administrators do.
+    MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the root administrator is
+    no active user with a verified address.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is a platform admin.
     MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the caller
@@ -341,7 +355,14 @@ class TeamServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_team_service_pb2.ImportLegacyTeamResponse, _abc.Awaitable[_team_service_pb2.ImportLegacyTeamResponse]]:
         """Imports a legacy standalone team. Every member, the root administrator
         included, gives and gets nothing until he accepts his invitation; the rule of
-        the last root administrator holds from that acceptance on.
+        the last root administrator holds from that acceptance on. A saga: (1) the
+        team, with an id that derives from `legacy_id`, in one commit; (2) an invitation
+        for each person, with ids that derive from team and address, good for 30 days.
+        A repeat with the same `request_id` finishes what was interrupted. Until the
+        root administrator has accepted, who imported the team manages its invitations;
+        from then on its administrators do.
+        MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the root administrator is
+        no active user with a verified address.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is a platform admin.
         MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the caller

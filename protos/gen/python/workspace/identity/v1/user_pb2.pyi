@@ -76,6 +76,7 @@ class User(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    LINKED_TO_USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """`u_` + base32(sha256(issuer, subject))[:26]. Never reused. Server-set."""
     issuer: _builtins.str
@@ -106,6 +107,11 @@ class User(_message.Message):
     """User who last changed it; empty when a service did. Server-set."""
     etag: _builtins.str
     """Names exactly what the reader saw; send it back in an update. Not stored.
+    Server-set.
+    """
+    linked_to_user_id: _builtins.str
+    """The user to whom LinkIdentity joined this one, whose identity leads there
+    now; empty otherwise. Such a user is DISABLED and cannot be enabled.
     Server-set.
     """
     @_builtins.property
@@ -163,10 +169,11 @@ class User(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         updated_by: _builtins.str = ...,
         etag: _builtins.str = ...,
+        linked_to_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at", "erased_at", b"erased_at", "last_seen_at", b"last_seen_at", "tokens_not_before", b"tokens_not_before", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "deployment_claims", b"deployment_claims", "deployment_claims_incomplete", b"deployment_claims_incomplete", "disabled_at", b"disabled_at", "disabled_reason", b"disabled_reason", "email", b"email", "email_verified", b"email_verified", "erased_at", b"erased_at", "etag", b"etag", "issuer", b"issuer", "last_seen_at", b"last_seen_at", "name", b"name", "personal_workspace_id", b"personal_workspace_id", "status", b"status", "subject", b"subject", "tokens_not_before", b"tokens_not_before", "updated_at", b"updated_at", "updated_by", b"updated_by", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "deployment_claims", b"deployment_claims", "deployment_claims_incomplete", b"deployment_claims_incomplete", "disabled_at", b"disabled_at", "disabled_reason", b"disabled_reason", "email", b"email", "email_verified", b"email_verified", "erased_at", b"erased_at", "etag", b"etag", "issuer", b"issuer", "last_seen_at", b"last_seen_at", "linked_to_user_id", b"linked_to_user_id", "name", b"name", "personal_workspace_id", b"personal_workspace_id", "status", b"status", "subject", b"subject", "tokens_not_before", b"tokens_not_before", "updated_at", b"updated_at", "updated_by", b"updated_by", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

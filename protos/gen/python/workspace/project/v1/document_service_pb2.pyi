@@ -72,6 +72,11 @@ class _FileDispositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileD
     """Refused by the scanner. A first file leaves the document awaiting a file;
     a later revision leaves the former file current.
     """
+    FILE_DISPOSITION_ARRIVED: _FileDisposition.ValueType  # 4
+    """It has arrived: HOLD while a hook of the project or its account holds
+    uploads, else AVAILABLE. The answer shows which: a held file is the
+    `pending_file`. A repeat never releases a held file.
+    """
 
 class FileDisposition(_FileDisposition, metaclass=_FileDispositionEnumTypeWrapper):
     """FileDisposition says what becomes of an attached file."""
@@ -85,6 +90,11 @@ FILE_DISPOSITION_HOLD: FileDisposition.ValueType  # 2
 FILE_DISPOSITION_REJECTED: FileDisposition.ValueType  # 3
 """Refused by the scanner. A first file leaves the document awaiting a file;
 a later revision leaves the former file current.
+"""
+FILE_DISPOSITION_ARRIVED: FileDisposition.ValueType  # 4
+"""It has arrived: HOLD while a hook of the project or its account holds
+uploads, else AVAILABLE. The answer shows which: a held file is the
+`pending_file`. A repeat never releases a held file.
 """
 Global___FileDisposition: _TypeAlias = FileDisposition  # noqa: Y015
 
@@ -1622,6 +1632,8 @@ class AuthorizeFileResponse(_message.Message):
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     GRANT_REVISION_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_DOCUMENTS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Home account."""
     workspace_id: _builtins.str
@@ -1638,6 +1650,10 @@ class AuthorizeFileResponse(_message.Message):
     """
     user_id: _builtins.str
     """The user for whom it was decided."""
+    quota_bytes: _builtins.int
+    """Most bytes that the home may hold; 0 = no limit."""
+    quota_documents: _builtins.int
+    """Most documents that the home may hold; 0 = no limit."""
     @_builtins.property
     def document(self) -> _document_pb2.Document:
         """The document."""
@@ -1667,10 +1683,12 @@ class AuthorizeFileResponse(_message.Message):
         permissions: _abc.Iterable[_permission_pb2.Permission.ValueType] | None = ...,
         grant_revision: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        quota_bytes: _builtins.int = ...,
+        quota_documents: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "artifact", b"artifact", "document", b"document", "file", b"file", "home", b"home", "workspace_id", b"workspace_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "artifact", b"artifact", "document", b"document", "file", b"file", "grant_revision", b"grant_revision", "home", b"home", "next_file_revision", b"next_file_revision", "permissions", b"permissions", "storage_prefix", b"storage_prefix", "user_id", b"user_id", "workspace_id", b"workspace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "artifact", b"artifact", "document", b"document", "file", b"file", "grant_revision", b"grant_revision", "home", b"home", "next_file_revision", b"next_file_revision", "permissions", b"permissions", "quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "storage_prefix", b"storage_prefix", "user_id", b"user_id", "workspace_id", b"workspace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_home: _TypeAlias = _typing.Literal["account_id", "workspace_id"]  # noqa: Y015
     _WhichOneofArgType_home: _TypeAlias = _typing.Literal["home", b"home"]  # noqa: Y015
@@ -1843,3 +1861,177 @@ class AttachFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachFileResponse: _TypeAlias = AttachFileResponse  # noqa: Y015
+
+@_typing.final
+class ListProjectFilesRequest(_message.Message):
+    """Request of ListProjectFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    document_id: _builtins.str
+    """Only the files of this document; empty = all."""
+    page_size: _builtins.int
+    """Documents per page; default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectFilesRequest: _TypeAlias = ListProjectFilesRequest  # noqa: Y015
+
+@_typing.final
+class ProjectFile(_message.Message):
+    """ProjectFile is one file that records of a project name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    ARTIFACT_ID_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    PROMISED_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """The document."""
+    artifact_id: _builtins.str
+    """The derived artifact; empty for the document's own file."""
+    promised: _builtins.bool
+    """True if a document or artifact promises its bytes now; false for earlier,
+    refused and superseded files, which retention may have removed.
+    """
+    @_builtins.property
+    def file(self) -> _document_pb2.FileInfo:
+        """The file where it is now."""
+
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        artifact_id: _builtins.str = ...,
+        file: _document_pb2.FileInfo | None = ...,
+        promised: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "document_id", b"document_id", "file", b"file", "promised", b"promised"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectFile: _TypeAlias = ProjectFile  # noqa: Y015
+
+@_typing.final
+class ListProjectFilesResponse(_message.Message):
+    """Response of ListProjectFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STORAGE_PREFIX_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    storage_prefix: _builtins.str
+    """Prefix of everything of the project in its present home."""
+    held: _builtins.str
+    """What is under a legal hold, for example `accounts/a_abc`; empty without one."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectFile]:
+        """The files of this page's documents; a page may have none."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___ProjectFile] | None = ...,
+        next_page_token: _builtins.str = ...,
+        storage_prefix: _builtins.str = ...,
+        held: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "held", b"held", "next_page_token", b"next_page_token", "storage_prefix", b"storage_prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectFilesResponse: _TypeAlias = ListProjectFilesResponse  # noqa: Y015
+
+@_typing.final
+class MoveFileKeyRequest(_message.Message):
+    """Request of MoveFileKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    STORAGE_KEY_FIELD_NUMBER: _builtins.int
+    NEW_STORAGE_KEY_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """The document."""
+    storage_key: _builtins.str
+    """Key that records name."""
+    new_storage_key: _builtins.str
+    """Key of the copy."""
+    sha256: _builtins.str
+    """SHA-256 of the bytes, 64 lower-case hexadecimal digits."""
+    request_id: _builtins.str
+    """Makes a retry safe: the same id and payload have one effect and one answer
+    for 24 h. Empty: the server makes one.
+    """
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        storage_key: _builtins.str = ...,
+        new_storage_key: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "new_storage_key", b"new_storage_key", "request_id", b"request_id", "sha256", b"sha256", "storage_key", b"storage_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveFileKeyRequest: _TypeAlias = MoveFileKeyRequest  # noqa: Y015
+
+@_typing.final
+class MoveFileKeyResponse(_message.Message):
+    """Response of MoveFileKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    moved: _builtins.bool
+    """False if the records named the copy already."""
+    consistency_token: _builtins.str
+    """Pass to a permission read for at-least-as-fresh."""
+    def __init__(
+        self,
+        *,
+        moved: _builtins.bool = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveFileKeyResponse: _TypeAlias = MoveFileKeyResponse  # noqa: Y015

@@ -159,6 +159,16 @@ class DocumentServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileResponse.FromString,
                 _registered_method=True)
+        self.ListProjectFiles = channel.unary_unary(
+                '/workspace.project.v1.DocumentService/ListProjectFiles',
+                request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesResponse.FromString,
+                _registered_method=True)
+        self.MoveFileKey = channel.unary_unary(
+                '/workspace.project.v1.DocumentService/MoveFileKey',
+                request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -204,8 +214,13 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchDocuments(self, request, context):
-        """Finds words in name, title, tags and summary. Answers only what the caller
-        may view. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+        """Finds words in name, title, tags and summary. All words must occur whole, the
+        last may be the beginning of one; a word is a run of letters and digits,
+        compared without case (NFKC, case folding). Answers only what the caller may
+        view, and nothing in the trash. What another process of the deployment has
+        just written may be missing for up to 1 s; what was taken away never shows.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD for a query
+        without a word, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
         for a token of other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -266,8 +281,11 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CopyDocument(self, request, context):
-        """Makes a new document with the same metadata and file. Needs `view` here and
-        `write` there. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
+        """Makes a new document with the same metadata, links and file. The copy awaits
+        its file at first; the bytes of the file that was current at the call follow
+        by themselves, verified, after a crash too. Needs `view` here and `write`
+        there. MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless
+        the target project is active, ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
         if the place is taken, FAILED_PRECONDITION with
         ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
         ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
@@ -306,7 +324,10 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PurgeDocument(self, request, context):
-        """Removes the content of a trashed document for good. Needs `owner`. MUST
+        """Removes the content of a trashed document for good: a stub and its history
+        stay; the bytes of all its files and artifacts go within seconds, after a
+        crash too. What stays in the trash is purged so at `purge_after`. Needs
+        `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
         trash.
@@ -363,7 +384,8 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDocumentAsOf(self, request, context):
-        """Answers a document exactly as it was at a time. Needs `view` now. MUST
+        """Answers a document exactly as it was at a time, but for its etag, which is
+        empty. Of a purged document history still tells. Needs `view` now. MUST
         return NOT_FOUND with ERROR_REASON_NOT_FOUND if it did not exist then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -408,6 +430,35 @@ class DocumentServiceServicer:
         the disposition is settled otherwise, or the file revision is not the
         expected one, and NOT_FOUND with ERROR_REASON_NOT_FOUND if the document or
         artifact is not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProjectFiles(self, request, context):
+        """ListProjectFiles lists every file that the records of a project name: files
+        of documents (trash included), files that are held, earlier revisions, and
+        files of derived artifacts; each where it is now. For services: MUST return
+        PERMISSION_DENIED unless the caller presents a service identity on the
+        method's list. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is
+        no such project, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+        if the page token is not for this call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveFileKey(self, request, context):
+        """MoveFileKey has the records of one file name its copy under another home,
+        and appends the lifecycle record in the same commit. Current, held and
+        earlier files of a document and files of artifacts move alike; history
+        keeps what it said before. Repeating it changes nothing. For services: MUST
+        return PERMISSION_DENIED unless the caller presents a service identity on
+        the method's list. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD unless both keys are of the document and differ
+        in their home only, ABORTED with ERROR_REASON_CONFLICTING_WRITE if
+        concurrent changes won every retry, and NOT_FOUND with
+        ERROR_REASON_NOT_FOUND if no record names the old key with that SHA-256.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -530,6 +581,16 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.AttachFile,
                     request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileResponse.SerializeToString,
+            ),
+            'ListProjectFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjectFiles,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesResponse.SerializeToString,
+            ),
+            'MoveFileKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveFileKey,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1163,6 +1224,60 @@ class DocumentService:
             '/workspace.project.v1.DocumentService/AttachFile',
             workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_document__service__pb2.AttachFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjectFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.DocumentService/ListProjectFiles',
+            workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_document__service__pb2.ListProjectFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveFileKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.DocumentService/MoveFileKey',
+            workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_document__service__pb2.MoveFileKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,8 +61,13 @@ class DocumentServiceStub:
     arguments.
     """
     SearchDocuments: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.SearchDocumentsRequest, _document_service_pb2.SearchDocumentsResponse]
-    """Finds words in name, title, tags and summary. Answers only what the caller
-    may view. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+    """Finds words in name, title, tags and summary. All words must occur whole, the
+    last may be the beginning of one; a word is a run of letters and digits,
+    compared without case (NFKC, case folding). Answers only what the caller may
+    view, and nothing in the trash. What another process of the deployment has
+    just written may be missing for up to 1 s; what was taken away never shows.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD for a query
+    without a word, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
     for a token of other arguments.
     """
     UpdateDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
@@ -99,8 +104,11 @@ class DocumentServiceStub:
     ERROR_REASON_INVALID_FIELD if `project_id` names another project.
     """
     CopyDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentRequest, _document_service_pb2.CopyDocumentResponse]
-    """Makes a new document with the same metadata and file. Needs `view` here and
-    `write` there. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
+    """Makes a new document with the same metadata, links and file. The copy awaits
+    its file at first; the bytes of the file that was current at the call follow
+    by themselves, verified, after a crash too. Needs `view` here and `write`
+    there. MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless
+    the target project is active, ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
     if the place is taken, FAILED_PRECONDITION with
     ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
     ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
@@ -123,7 +131,10 @@ class DocumentServiceStub:
     is taken.
     """
     PurgeDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.PurgeDocumentRequest, _document_service_pb2.PurgeDocumentResponse]
-    """Removes the content of a trashed document for good. Needs `owner`. MUST
+    """Removes the content of a trashed document for good: a stub and its history
+    stay; the bytes of all its files and artifacts go within seconds, after a
+    crash too. What stays in the trash is purged so at `purge_after`. Needs
+    `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
     trash.
@@ -156,7 +167,8 @@ class DocumentServiceStub:
     ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     GetDocumentAsOf: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentAsOfRequest, _document_service_pb2.GetDocumentAsOfResponse]
-    """Answers a document exactly as it was at a time. Needs `view` now. MUST
+    """Answers a document exactly as it was at a time, but for its etag, which is
+    empty. Of a purged document history still tells. Needs `view` now. MUST
     return NOT_FOUND with ERROR_REASON_NOT_FOUND if it did not exist then.
     """
     AuthorizeFile: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.AuthorizeFileRequest, _document_service_pb2.AuthorizeFileResponse]
@@ -189,6 +201,27 @@ class DocumentServiceStub:
     the disposition is settled otherwise, or the file revision is not the
     expected one, and NOT_FOUND with ERROR_REASON_NOT_FOUND if the document or
     artifact is not there.
+    """
+    ListProjectFiles: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ListProjectFilesRequest, _document_service_pb2.ListProjectFilesResponse]
+    """ListProjectFiles lists every file that the records of a project name: files
+    of documents (trash included), files that are held, earlier revisions, and
+    files of derived artifacts; each where it is now. For services: MUST return
+    PERMISSION_DENIED unless the caller presents a service identity on the
+    method's list. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is
+    no such project, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+    if the page token is not for this call.
+    """
+    MoveFileKey: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.MoveFileKeyRequest, _document_service_pb2.MoveFileKeyResponse]
+    """MoveFileKey has the records of one file name its copy under another home,
+    and appends the lifecycle record in the same commit. Current, held and
+    earlier files of a document and files of artifacts move alike; history
+    keeps what it said before. Repeating it changes nothing. For services: MUST
+    return PERMISSION_DENIED unless the caller presents a service identity on
+    the method's list. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD unless both keys are of the document and differ
+    in their home only, ABORTED with ERROR_REASON_CONFLICTING_WRITE if
+    concurrent changes won every retry, and NOT_FOUND with
+    ERROR_REASON_NOT_FOUND if no record names the old key with that SHA-256.
     """
 
 @_typing.type_check_only
@@ -224,8 +257,13 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     arguments.
     """
     SearchDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.SearchDocumentsRequest, _document_service_pb2.SearchDocumentsResponse]  # type: ignore[assignment]
-    """Finds words in name, title, tags and summary. Answers only what the caller
-    may view. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+    """Finds words in name, title, tags and summary. All words must occur whole, the
+    last may be the beginning of one; a word is a run of letters and digits,
+    compared without case (NFKC, case folding). Answers only what the caller may
+    view, and nothing in the trash. What another process of the deployment has
+    just written may be missing for up to 1 s; what was taken away never shows.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD for a query
+    without a word, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
     for a token of other arguments.
     """
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]  # type: ignore[assignment]
@@ -262,8 +300,11 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     ERROR_REASON_INVALID_FIELD if `project_id` names another project.
     """
     CopyDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentRequest, _document_service_pb2.CopyDocumentResponse]  # type: ignore[assignment]
-    """Makes a new document with the same metadata and file. Needs `view` here and
-    `write` there. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
+    """Makes a new document with the same metadata, links and file. The copy awaits
+    its file at first; the bytes of the file that was current at the call follow
+    by themselves, verified, after a crash too. Needs `view` here and `write`
+    there. MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless
+    the target project is active, ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
     if the place is taken, FAILED_PRECONDITION with
     ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
     ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
@@ -286,7 +327,10 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     is taken.
     """
     PurgeDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.PurgeDocumentRequest, _document_service_pb2.PurgeDocumentResponse]  # type: ignore[assignment]
-    """Removes the content of a trashed document for good. Needs `owner`. MUST
+    """Removes the content of a trashed document for good: a stub and its history
+    stay; the bytes of all its files and artifacts go within seconds, after a
+    crash too. What stays in the trash is purged so at `purge_after`. Needs
+    `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
     trash.
@@ -319,7 +363,8 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     GetDocumentAsOf: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentAsOfRequest, _document_service_pb2.GetDocumentAsOfResponse]  # type: ignore[assignment]
-    """Answers a document exactly as it was at a time. Needs `view` now. MUST
+    """Answers a document exactly as it was at a time, but for its etag, which is
+    empty. Of a purged document history still tells. Needs `view` now. MUST
     return NOT_FOUND with ERROR_REASON_NOT_FOUND if it did not exist then.
     """
     AuthorizeFile: _aio.UnaryUnaryMultiCallable[_document_service_pb2.AuthorizeFileRequest, _document_service_pb2.AuthorizeFileResponse]  # type: ignore[assignment]
@@ -352,6 +397,27 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     the disposition is settled otherwise, or the file revision is not the
     expected one, and NOT_FOUND with ERROR_REASON_NOT_FOUND if the document or
     artifact is not there.
+    """
+    ListProjectFiles: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListProjectFilesRequest, _document_service_pb2.ListProjectFilesResponse]  # type: ignore[assignment]
+    """ListProjectFiles lists every file that the records of a project name: files
+    of documents (trash included), files that are held, earlier revisions, and
+    files of derived artifacts; each where it is now. For services: MUST return
+    PERMISSION_DENIED unless the caller presents a service identity on the
+    method's list. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is
+    no such project, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+    if the page token is not for this call.
+    """
+    MoveFileKey: _aio.UnaryUnaryMultiCallable[_document_service_pb2.MoveFileKeyRequest, _document_service_pb2.MoveFileKeyResponse]  # type: ignore[assignment]
+    """MoveFileKey has the records of one file name its copy under another home,
+    and appends the lifecycle record in the same commit. Current, held and
+    earlier files of a document and files of artifacts move alike; history
+    keeps what it said before. Repeating it changes nothing. For services: MUST
+    return PERMISSION_DENIED unless the caller presents a service identity on
+    the method's list. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD unless both keys are of the document and differ
+    in their home only, ABORTED with ERROR_REASON_CONFLICTING_WRITE if
+    concurrent changes won every retry, and NOT_FOUND with
+    ERROR_REASON_NOT_FOUND if no record names the old key with that SHA-256.
     """
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -408,8 +474,13 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.SearchDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.SearchDocumentsResponse, _abc.Awaitable[_document_service_pb2.SearchDocumentsResponse]]:
-        """Finds words in name, title, tags and summary. Answers only what the caller
-        may view. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+        """Finds words in name, title, tags and summary. All words must occur whole, the
+        last may be the beginning of one; a word is a run of letters and digits,
+        compared without case (NFKC, case folding). Answers only what the caller may
+        view, and nothing in the trash. What another process of the deployment has
+        just written may be missing for up to 1 s; what was taken away never shows.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD for a query
+        without a word, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
         for a token of other arguments.
         """
 
@@ -482,8 +553,11 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.CopyDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.CopyDocumentResponse, _abc.Awaitable[_document_service_pb2.CopyDocumentResponse]]:
-        """Makes a new document with the same metadata and file. Needs `view` here and
-        `write` there. MUST return ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
+        """Makes a new document with the same metadata, links and file. The copy awaits
+        its file at first; the bytes of the file that was current at the call follow
+        by themselves, verified, after a crash too. Needs `view` here and `write`
+        there. MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless
+        the target project is active, ALREADY_EXISTS with ERROR_REASON_ALREADY_EXISTS
         if the place is taken, FAILED_PRECONDITION with
         ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
         ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
@@ -530,7 +604,10 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.PurgeDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.PurgeDocumentResponse, _abc.Awaitable[_document_service_pb2.PurgeDocumentResponse]]:
-        """Removes the content of a trashed document for good. Needs `owner`. MUST
+        """Removes the content of a trashed document for good: a stub and its history
+        stay; the bytes of all its files and artifacts go within seconds, after a
+        crash too. What stays in the trash is purged so at `purge_after`. Needs
+        `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
         trash.
@@ -599,7 +676,8 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.GetDocumentAsOfRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.GetDocumentAsOfResponse, _abc.Awaitable[_document_service_pb2.GetDocumentAsOfResponse]]:
-        """Answers a document exactly as it was at a time. Needs `view` now. MUST
+        """Answers a document exactly as it was at a time, but for its etag, which is
+        empty. Of a purged document history still tells. Needs `view` now. MUST
         return NOT_FOUND with ERROR_REASON_NOT_FOUND if it did not exist then.
         """
 
@@ -650,6 +728,39 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         the disposition is settled otherwise, or the file revision is not the
         expected one, and NOT_FOUND with ERROR_REASON_NOT_FOUND if the document or
         artifact is not there.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProjectFiles(
+        self,
+        request: _document_service_pb2.ListProjectFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.ListProjectFilesResponse, _abc.Awaitable[_document_service_pb2.ListProjectFilesResponse]]:
+        """ListProjectFiles lists every file that the records of a project name: files
+        of documents (trash included), files that are held, earlier revisions, and
+        files of derived artifacts; each where it is now. For services: MUST return
+        PERMISSION_DENIED unless the caller presents a service identity on the
+        method's list. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is
+        no such project, and INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN
+        if the page token is not for this call.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveFileKey(
+        self,
+        request: _document_service_pb2.MoveFileKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.MoveFileKeyResponse, _abc.Awaitable[_document_service_pb2.MoveFileKeyResponse]]:
+        """MoveFileKey has the records of one file name its copy under another home,
+        and appends the lifecycle record in the same commit. Current, held and
+        earlier files of a document and files of artifacts move alike; history
+        keeps what it said before. Repeating it changes nothing. For services: MUST
+        return PERMISSION_DENIED unless the caller presents a service identity on
+        the method's list. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD unless both keys are of the document and differ
+        in their home only, ABORTED with ERROR_REASON_CONFLICTING_WRITE if
+        concurrent changes won every retry, and NOT_FOUND with
+        ERROR_REASON_NOT_FOUND if no record names the old key with that SHA-256.
         """
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

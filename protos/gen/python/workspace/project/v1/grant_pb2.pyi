@@ -61,6 +61,8 @@ class _GrantSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantSour
     """Made by AssignProject; leaves with the assignment."""
     GRANT_SOURCE_INVITATION: _GrantSource.ValueType  # 4
     """Made by accepting an invitation."""
+    GRANT_SOURCE_CLAIM: _GrantSource.ValueType  # 5
+    """Owner grant of an orphaned project, made by ClaimOrphanedProject."""
 
 class GrantSource(_GrantSource, metaclass=_GrantSourceEnumTypeWrapper):
     """GrantSource says how a grant came about."""
@@ -75,6 +77,8 @@ GRANT_SOURCE_ASSIGNMENT: GrantSource.ValueType  # 3
 """Made by AssignProject; leaves with the assignment."""
 GRANT_SOURCE_INVITATION: GrantSource.ValueType  # 4
 """Made by accepting an invitation."""
+GRANT_SOURCE_CLAIM: GrantSource.ValueType  # 5
+"""Owner grant of an orphaned project, made by ClaimOrphanedProject."""
 Global___GrantSource: _TypeAlias = GrantSource  # noqa: Y015
 
 class _GrantTargetType:
@@ -356,3 +360,41 @@ class AccessChangeEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccessChangeEntry: _TypeAlias = AccessChangeEntry  # noqa: Y015
+
+@_typing.final
+class MembershipChangeEntry(_message.Message):
+    """MembershipChangeEntry is a person's gain and loss on one project in a preview."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GAINED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    user_id: _builtins.str
+    """The person whose membership or status would change."""
+    @_builtins.property
+    def gained(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
+        """Rights the person would gain."""
+
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
+        """Rights the person would lose."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        gained: _abc.Iterable[_permission_pb2.Permission.ValueType] | None = ...,
+        lost: _abc.Iterable[_permission_pb2.Permission.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gained", b"gained", "lost", b"lost", "project_id", b"project_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipChangeEntry: _TypeAlias = MembershipChangeEntry  # noqa: Y015

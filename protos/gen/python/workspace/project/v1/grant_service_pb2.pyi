@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from workspace.common.v1 import permission_pb2 as _permission_pb2
+from workspace.identity.v1 import membership_change_pb2 as _membership_change_pb2
 from workspace.project.v1 import grant_pb2 as _grant_pb2
 from workspace.project.v1 import project_service_pb2 as _project_service_pb2
 import builtins as _builtins
@@ -326,6 +327,324 @@ class RevokeMemberGrantsResponse(_message.Message):
 Global___RevokeMemberGrantsResponse: _TypeAlias = RevokeMemberGrantsResponse  # noqa: Y015
 
 @_typing.final
+class ClaimProjectRequest(_message.Message):
+    """Request of ClaimProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    OWNER_USER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ENTITLED_ONLY_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_USER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account that is the project's home, or its personal workspace."""
+    project_id: _builtins.str
+    """The project."""
+    owner_user_id: _builtins.str
+    """The new owner."""
+    reason: _builtins.str
+    """Why; becomes the grant's note."""
+    entitled_only: _builtins.bool
+    """True: the new owner must be entitled. See the RPC."""
+    successor_user_id: _builtins.str
+    """Entitled without `manage_access`. Empty: nobody."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat: the same id and payload within 24 h give the
+    same effect and answer. UUID; the server makes one when empty.
+    """
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        owner_user_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        entitled_only: _builtins.bool = ...,
+        successor_user_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "entitled_only", b"entitled_only", "owner_user_id", b"owner_user_id", "project_id", b"project_id", "reason", b"reason", "request_id", b"request_id", "successor_user_id", b"successor_user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimProjectRequest: _TypeAlias = ClaimProjectRequest  # noqa: Y015
+
+@_typing.final
+class ClaimProjectResponse(_message.Message):
+    """Response of ClaimProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """Pass to a permission read for at-least-as-fresh."""
+    @_builtins.property
+    def grant(self) -> _grant_pb2.Grant:
+        """The owner grant."""
+
+    def __init__(
+        self,
+        *,
+        grant: _grant_pb2.Grant | None = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimProjectResponse: _TypeAlias = ClaimProjectResponse  # noqa: Y015
+
+@_typing.final
+class FindOrphanedProjectsRequest(_message.Message):
+    """Request of FindOrphanedProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    AFTER_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user who is or may be the last owner."""
+    after_project_id: _builtins.str
+    """Only projects above this id, by bytes. Empty: from the first."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        after_project_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_project_id", b"after_project_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindOrphanedProjectsRequest: _TypeAlias = FindOrphanedProjectsRequest  # noqa: Y015
+
+@_typing.final
+class FindOrphanedProjectsResponse(_message.Message):
+    """Response of FindOrphanedProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_IDS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    next_after_project_id: _builtins.str
+    """Where to go on. Empty: this was the last call."""
+    @_builtins.property
+    def project_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Projects without another enabled owner, by id."""
+
+    def __init__(
+        self,
+        *,
+        project_ids: _abc.Iterable[_builtins.str] | None = ...,
+        next_after_project_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_after_project_id", b"next_after_project_id", "project_ids", b"project_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindOrphanedProjectsResponse: _TypeAlias = FindOrphanedProjectsResponse  # noqa: Y015
+
+@_typing.final
+class SurveyAccountProjectsRequest(_message.Message):
+    """Request of SurveyAccountProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    TRASH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    after_project_id: _builtins.str
+    """Only projects above this id, by bytes. Empty: from the first."""
+    trash: _builtins.bool
+    """True: move what is not held to the trash."""
+    request_id: _builtins.str
+    """Tells calls apart in logs: a repeat passes over what is in the trash."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        after_project_id: _builtins.str = ...,
+        trash: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after_project_id", b"after_project_id", "request_id", b"request_id", "trash", b"trash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SurveyAccountProjectsRequest: _TypeAlias = SurveyAccountProjectsRequest  # noqa: Y015
+
+@_typing.final
+class SurveyAccountProjectsResponse(_message.Message):
+    """Response of SurveyAccountProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_PROJECT_ID_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    held_project_id: _builtins.str
+    """The first project seen under a legal hold. Empty: none."""
+    project_count: _builtins.int
+    """Number of projects looked at, purged ones aside."""
+    next_after_project_id: _builtins.str
+    """Where to go on. Empty: this was the last call."""
+    consistency_token: _builtins.str
+    """Of the last commit. Empty: nothing was written."""
+    def __init__(
+        self,
+        *,
+        held_project_id: _builtins.str = ...,
+        project_count: _builtins.int = ...,
+        next_after_project_id: _builtins.str = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "held_project_id", b"held_project_id", "next_after_project_id", b"next_after_project_id", "project_count", b"project_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SurveyAccountProjectsResponse: _TypeAlias = SurveyAccountProjectsResponse  # noqa: Y015
+
+@_typing.final
+class CreateInvitedGrantRequest(_message.Message):
+    """Request of CreateInvitedGrant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    INVITER_USER_ID_FIELD_NUMBER: _builtins.int
+    TARGET_TYPE_FIELD_NUMBER: _builtins.int
+    TARGET_ID_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    invitation_id: _builtins.str
+    """The invitation."""
+    inviter_user_id: _builtins.str
+    """User answerable for the terms."""
+    target_type: _grant_pb2.GrantTargetType.ValueType
+    """Kind of receiver."""
+    target_id: _builtins.str
+    """Id of the user, team or account who accepted."""
+    account_id: _builtins.str
+    """Account of the project when it was offered. Empty with `workspace_id`, and
+    when an offer is made.
+    """
+    workspace_id: _builtins.str
+    """Workspace of the project when it was offered. Empty with `account_id`, and
+    when an offer is made.
+    """
+    validate_only: _builtins.bool
+    """True decides without writing. Default false."""
+    request_id: _builtins.str
+    """Tells calls apart in logs. See the RPC about repeats."""
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
+        """Rights."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Ends at this server time. Unset: no end, or that of the inviter's own."""
+
+    @_builtins.property
+    def issued_at(self) -> _timestamp_pb2.Timestamp:
+        """When the offer was made. Unset: now."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        invitation_id: _builtins.str = ...,
+        inviter_user_id: _builtins.str = ...,
+        target_type: _grant_pb2.GrantTargetType.ValueType = ...,
+        target_id: _builtins.str = ...,
+        permissions: _abc.Iterable[_permission_pb2.Permission.ValueType] | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        account_id: _builtins.str = ...,
+        workspace_id: _builtins.str = ...,
+        issued_at: _timestamp_pb2.Timestamp | None = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "issued_at", b"issued_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expires_at", b"expires_at", "invitation_id", b"invitation_id", "inviter_user_id", b"inviter_user_id", "issued_at", b"issued_at", "permissions", b"permissions", "project_id", b"project_id", "request_id", b"request_id", "target_id", b"target_id", "target_type", b"target_type", "validate_only", b"validate_only", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInvitedGrantRequest: _TypeAlias = CreateInvitedGrantRequest  # noqa: Y015
+
+@_typing.final
+class CreateInvitedGrantResponse(_message.Message):
+    """Response of CreateInvitedGrant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    PROJECT_NAME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    WORKSPACE_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    project_name: _builtins.str
+    """Name of the project, for people."""
+    account_id: _builtins.str
+    """Account of the project; empty in a workspace."""
+    workspace_id: _builtins.str
+    """Workspace of the project; empty in an account."""
+    team_id: _builtins.str
+    """Team of the project; may be empty."""
+    consistency_token: _builtins.str
+    """Pass to a permission read for at-least-as-fresh. Empty: nothing was written."""
+    @_builtins.property
+    def grant(self) -> _grant_pb2.Grant:
+        """The grant. Unset with `validate_only`."""
+
+    def __init__(
+        self,
+        *,
+        grant: _grant_pb2.Grant | None = ...,
+        project_name: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        workspace_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "consistency_token", b"consistency_token", "grant", b"grant", "project_name", b"project_name", "team_id", b"team_id", "workspace_id", b"workspace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateInvitedGrantResponse: _TypeAlias = CreateInvitedGrantResponse  # noqa: Y015
+
+@_typing.final
 class ListGrantsRequest(_message.Message):
     """Request of ListGrants."""
 
@@ -405,6 +724,7 @@ class PreviewAccessChangeRequest(_message.Message):
     REVOKE_GRANT_FIELD_NUMBER: _builtins.int
     ASSIGN_PROJECT_FIELD_NUMBER: _builtins.int
     RESTRICTED_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_CHANGE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
@@ -433,6 +753,10 @@ class PreviewAccessChangeRequest(_message.Message):
     def assign_project(self) -> _project_service_pb2.AssignProjectRequest:
         """A move of the project."""
 
+    @_builtins.property
+    def membership_change(self) -> _membership_change_pb2.ProposedMembershipChange:
+        """A change of memberships, or of the status of an account, team or user."""
+
     def __init__(
         self,
         *,
@@ -442,14 +766,15 @@ class PreviewAccessChangeRequest(_message.Message):
         revoke_grant: Global___RevokeGrantRequest | None = ...,
         assign_project: _project_service_pb2.AssignProjectRequest | None = ...,
         restricted: _builtins.bool = ...,
+        membership_change: _membership_change_pb2.ProposedMembershipChange | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assign_project", b"assign_project", "change", b"change", "create_grant", b"create_grant", "restricted", b"restricted", "revoke_grant", b"revoke_grant", "update_grant", b"update_grant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assign_project", b"assign_project", "change", b"change", "create_grant", b"create_grant", "membership_change", b"membership_change", "restricted", b"restricted", "revoke_grant", b"revoke_grant", "update_grant", b"update_grant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign_project", b"assign_project", "change", b"change", "create_grant", b"create_grant", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "restricted", b"restricted", "revoke_grant", b"revoke_grant", "update_grant", b"update_grant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign_project", b"assign_project", "change", b"change", "create_grant", b"create_grant", "membership_change", b"membership_change", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "restricted", b"restricted", "revoke_grant", b"revoke_grant", "update_grant", b"update_grant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["create_grant", "update_grant", "revoke_grant", "assign_project", "restricted"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["create_grant", "update_grant", "revoke_grant", "assign_project", "restricted", "membership_change"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
@@ -467,11 +792,15 @@ class PreviewAccessChangeResponse(_message.Message):
     HIDDEN_COUNT_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     gaining_count: _builtins.int
-    """Number of users who would gain rights, hidden ones included."""
+    """Number of users of this page who would gain rights, hidden ones included. The
+    sum over all pages is the whole number.
+    """
     losing_count: _builtins.int
-    """Number of users who would lose rights, hidden ones included."""
+    """Number of users of this page who would lose rights, hidden ones included."""
     hidden_count: _builtins.int
-    """Number of users in the counts whom the caller cannot see."""
+    """Number of users of this page who would gain or lose and whom the caller
+    cannot see.
+    """
     next_page_token: _builtins.str
     """Token of the next page. Empty: this was the last page."""
     @_builtins.property
@@ -494,6 +823,86 @@ class PreviewAccessChangeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewAccessChangeResponse: _TypeAlias = PreviewAccessChangeResponse  # noqa: Y015
+
+@_typing.final
+class PreviewMembershipChangeRequest(_message.Message):
+    """Request of PreviewMembershipChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most results in one page: default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """Token of an earlier answer to the same caller and arguments. Empty: first
+    page.
+    """
+    @_builtins.property
+    def change(self) -> _membership_change_pb2.ProposedMembershipChange:
+        """The change to try; not `set_account_status` or `archive_team`."""
+
+    def __init__(
+        self,
+        *,
+        change: _membership_change_pb2.ProposedMembershipChange | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMembershipChangeRequest: _TypeAlias = PreviewMembershipChangeRequest  # noqa: Y015
+
+@_typing.final
+class PreviewMembershipChangeResponse(_message.Message):
+    """Response of PreviewMembershipChange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    GAINING_COUNT_FIELD_NUMBER: _builtins.int
+    LOSING_COUNT_FIELD_NUMBER: _builtins.int
+    HIDDEN_COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    gaining_count: _builtins.int
+    """Number of projects of this page on which the person would gain rights, hidden
+    ones included. The sum over all pages is the whole number.
+    """
+    losing_count: _builtins.int
+    """Number of projects of this page on which the person would lose rights, hidden
+    ones included.
+    """
+    hidden_count: _builtins.int
+    """Number of projects of this page with gain or loss that the caller cannot see."""
+    next_page_token: _builtins.str
+    """Token of the next page. Empty: this was the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_grant_pb2.MembershipChangeEntry]:
+        """Projects on which the person's rights would change and which the caller may
+        see.
+        """
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_grant_pb2.MembershipChangeEntry] | None = ...,
+        gaining_count: _builtins.int = ...,
+        losing_count: _builtins.int = ...,
+        hidden_count: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "gaining_count", b"gaining_count", "hidden_count", b"hidden_count", "losing_count", b"losing_count", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMembershipChangeResponse: _TypeAlias = PreviewMembershipChangeResponse  # noqa: Y015
 
 @_typing.final
 class RequestAccessRequest(_message.Message):

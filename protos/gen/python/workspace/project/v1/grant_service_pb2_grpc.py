@@ -63,6 +63,26 @@ class GrantServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsResponse.FromString,
                 _registered_method=True)
+        self.ClaimProject = channel.unary_unary(
+                '/workspace.project.v1.GrantService/ClaimProject',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectResponse.FromString,
+                _registered_method=True)
+        self.FindOrphanedProjects = channel.unary_unary(
+                '/workspace.project.v1.GrantService/FindOrphanedProjects',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsResponse.FromString,
+                _registered_method=True)
+        self.SurveyAccountProjects = channel.unary_unary(
+                '/workspace.project.v1.GrantService/SurveyAccountProjects',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsResponse.FromString,
+                _registered_method=True)
+        self.CreateInvitedGrant = channel.unary_unary(
+                '/workspace.project.v1.GrantService/CreateInvitedGrant',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantResponse.FromString,
+                _registered_method=True)
         self.ListGrants = channel.unary_unary(
                 '/workspace.project.v1.GrantService/ListGrants',
                 request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ListGrantsRequest.SerializeToString,
@@ -72,6 +92,11 @@ class GrantServiceStub:
                 '/workspace.project.v1.GrantService/PreviewAccessChange',
                 request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeResponse.FromString,
+                _registered_method=True)
+        self.PreviewMembershipChange = channel.unary_unary(
+                '/workspace.project.v1.GrantService/PreviewMembershipChange',
+                request_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeResponse.FromString,
                 _registered_method=True)
         self.RequestAccess = channel.unary_unary(
                 '/workspace.project.v1.GrantService/RequestAccess',
@@ -107,9 +132,9 @@ class GrantServiceServicer:
         `owner`; a user outside of the home account needs `share_project` too, and a
         foreign account or team MUST be invited instead: FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE.
-        `target_email` names an active user by a verified address of the provider
-        `local`. An address that nobody has is answered like a user who is not there,
-        and only after the caller's rights: without `manage_access`, and in an account
+        `target_email` names an active user by a verified address of any provider; one
+        that several have names nobody. An address that nobody has is answered like a
+        user who is not there, and only after the caller's rights: without `manage_access`, and in an account
         without `share_project`, known and unknown addresses MUST get the same
         PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
         `users/?` (no address is ever echoed).
@@ -166,6 +191,69 @@ class GrantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimProject(self, request, context):
+        """Gives an orphaned project an owner: the effect of ClaimOrphanedProject, which
+        decides who may ask. One commit, on condition that nothing in the project's
+        partition changed since it was found orphaned.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list, and if the project is unknown or of
+        another home.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
+        has an owner grant of an enabled user or is purged, or if `entitled_only` is
+        set and the new owner neither has `manage_access` nor is the successor.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
+        `request_id` was used with another payload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindOrphanedProjects(self, request, context):
+        """Lists the projects that have no owner but this user, whether he is enabled or
+        not; those in the trash and purged ones aside. Call it after the user's status
+        changed: where somebody else owns a project too, decisions that are under way
+        there are made anew, so that not both can go. At most 200 projects a call.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SurveyAccountProjects(self, request, context):
+        """Looks at the projects of an account before it is deleted or purged. With
+        `trash` set, active and archived projects go to the trash, purgeable at once.
+        At most 200 projects a call.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateInvitedGrant(self, request, context):
+        """Makes the grant to which an accepted invitation leads, with source INVITATION
+        and an id derived from the invitation: a repeat answers the grant there is,
+        whatever became of it. The inviter's rights are decided at this moment, under
+        the head of the project: `manage_access`, in an account `share_project` too,
+        everything given, and for as long. With `validate_only` nothing is written, and
+        whether the receiver is active is not looked at; an empty `target_id` then
+        leaves out what else depends on the receiver.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED if the inviter
+        lacks the right or the project is not visible to the inviter, with
+        ERROR_REASON_EXCEEDS_OWN_RIGHTS for more rights or a later end than the inviter
+        holds and for a grant to the inviter, FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE if the project is not active, has moved from the home
+        that is given, or took a grant of the receiver away after `issued_at`,
+        ALREADY_EXISTS if the receiver has an active direct grant, NOT_FOUND with
+        ERROR_REASON_NOT_FOUND if the receiver is not active.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGrants(self, request, context):
         """Lists the grants of a project. Needs `manage_access`. MUST return
         INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
@@ -176,9 +264,32 @@ class GrantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PreviewAccessChange(self, request, context):
-        """Dry run: who would gain and lose what. Writes nothing. Needs
-        `manage_access`. Answers only counts for users the caller cannot see. MUST
-        return the code that the change itself would return.
+        """Dry run: who would gain and lose what on this project. Writes nothing. Needs
+        `manage_access`, and what the change itself needs. Entries are in order of
+        user id. Answers only counts for users the caller cannot see; the caller sees
+        himself, who holds something on the project now, the user whom the change
+        names, and the active members of teams and accounts in which he is an active
+        member. A call examines at most about 2,000 users: a page may be short, even
+        empty, and still have a next one. MUST return the code that the change itself
+        would return. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if
+        the change names another project, and with ERROR_REASON_INVALID_PAGE_TOKEN
+        for a token of other arguments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewMembershipChange(self, request, context):
+        """Dry run of a change of one person's memberships or status: on which projects
+        he would gain and lose what, in order of project id. Writes nothing. Needs
+        what the change itself needs, and MUST return the code that the change itself
+        would return. Answers only counts for projects the caller cannot see; he sees
+        those on which he holds `manage_access`, and of himself all that he may view.
+        A call examines at most about 2,000 projects: a page may be short, even
+        empty, and still have a next one. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD for a change of a whole account or team
+        (PreviewAccessChange tries it, project by project), and with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,9 +297,11 @@ class GrantServiceServicer:
 
     def RequestAccess(self, request, context):
         """Asks for permissions on a project. Any enabled user who holds a project id
-        may ask; the answer MUST be the same whether or not the project exists.
+        may ask; the answer MUST be the same whether or not the project exists. There
+        is one request of a user on a project: asking again changes it, and opens it
+        again if it was decided.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if the
-        caller asks too often.
+        caller asks more than ten times a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,7 +320,8 @@ class GrantServiceServicer:
         `manage_access`. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
         ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
+        the rules of CreateGrant for the user who asked, and returns its codes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,6 +350,26 @@ def add_GrantServiceServicer_to_server(servicer, server):
                     request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.RevokeMemberGrantsResponse.SerializeToString,
             ),
+            'ClaimProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimProject,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectResponse.SerializeToString,
+            ),
+            'FindOrphanedProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindOrphanedProjects,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsResponse.SerializeToString,
+            ),
+            'SurveyAccountProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.SurveyAccountProjects,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsResponse.SerializeToString,
+            ),
+            'CreateInvitedGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateInvitedGrant,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantResponse.SerializeToString,
+            ),
             'ListGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGrants,
                     request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.ListGrantsRequest.FromString,
@@ -245,6 +379,11 @@ def add_GrantServiceServicer_to_server(servicer, server):
                     servicer.PreviewAccessChange,
                     request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeResponse.SerializeToString,
+            ),
+            'PreviewMembershipChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewMembershipChange,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeResponse.SerializeToString,
             ),
             'RequestAccess': grpc.unary_unary_rpc_method_handler(
                     servicer.RequestAccess,
@@ -390,6 +529,114 @@ class GrantService:
             _registered_method=True)
 
     @staticmethod
+    def ClaimProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/ClaimProject',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.ClaimProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindOrphanedProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/FindOrphanedProjects',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.FindOrphanedProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SurveyAccountProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/SurveyAccountProjects',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.SurveyAccountProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateInvitedGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/CreateInvitedGrant',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.CreateInvitedGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListGrants(request,
             target,
             options=(),
@@ -433,6 +680,33 @@ class GrantService:
             '/workspace.project.v1.GrantService/PreviewAccessChange',
             workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewAccessChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewMembershipChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.GrantService/PreviewMembershipChange',
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_grant__service__pb2.PreviewMembershipChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

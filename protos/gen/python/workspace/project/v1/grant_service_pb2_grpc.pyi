@@ -47,9 +47,9 @@ class GrantServiceStub:
     `owner`; a user outside of the home account needs `share_project` too, and a
     foreign account or team MUST be invited instead: FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE.
-    `target_email` names an active user by a verified address of the provider
-    `local`. An address that nobody has is answered like a user who is not there,
-    and only after the caller's rights: without `manage_access`, and in an account
+    `target_email` names an active user by a verified address of any provider; one
+    that several have names nobody. An address that nobody has is answered like a
+    user who is not there, and only after the caller's rights: without `manage_access`, and in an account
     without `share_project`, known and unknown addresses MUST get the same
     PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
     `users/?` (no address is ever echoed).
@@ -90,21 +90,89 @@ class GrantServiceStub:
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     """
+    ClaimProject: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.ClaimProjectRequest, _grant_service_pb2.ClaimProjectResponse]
+    """Gives an orphaned project an owner: the effect of ClaimOrphanedProject, which
+    decides who may ask. One commit, on condition that nothing in the project's
+    partition changed since it was found orphaned.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list, and if the project is unknown or of
+    another home.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
+    has an owner grant of an enabled user or is purged, or if `entitled_only` is
+    set and the new owner neither has `manage_access` nor is the successor.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
+    `request_id` was used with another payload.
+    """
+    FindOrphanedProjects: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.FindOrphanedProjectsRequest, _grant_service_pb2.FindOrphanedProjectsResponse]
+    """Lists the projects that have no owner but this user, whether he is enabled or
+    not; those in the trash and purged ones aside. Call it after the user's status
+    changed: where somebody else owns a project too, decisions that are under way
+    there are made anew, so that not both can go. At most 200 projects a call.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    """
+    SurveyAccountProjects: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.SurveyAccountProjectsRequest, _grant_service_pb2.SurveyAccountProjectsResponse]
+    """Looks at the projects of an account before it is deleted or purged. With
+    `trash` set, active and archived projects go to the trash, purgeable at once.
+    At most 200 projects a call.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    """
+    CreateInvitedGrant: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.CreateInvitedGrantRequest, _grant_service_pb2.CreateInvitedGrantResponse]
+    """Makes the grant to which an accepted invitation leads, with source INVITATION
+    and an id derived from the invitation: a repeat answers the grant there is,
+    whatever became of it. The inviter's rights are decided at this moment, under
+    the head of the project: `manage_access`, in an account `share_project` too,
+    everything given, and for as long. With `validate_only` nothing is written, and
+    whether the receiver is active is not looked at; an empty `target_id` then
+    leaves out what else depends on the receiver.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED if the inviter
+    lacks the right or the project is not visible to the inviter, with
+    ERROR_REASON_EXCEEDS_OWN_RIGHTS for more rights or a later end than the inviter
+    holds and for a grant to the inviter, FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE if the project is not active, has moved from the home
+    that is given, or took a grant of the receiver away after `issued_at`,
+    ALREADY_EXISTS if the receiver has an active direct grant, NOT_FOUND with
+    ERROR_REASON_NOT_FOUND if the receiver is not active.
+    """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]
     """Lists the grants of a project. Needs `manage_access`. MUST return
     INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
     arguments.
     """
     PreviewAccessChange: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.PreviewAccessChangeRequest, _grant_service_pb2.PreviewAccessChangeResponse]
-    """Dry run: who would gain and lose what. Writes nothing. Needs
-    `manage_access`. Answers only counts for users the caller cannot see. MUST
-    return the code that the change itself would return.
+    """Dry run: who would gain and lose what on this project. Writes nothing. Needs
+    `manage_access`, and what the change itself needs. Entries are in order of
+    user id. Answers only counts for users the caller cannot see; the caller sees
+    himself, who holds something on the project now, the user whom the change
+    names, and the active members of teams and accounts in which he is an active
+    member. A call examines at most about 2,000 users: a page may be short, even
+    empty, and still have a next one. MUST return the code that the change itself
+    would return. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if
+    the change names another project, and with ERROR_REASON_INVALID_PAGE_TOKEN
+    for a token of other arguments.
+    """
+    PreviewMembershipChange: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.PreviewMembershipChangeRequest, _grant_service_pb2.PreviewMembershipChangeResponse]
+    """Dry run of a change of one person's memberships or status: on which projects
+    he would gain and lose what, in order of project id. Writes nothing. Needs
+    what the change itself needs, and MUST return the code that the change itself
+    would return. Answers only counts for projects the caller cannot see; he sees
+    those on which he holds `manage_access`, and of himself all that he may view.
+    A call examines at most about 2,000 projects: a page may be short, even
+    empty, and still have a next one. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD for a change of a whole account or team
+    (PreviewAccessChange tries it, project by project), and with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     RequestAccess: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.RequestAccessRequest, _grant_service_pb2.RequestAccessResponse]
     """Asks for permissions on a project. Any enabled user who holds a project id
-    may ask; the answer MUST be the same whether or not the project exists.
+    may ask; the answer MUST be the same whether or not the project exists. There
+    is one request of a user on a project: asking again changes it, and opens it
+    again if it was decided.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if the
-    caller asks too often.
+    caller asks more than ten times a minute.
     """
     ListAccessRequests: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.ListAccessRequestsRequest, _grant_service_pb2.ListAccessRequestsResponse]
     """Lists access requests. Needs `manage_access`. MUST return INVALID_ARGUMENT
@@ -115,7 +183,8 @@ class GrantServiceStub:
     `manage_access`. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
+    the rules of CreateGrant for the user who asked, and returns its codes.
     """
 
 @_typing.type_check_only
@@ -137,9 +206,9 @@ class GrantServiceAsyncStub(GrantServiceStub):
     `owner`; a user outside of the home account needs `share_project` too, and a
     foreign account or team MUST be invited instead: FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE.
-    `target_email` names an active user by a verified address of the provider
-    `local`. An address that nobody has is answered like a user who is not there,
-    and only after the caller's rights: without `manage_access`, and in an account
+    `target_email` names an active user by a verified address of any provider; one
+    that several have names nobody. An address that nobody has is answered like a
+    user who is not there, and only after the caller's rights: without `manage_access`, and in an account
     without `share_project`, known and unknown addresses MUST get the same
     PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
     `users/?` (no address is ever echoed).
@@ -180,21 +249,89 @@ class GrantServiceAsyncStub(GrantServiceStub):
     For services: MUST return PERMISSION_DENIED unless the caller presents a
     service identity on the method's list.
     """
+    ClaimProject: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.ClaimProjectRequest, _grant_service_pb2.ClaimProjectResponse]  # type: ignore[assignment]
+    """Gives an orphaned project an owner: the effect of ClaimOrphanedProject, which
+    decides who may ask. One commit, on condition that nothing in the project's
+    partition changed since it was found orphaned.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list, and if the project is unknown or of
+    another home.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
+    has an owner grant of an enabled user or is purged, or if `entitled_only` is
+    set and the new owner neither has `manage_access` nor is the successor.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
+    `request_id` was used with another payload.
+    """
+    FindOrphanedProjects: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.FindOrphanedProjectsRequest, _grant_service_pb2.FindOrphanedProjectsResponse]  # type: ignore[assignment]
+    """Lists the projects that have no owner but this user, whether he is enabled or
+    not; those in the trash and purged ones aside. Call it after the user's status
+    changed: where somebody else owns a project too, decisions that are under way
+    there are made anew, so that not both can go. At most 200 projects a call.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    """
+    SurveyAccountProjects: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.SurveyAccountProjectsRequest, _grant_service_pb2.SurveyAccountProjectsResponse]  # type: ignore[assignment]
+    """Looks at the projects of an account before it is deleted or purged. With
+    `trash` set, active and archived projects go to the trash, purgeable at once.
+    At most 200 projects a call.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    """
+    CreateInvitedGrant: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.CreateInvitedGrantRequest, _grant_service_pb2.CreateInvitedGrantResponse]  # type: ignore[assignment]
+    """Makes the grant to which an accepted invitation leads, with source INVITATION
+    and an id derived from the invitation: a repeat answers the grant there is,
+    whatever became of it. The inviter's rights are decided at this moment, under
+    the head of the project: `manage_access`, in an account `share_project` too,
+    everything given, and for as long. With `validate_only` nothing is written, and
+    whether the receiver is active is not looked at; an empty `target_id` then
+    leaves out what else depends on the receiver.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED if the inviter
+    lacks the right or the project is not visible to the inviter, with
+    ERROR_REASON_EXCEEDS_OWN_RIGHTS for more rights or a later end than the inviter
+    holds and for a grant to the inviter, FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE if the project is not active, has moved from the home
+    that is given, or took a grant of the receiver away after `issued_at`,
+    ALREADY_EXISTS if the receiver has an active direct grant, NOT_FOUND with
+    ERROR_REASON_NOT_FOUND if the receiver is not active.
+    """
     ListGrants: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Lists the grants of a project. Needs `manage_access`. MUST return
     INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
     arguments.
     """
     PreviewAccessChange: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.PreviewAccessChangeRequest, _grant_service_pb2.PreviewAccessChangeResponse]  # type: ignore[assignment]
-    """Dry run: who would gain and lose what. Writes nothing. Needs
-    `manage_access`. Answers only counts for users the caller cannot see. MUST
-    return the code that the change itself would return.
+    """Dry run: who would gain and lose what on this project. Writes nothing. Needs
+    `manage_access`, and what the change itself needs. Entries are in order of
+    user id. Answers only counts for users the caller cannot see; the caller sees
+    himself, who holds something on the project now, the user whom the change
+    names, and the active members of teams and accounts in which he is an active
+    member. A call examines at most about 2,000 users: a page may be short, even
+    empty, and still have a next one. MUST return the code that the change itself
+    would return. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if
+    the change names another project, and with ERROR_REASON_INVALID_PAGE_TOKEN
+    for a token of other arguments.
+    """
+    PreviewMembershipChange: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.PreviewMembershipChangeRequest, _grant_service_pb2.PreviewMembershipChangeResponse]  # type: ignore[assignment]
+    """Dry run of a change of one person's memberships or status: on which projects
+    he would gain and lose what, in order of project id. Writes nothing. Needs
+    what the change itself needs, and MUST return the code that the change itself
+    would return. Answers only counts for projects the caller cannot see; he sees
+    those on which he holds `manage_access`, and of himself all that he may view.
+    A call examines at most about 2,000 projects: a page may be short, even
+    empty, and still have a next one. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_FIELD for a change of a whole account or team
+    (PreviewAccessChange tries it, project by project), and with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     RequestAccess: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.RequestAccessRequest, _grant_service_pb2.RequestAccessResponse]  # type: ignore[assignment]
     """Asks for permissions on a project. Any enabled user who holds a project id
-    may ask; the answer MUST be the same whether or not the project exists.
+    may ask; the answer MUST be the same whether or not the project exists. There
+    is one request of a user on a project: asking again changes it, and opens it
+    again if it was decided.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if the
-    caller asks too often.
+    caller asks more than ten times a minute.
     """
     ListAccessRequests: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.ListAccessRequestsRequest, _grant_service_pb2.ListAccessRequestsResponse]  # type: ignore[assignment]
     """Lists access requests. Needs `manage_access`. MUST return INVALID_ARGUMENT
@@ -205,7 +342,8 @@ class GrantServiceAsyncStub(GrantServiceStub):
     `manage_access`. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
+    the rules of CreateGrant for the user who asked, and returns its codes.
     """
 
 class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -230,9 +368,9 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         `owner`; a user outside of the home account needs `share_project` too, and a
         foreign account or team MUST be invited instead: FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE.
-        `target_email` names an active user by a verified address of the provider
-        `local`. An address that nobody has is answered like a user who is not there,
-        and only after the caller's rights: without `manage_access`, and in an account
+        `target_email` names an active user by a verified address of any provider; one
+        that several have names nobody. An address that nobody has is answered like a
+        user who is not there, and only after the caller's rights: without `manage_access`, and in an account
         without `share_project`, known and unknown addresses MUST get the same
         PERMISSION_DENIED; else an unknown one is NOT_FOUND, whose `resource` is
         `users/?` (no address is ever echoed).
@@ -293,6 +431,77 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ClaimProject(
+        self,
+        request: _grant_service_pb2.ClaimProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.ClaimProjectResponse, _abc.Awaitable[_grant_service_pb2.ClaimProjectResponse]]:
+        """Gives an orphaned project an owner: the effect of ClaimOrphanedProject, which
+        decides who may ask. One commit, on condition that nothing in the project's
+        partition changed since it was found orphaned.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list, and if the project is unknown or of
+        another home.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the project
+        has an owner grant of an enabled user or is purged, or if `entitled_only` is
+        set and the new owner neither has `manage_access` nor is the successor.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_REQUEST_ID_REUSED if the
+        `request_id` was used with another payload.
+        """
+
+    @_abc_1.abstractmethod
+    def FindOrphanedProjects(
+        self,
+        request: _grant_service_pb2.FindOrphanedProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.FindOrphanedProjectsResponse, _abc.Awaitable[_grant_service_pb2.FindOrphanedProjectsResponse]]:
+        """Lists the projects that have no owner but this user, whether he is enabled or
+        not; those in the trash and purged ones aside. Call it after the user's status
+        changed: where somebody else owns a project too, decisions that are under way
+        there are made anew, so that not both can go. At most 200 projects a call.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        """
+
+    @_abc_1.abstractmethod
+    def SurveyAccountProjects(
+        self,
+        request: _grant_service_pb2.SurveyAccountProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.SurveyAccountProjectsResponse, _abc.Awaitable[_grant_service_pb2.SurveyAccountProjectsResponse]]:
+        """Looks at the projects of an account before it is deleted or purged. With
+        `trash` set, active and archived projects go to the trash, purgeable at once.
+        At most 200 projects a call.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateInvitedGrant(
+        self,
+        request: _grant_service_pb2.CreateInvitedGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.CreateInvitedGrantResponse, _abc.Awaitable[_grant_service_pb2.CreateInvitedGrantResponse]]:
+        """Makes the grant to which an accepted invitation leads, with source INVITATION
+        and an id derived from the invitation: a repeat answers the grant there is,
+        whatever became of it. The inviter's rights are decided at this moment, under
+        the head of the project: `manage_access`, in an account `share_project` too,
+        everything given, and for as long. With `validate_only` nothing is written, and
+        whether the receiver is active is not looked at; an empty `target_id` then
+        leaves out what else depends on the receiver.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED if the inviter
+        lacks the right or the project is not visible to the inviter, with
+        ERROR_REASON_EXCEEDS_OWN_RIGHTS for more rights or a later end than the inviter
+        holds and for a grant to the inviter, FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE if the project is not active, has moved from the home
+        that is given, or took a grant of the receiver away after `issued_at`,
+        ALREADY_EXISTS if the receiver has an active direct grant, NOT_FOUND with
+        ERROR_REASON_NOT_FOUND if the receiver is not active.
+        """
+
+    @_abc_1.abstractmethod
     def ListGrants(
         self,
         request: _grant_service_pb2.ListGrantsRequest,
@@ -309,9 +518,34 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.PreviewAccessChangeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.PreviewAccessChangeResponse, _abc.Awaitable[_grant_service_pb2.PreviewAccessChangeResponse]]:
-        """Dry run: who would gain and lose what. Writes nothing. Needs
-        `manage_access`. Answers only counts for users the caller cannot see. MUST
-        return the code that the change itself would return.
+        """Dry run: who would gain and lose what on this project. Writes nothing. Needs
+        `manage_access`, and what the change itself needs. Entries are in order of
+        user id. Answers only counts for users the caller cannot see; the caller sees
+        himself, who holds something on the project now, the user whom the change
+        names, and the active members of teams and accounts in which he is an active
+        member. A call examines at most about 2,000 users: a page may be short, even
+        empty, and still have a next one. MUST return the code that the change itself
+        would return. MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if
+        the change names another project, and with ERROR_REASON_INVALID_PAGE_TOKEN
+        for a token of other arguments.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewMembershipChange(
+        self,
+        request: _grant_service_pb2.PreviewMembershipChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.PreviewMembershipChangeResponse, _abc.Awaitable[_grant_service_pb2.PreviewMembershipChangeResponse]]:
+        """Dry run of a change of one person's memberships or status: on which projects
+        he would gain and lose what, in order of project id. Writes nothing. Needs
+        what the change itself needs, and MUST return the code that the change itself
+        would return. Answers only counts for projects the caller cannot see; he sees
+        those on which he holds `manage_access`, and of himself all that he may view.
+        A call examines at most about 2,000 projects: a page may be short, even
+        empty, and still have a next one. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_FIELD for a change of a whole account or team
+        (PreviewAccessChange tries it, project by project), and with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
         """
 
     @_abc_1.abstractmethod
@@ -321,9 +555,11 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.RequestAccessResponse, _abc.Awaitable[_grant_service_pb2.RequestAccessResponse]]:
         """Asks for permissions on a project. Any enabled user who holds a project id
-        may ask; the answer MUST be the same whether or not the project exists.
+        may ask; the answer MUST be the same whether or not the project exists. There
+        is one request of a user on a project: asking again changes it, and opens it
+        again if it was decided.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_LIMIT_EXCEEDED if the
-        caller asks too often.
+        caller asks more than ten times a minute.
         """
 
     @_abc_1.abstractmethod
@@ -346,7 +582,8 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         `manage_access`. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
         ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none.
+        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
+        the rules of CreateGrant for the user who asked, and returns its codes.
         """
 
 def add_GrantServiceServicer_to_server(servicer: GrantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

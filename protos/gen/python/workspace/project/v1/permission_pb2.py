@@ -28,7 +28,7 @@ from workspace.common.v1 import permission_pb2 as workspace_dot_common_dot_v1_do
 from workspace.project.v1 import grant_pb2 as workspace_dot_project_dot_v1_dot_grant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%workspace/project/v1/permission.proto\x12\x14workspace.project.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$workspace/common/v1/permission.proto\x1a workspace/project/v1/grant.proto\"\xba\x02\n\x10PermissionSource\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32*.workspace.project.v1.PermissionSourceKind\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x0f\n\x07team_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x0c\n\x04role\x18\x05 \x01(\t\x12>\n\x0bpermissions\x18\x06 \x03(\x0e\x32\x1f.workspace.common.v1.PermissionB\x08\xbaH\x05\x92\x01\x02\x10\x06\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0cgrant_source\x18\x08 \x01(\x0e\x32!.workspace.project.v1.GrantSource\"\xd0\x01\n\x14\x45\x66\x66\x65\x63tivePermissions\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12>\n\x0bpermissions\x18\x03 \x03(\x0e\x32\x1f.workspace.common.v1.PermissionB\x08\xbaH\x05\x92\x01\x02\x10\x06\x12\x42\n\x07sources\x18\x04 \x03(\x0b\x32&.workspace.project.v1.PermissionSourceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0f\n\x07reduced\x18\x05 \x01(\x08\"\x1e\n\x0b\x43heckResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\"\xea\x01\n\x0b\x45xplainNode\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.workspace.project.v1.ExplainOutcome\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x36\n\x06source\x18\x05 \x01(\x0b\x32&.workspace.project.v1.PermissionSource\x12>\n\x08\x63hildren\x18\x06 \x03(\x0b\x32!.workspace.project.v1.ExplainNodeB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07*\x8b\x02\n\x14PermissionSourceKind\x12&\n\"PERMISSION_SOURCE_KIND_UNSPECIFIED\x10\x00\x12%\n!PERMISSION_SOURCE_KIND_USER_GRANT\x10\x01\x12%\n!PERMISSION_SOURCE_KIND_TEAM_GRANT\x10\x02\x12(\n$PERMISSION_SOURCE_KIND_ACCOUNT_GRANT\x10\x03\x12+\n\'PERMISSION_SOURCE_KIND_ACCOUNT_FALLBACK\x10\x04\x12&\n\"PERMISSION_SOURCE_KIND_OWNER_GRANT\x10\x05*\x8c\x01\n\x0e\x45xplainOutcome\x12\x1f\n\x1b\x45XPLAIN_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XPLAIN_OUTCOME_ALLOWS\x10\x01\x12!\n\x1d\x45XPLAIN_OUTCOME_GIVES_NOTHING\x10\x02\x12\x1a\n\x16\x45XPLAIN_OUTCOME_BLOCKS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%workspace/project/v1/permission.proto\x12\x14workspace.project.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$workspace/common/v1/permission.proto\x1a workspace/project/v1/grant.proto\"\xba\x02\n\x10PermissionSource\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32*.workspace.project.v1.PermissionSourceKind\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x0f\n\x07team_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x0c\n\x04role\x18\x05 \x01(\t\x12>\n\x0bpermissions\x18\x06 \x03(\x0e\x32\x1f.workspace.common.v1.PermissionB\x08\xbaH\x05\x92\x01\x02\x10\x06\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0cgrant_source\x18\x08 \x01(\x0e\x32!.workspace.project.v1.GrantSource\"\xd0\x01\n\x14\x45\x66\x66\x65\x63tivePermissions\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12>\n\x0bpermissions\x18\x03 \x03(\x0e\x32\x1f.workspace.common.v1.PermissionB\x08\xbaH\x05\x92\x01\x02\x10\x06\x12\x42\n\x07sources\x18\x04 \x03(\x0b\x32&.workspace.project.v1.PermissionSourceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0f\n\x07reduced\x18\x05 \x01(\x08\"\x1e\n\x0b\x43heckResult\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\"\xfa\x01\n\x0b\x45xplainNode\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.workspace.project.v1.ExplainOutcome\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x36\n\x06source\x18\x05 \x01(\x0b\x32&.workspace.project.v1.PermissionSource\x12\x0e\n\x06remedy\x18\x07 \x01(\t\x12>\n\x08\x63hildren\x18\x06 \x03(\x0b\x32!.workspace.project.v1.ExplainNodeB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07*\x8b\x02\n\x14PermissionSourceKind\x12&\n\"PERMISSION_SOURCE_KIND_UNSPECIFIED\x10\x00\x12%\n!PERMISSION_SOURCE_KIND_USER_GRANT\x10\x01\x12%\n!PERMISSION_SOURCE_KIND_TEAM_GRANT\x10\x02\x12(\n$PERMISSION_SOURCE_KIND_ACCOUNT_GRANT\x10\x03\x12+\n\'PERMISSION_SOURCE_KIND_ACCOUNT_FALLBACK\x10\x04\x12&\n\"PERMISSION_SOURCE_KIND_OWNER_GRANT\x10\x05*\x8c\x01\n\x0e\x45xplainOutcome\x12\x1f\n\x1b\x45XPLAIN_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XPLAIN_OUTCOME_ALLOWS\x10\x01\x12!\n\x1d\x45XPLAIN_OUTCOME_GIVES_NOTHING\x10\x02\x12\x1a\n\x16\x45XPLAIN_OUTCOME_BLOCKS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,10 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EFFECTIVEPERMISSIONS'].fields_by_name['sources']._serialized_options = b'\272H\006\222\001\003\020\350\007'
   _globals['_EXPLAINNODE'].fields_by_name['children']._loaded_options = None
   _globals['_EXPLAINNODE'].fields_by_name['children']._serialized_options = b'\272H\006\222\001\003\020\350\007'
-  _globals['_PERMISSIONSOURCEKIND']._serialized_start=995
-  _globals['_PERMISSIONSOURCEKIND']._serialized_end=1262
-  _globals['_EXPLAINOUTCOME']._serialized_start=1265
-  _globals['_EXPLAINOUTCOME']._serialized_end=1405
+  _globals['_PERMISSIONSOURCEKIND']._serialized_start=1011
+  _globals['_PERMISSIONSOURCEKIND']._serialized_end=1278
+  _globals['_EXPLAINOUTCOME']._serialized_start=1281
+  _globals['_EXPLAINOUTCOME']._serialized_end=1421
   _globals['_PERMISSIONSOURCE']._serialized_start=198
   _globals['_PERMISSIONSOURCE']._serialized_end=512
   _globals['_EFFECTIVEPERMISSIONS']._serialized_start=515
@@ -54,5 +54,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKRESULT']._serialized_start=725
   _globals['_CHECKRESULT']._serialized_end=755
   _globals['_EXPLAINNODE']._serialized_start=758
-  _globals['_EXPLAINNODE']._serialized_end=992
+  _globals['_EXPLAINNODE']._serialized_end=1008
 # @@protoc_insertion_point(module_scope)

@@ -67,11 +67,13 @@ class _ExplainOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Explai
     EXPLAIN_OUTCOME_UNSPECIFIED: _ExplainOutcome.ValueType  # 0
     """Not set."""
     EXPLAIN_OUTCOME_ALLOWS: _ExplainOutcome.ValueType  # 1
-    """The node gives the permission."""
+    """The node gives the permission. Of a fact: it holds and takes nothing away."""
     EXPLAIN_OUTCOME_GIVES_NOTHING: _ExplainOutcome.ValueType  # 2
     """The node was looked at and gives nothing."""
     EXPLAIN_OUTCOME_BLOCKS: _ExplainOutcome.ValueType  # 3
-    """The node takes away what others give, for example a disabled user."""
+    """The node takes away what others give, for example a disabled user, or is
+    the fact for which its source gives nothing.
+    """
 
 class ExplainOutcome(_ExplainOutcome, metaclass=_ExplainOutcomeEnumTypeWrapper):
     """ExplainOutcome says what a node of an explanation contributes."""
@@ -79,11 +81,13 @@ class ExplainOutcome(_ExplainOutcome, metaclass=_ExplainOutcomeEnumTypeWrapper):
 EXPLAIN_OUTCOME_UNSPECIFIED: ExplainOutcome.ValueType  # 0
 """Not set."""
 EXPLAIN_OUTCOME_ALLOWS: ExplainOutcome.ValueType  # 1
-"""The node gives the permission."""
+"""The node gives the permission. Of a fact: it holds and takes nothing away."""
 EXPLAIN_OUTCOME_GIVES_NOTHING: ExplainOutcome.ValueType  # 2
 """The node was looked at and gives nothing."""
 EXPLAIN_OUTCOME_BLOCKS: ExplainOutcome.ValueType  # 3
-"""The node takes away what others give, for example a disabled user."""
+"""The node takes away what others give, for example a disabled user, or is
+the fact for which its source gives nothing.
+"""
 Global___ExplainOutcome: _TypeAlias = ExplainOutcome  # noqa: Y015
 
 @_typing.final
@@ -217,6 +221,7 @@ class ExplainNode(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
     CHILDREN_FIELD_NUMBER: _builtins.int
     outcome: Global___ExplainOutcome.ValueType
     """Outcome of this node."""
@@ -229,6 +234,10 @@ class ExplainNode(_message.Message):
     resource: _builtins.str
     """Resource name of the fact, for example `projects/p_abc/grants/g_abc`.
     Empty: none, or hidden from the caller.
+    """
+    remedy: _builtins.str
+    """What would change a fact that takes away, one plain sentence. Empty: nothing
+    is wrong with it.
     """
     @_builtins.property
     def source(self) -> Global___PermissionSource:
@@ -246,11 +255,12 @@ class ExplainNode(_message.Message):
         text: _builtins.str = ...,
         resource: _builtins.str = ...,
         source: Global___PermissionSource | None = ...,
+        remedy: _builtins.str = ...,
         children: _abc.Iterable[Global___ExplainNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "outcome", b"outcome", "resource", b"resource", "rule", b"rule", "source", b"source", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "outcome", b"outcome", "remedy", b"remedy", "resource", b"resource", "rule", b"rule", "source", b"source", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

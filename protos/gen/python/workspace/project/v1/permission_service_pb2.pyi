@@ -214,10 +214,15 @@ class GetEffectivePermissionsRequest(_message.Message):
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     user_id: _builtins.str
     """The user. Empty: the caller."""
+    document_id: _builtins.str
+    """A document of the project: the answer is empty while it is in the trash or
+    purged, or is not of the project. Empty: the project alone.
+    """
     @_builtins.property
     def consistency(self) -> _consistency_pb2.Consistency:
         """How fresh the facts must be. Default: minimise latency."""
@@ -228,10 +233,11 @@ class GetEffectivePermissionsRequest(_message.Message):
         project_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         consistency: _consistency_pb2.Consistency | None = ...,
+        document_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "project_id", b"project_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "document_id", b"document_id", "project_id", b"project_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,6 +470,7 @@ class ExplainPermissionResponse(_message.Message):
     ALLOWED_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    REMEDIES_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """The decision; equal to that of CheckPermission."""
     consistency_token: _builtins.str
@@ -472,16 +479,24 @@ class ExplainPermissionResponse(_message.Message):
     def root(self) -> _permission_pb2_1.ExplainNode:
         """Root of the explanation."""
 
+    @_builtins.property
+    def remedies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a deny: what would change it, each one plain sentence that names who must
+        do what. Any cut (user or account not active) must be lifted as well as one
+        source be mended. Empty: allowed.
+        """
+
     def __init__(
         self,
         *,
         allowed: _builtins.bool = ...,
         root: _permission_pb2_1.ExplainNode | None = ...,
         consistency_token: _builtins.str = ...,
+        remedies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["root", b"root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "consistency_token", b"consistency_token", "root", b"root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "consistency_token", b"consistency_token", "remedies", b"remedies", "root", b"root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -532,9 +547,11 @@ class WatchPermissionsResponse(_message.Message):
     checkpoint: _builtins.bool
     """True: nothing happened, the message only carries a newer resume token."""
     project_id: _builtins.str
-    """Project whose permissions may have changed. Empty: see `user_id`."""
+    """Project whose permissions may have changed. Empty: any project of the user."""
     user_id: _builtins.str
-    """User concerned. Empty: any user of the project."""
+    """User concerned. Empty: any user of the project (of all projects, when
+    `project_id` is empty too: an account or team changed).
+    """
     consistency_token: _builtins.str
     """Pass to a permission read for at-least-as-fresh."""
     @_builtins.property

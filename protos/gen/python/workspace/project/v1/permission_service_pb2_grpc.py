@@ -130,8 +130,12 @@ class PermissionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProjectUsers(self, request, context):
-        """Lists the users of a project, with permissions. MUST return
-        PERMISSION_DENIED without `manage_access`, and INVALID_ARGUMENT with
+        """Lists the users of a project in order of user id, with permissions: everyone
+        for whom CheckPermission says so, decided by strong reads. A call examines at
+        most about 2,000 users: a page may be short, even empty, and still have a
+        next one; only an empty `next_page_token` ends the list. MUST return
+        PERMISSION_DENIED without `manage_access` (services need none; for them a
+        project that does not exist has no users), and INVALID_ARGUMENT with
         ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -141,7 +145,10 @@ class PermissionServiceServicer:
     def ExplainPermission(self, request, context):
         """Explains a decision, allow or deny, with every contributing source. MUST
         return PERMISSION_DENIED if `user_id` is another user and the caller lacks
-        `manage_access`, or the caller cannot see the project at all.
+        `manage_access`, or the caller cannot see the project at all: holds nothing
+        on it and was never given a grant on it himself. Holders of `manage_access`
+        and services see every name; others see the names of what is their own: their
+        grants, and the teams and accounts in which they are active members.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,8 +156,17 @@ class PermissionServiceServicer:
 
     def WatchPermissions(self, request, context):
         """Streams changes of permissions, at least once, in order per project. Users
-        see their own; services and holders of `manage_access` see a project's.
-        Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
+        see their own; services and holders of `manage_access` see a project's. A
+        message says that permissions may have changed; what they are now is read
+        with its token. The end of a grant at its time is no message. The first
+        message, a checkpoint, comes at once, then one every second when idle.
+
+        MUST return PERMISSION_DENIED if the caller may not view a project that is
+        named (or it does not exist), also later, when that right ends, or
+        `manage_access` on a project where the caller held it when the stream began;
+        a change of the caller's own permissions is sent before that. MUST return
+        INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of
+        another caller or other arguments. MUST return OUT_OF_RANGE with
         ERROR_REASON_CURSOR_LOST if the token is too old: read everything again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

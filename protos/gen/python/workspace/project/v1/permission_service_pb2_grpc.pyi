@@ -64,19 +64,35 @@ class PermissionServiceStub:
     other arguments.
     """
     ListProjectUsers: _grpc.UnaryUnaryMultiCallable[_permission_service_pb2.ListProjectUsersRequest, _permission_service_pb2.ListProjectUsersResponse]
-    """Lists the users of a project, with permissions. MUST return
-    PERMISSION_DENIED without `manage_access`, and INVALID_ARGUMENT with
+    """Lists the users of a project in order of user id, with permissions: everyone
+    for whom CheckPermission says so, decided by strong reads. A call examines at
+    most about 2,000 users: a page may be short, even empty, and still have a
+    next one; only an empty `next_page_token` ends the list. MUST return
+    PERMISSION_DENIED without `manage_access` (services need none; for them a
+    project that does not exist has no users), and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     ExplainPermission: _grpc.UnaryUnaryMultiCallable[_permission_service_pb2.ExplainPermissionRequest, _permission_service_pb2.ExplainPermissionResponse]
     """Explains a decision, allow or deny, with every contributing source. MUST
     return PERMISSION_DENIED if `user_id` is another user and the caller lacks
-    `manage_access`, or the caller cannot see the project at all.
+    `manage_access`, or the caller cannot see the project at all: holds nothing
+    on it and was never given a grant on it himself. Holders of `manage_access`
+    and services see every name; others see the names of what is their own: their
+    grants, and the teams and accounts in which they are active members.
     """
     WatchPermissions: _grpc.UnaryStreamMultiCallable[_permission_service_pb2.WatchPermissionsRequest, _permission_service_pb2.WatchPermissionsResponse]
     """Streams changes of permissions, at least once, in order per project. Users
-    see their own; services and holders of `manage_access` see a project's.
-    Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
+    see their own; services and holders of `manage_access` see a project's. A
+    message says that permissions may have changed; what they are now is read
+    with its token. The end of a grant at its time is no message. The first
+    message, a checkpoint, comes at once, then one every second when idle.
+
+    MUST return PERMISSION_DENIED if the caller may not view a project that is
+    named (or it does not exist), also later, when that right ends, or
+    `manage_access` on a project where the caller held it when the stream began;
+    a change of the caller's own permissions is sent before that. MUST return
+    INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of
+    another caller or other arguments. MUST return OUT_OF_RANGE with
     ERROR_REASON_CURSOR_LOST if the token is too old: read everything again.
     """
 
@@ -116,19 +132,35 @@ class PermissionServiceAsyncStub(PermissionServiceStub):
     other arguments.
     """
     ListProjectUsers: _aio.UnaryUnaryMultiCallable[_permission_service_pb2.ListProjectUsersRequest, _permission_service_pb2.ListProjectUsersResponse]  # type: ignore[assignment]
-    """Lists the users of a project, with permissions. MUST return
-    PERMISSION_DENIED without `manage_access`, and INVALID_ARGUMENT with
+    """Lists the users of a project in order of user id, with permissions: everyone
+    for whom CheckPermission says so, decided by strong reads. A call examines at
+    most about 2,000 users: a page may be short, even empty, and still have a
+    next one; only an empty `next_page_token` ends the list. MUST return
+    PERMISSION_DENIED without `manage_access` (services need none; for them a
+    project that does not exist has no users), and INVALID_ARGUMENT with
     ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
     """
     ExplainPermission: _aio.UnaryUnaryMultiCallable[_permission_service_pb2.ExplainPermissionRequest, _permission_service_pb2.ExplainPermissionResponse]  # type: ignore[assignment]
     """Explains a decision, allow or deny, with every contributing source. MUST
     return PERMISSION_DENIED if `user_id` is another user and the caller lacks
-    `manage_access`, or the caller cannot see the project at all.
+    `manage_access`, or the caller cannot see the project at all: holds nothing
+    on it and was never given a grant on it himself. Holders of `manage_access`
+    and services see every name; others see the names of what is their own: their
+    grants, and the teams and accounts in which they are active members.
     """
     WatchPermissions: _aio.UnaryStreamMultiCallable[_permission_service_pb2.WatchPermissionsRequest, _permission_service_pb2.WatchPermissionsResponse]  # type: ignore[assignment]
     """Streams changes of permissions, at least once, in order per project. Users
-    see their own; services and holders of `manage_access` see a project's.
-    Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
+    see their own; services and holders of `manage_access` see a project's. A
+    message says that permissions may have changed; what they are now is read
+    with its token. The end of a grant at its time is no message. The first
+    message, a checkpoint, comes at once, then one every second when idle.
+
+    MUST return PERMISSION_DENIED if the caller may not view a project that is
+    named (or it does not exist), also later, when that right ends, or
+    `manage_access` on a project where the caller held it when the stream began;
+    a change of the caller's own permissions is sent before that. MUST return
+    INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of
+    another caller or other arguments. MUST return OUT_OF_RANGE with
     ERROR_REASON_CURSOR_LOST if the token is too old: read everything again.
     """
 
@@ -195,8 +227,12 @@ class PermissionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _permission_service_pb2.ListProjectUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_permission_service_pb2.ListProjectUsersResponse, _abc.Awaitable[_permission_service_pb2.ListProjectUsersResponse]]:
-        """Lists the users of a project, with permissions. MUST return
-        PERMISSION_DENIED without `manage_access`, and INVALID_ARGUMENT with
+        """Lists the users of a project in order of user id, with permissions: everyone
+        for whom CheckPermission says so, decided by strong reads. A call examines at
+        most about 2,000 users: a page may be short, even empty, and still have a
+        next one; only an empty `next_page_token` ends the list. MUST return
+        PERMISSION_DENIED without `manage_access` (services need none; for them a
+        project that does not exist has no users), and INVALID_ARGUMENT with
         ERROR_REASON_INVALID_PAGE_TOKEN for a token of other arguments.
         """
 
@@ -208,7 +244,10 @@ class PermissionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_permission_service_pb2.ExplainPermissionResponse, _abc.Awaitable[_permission_service_pb2.ExplainPermissionResponse]]:
         """Explains a decision, allow or deny, with every contributing source. MUST
         return PERMISSION_DENIED if `user_id` is another user and the caller lacks
-        `manage_access`, or the caller cannot see the project at all.
+        `manage_access`, or the caller cannot see the project at all: holds nothing
+        on it and was never given a grant on it himself. Holders of `manage_access`
+        and services see every name; others see the names of what is their own: their
+        grants, and the teams and accounts in which they are active members.
         """
 
     @_abc_1.abstractmethod
@@ -218,8 +257,17 @@ class PermissionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_permission_service_pb2.WatchPermissionsResponse], _abc.AsyncIterator[_permission_service_pb2.WatchPermissionsResponse]]:
         """Streams changes of permissions, at least once, in order per project. Users
-        see their own; services and holders of `manage_access` see a project's.
-        Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
+        see their own; services and holders of `manage_access` see a project's. A
+        message says that permissions may have changed; what they are now is read
+        with its token. The end of a grant at its time is no message. The first
+        message, a checkpoint, comes at once, then one every second when idle.
+
+        MUST return PERMISSION_DENIED if the caller may not view a project that is
+        named (or it does not exist), also later, when that right ends, or
+        `manage_access` on a project where the caller held it when the stream began;
+        a change of the caller's own permissions is sent before that. MUST return
+        INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of
+        another caller or other arguments. MUST return OUT_OF_RANGE with
         ERROR_REASON_CURSOR_LOST if the token is too old: read everything again.
         """
 

@@ -98,6 +98,11 @@ class ProjectServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldResponse.FromString,
                 _registered_method=True)
+        self.BatchGetBillingScopes = channel.unary_unary(
+                '/workspace.project.v1.ProjectService/BatchGetBillingScopes',
+                request_serializer=workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer:
@@ -206,7 +211,9 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PurgeProject(self, request, context):
-        """Removes the content of a trashed project for good. Needs `owner`. MUST
+        """Removes the content of a trashed project for good: a stub, its grants and
+        history stay; its documents are purged within seconds, after a crash too.
+        What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
         the trash.
@@ -220,6 +227,16 @@ class ProjectServiceServicer:
         `owner` in a private workspace. A caller without `view` is answered the ids,
         the state and the hold alone. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is purged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetBillingScopes(self, request, context):
+        """BatchGetBillingScopes answers under which billing scope projects are
+        grouped. A project that does not exist is left out. For services: MUST
+        return PERMISSION_DENIED unless the caller presents a service identity on
+        the method's list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +299,11 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     servicer.SetLegalHold,
                     request_deserializer=workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldResponse.SerializeToString,
+            ),
+            'BatchGetBillingScopes': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetBillingScopes,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -590,6 +612,33 @@ class ProjectService:
             '/workspace.project.v1.ProjectService/SetLegalHold',
             workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_project__service__pb2.SetLegalHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetBillingScopes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.ProjectService/BatchGetBillingScopes',
+            workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_project__service__pb2.BatchGetBillingScopesResponse.FromString,
             options,
             channel_credentials,
             insecure,

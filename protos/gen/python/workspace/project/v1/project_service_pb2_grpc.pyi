@@ -100,7 +100,9 @@ class ProjectServiceStub:
     not in the trash.
     """
     PurgeProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.PurgeProjectRequest, _project_service_pb2.PurgeProjectResponse]
-    """Removes the content of a trashed project for good. Needs `owner`. MUST
+    """Removes the content of a trashed project for good: a stub, its grants and
+    history stay; its documents are purged within seconds, after a crash too.
+    What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
     the trash.
@@ -110,6 +112,12 @@ class ProjectServiceStub:
     `owner` in a private workspace. A caller without `view` is answered the ids,
     the state and the hold alone. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is purged.
+    """
+    BatchGetBillingScopes: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.BatchGetBillingScopesRequest, _project_service_pb2.BatchGetBillingScopesResponse]
+    """BatchGetBillingScopes answers under which billing scope projects are
+    grouped. A project that does not exist is left out. For services: MUST
+    return PERMISSION_DENIED unless the caller presents a service identity on
+    the method's list.
     """
 
 @_typing.type_check_only
@@ -184,7 +192,9 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     not in the trash.
     """
     PurgeProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.PurgeProjectRequest, _project_service_pb2.PurgeProjectResponse]  # type: ignore[assignment]
-    """Removes the content of a trashed project for good. Needs `owner`. MUST
+    """Removes the content of a trashed project for good: a stub, its grants and
+    history stay; its documents are purged within seconds, after a crash too.
+    What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
     the trash.
@@ -194,6 +204,12 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     `owner` in a private workspace. A caller without `view` is answered the ids,
     the state and the hold alone. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is purged.
+    """
+    BatchGetBillingScopes: _aio.UnaryUnaryMultiCallable[_project_service_pb2.BatchGetBillingScopesRequest, _project_service_pb2.BatchGetBillingScopesResponse]  # type: ignore[assignment]
+    """BatchGetBillingScopes answers under which billing scope projects are
+    grouped. A project that does not exist is left out. For services: MUST
+    return PERMISSION_DENIED unless the caller presents a service identity on
+    the method's list.
     """
 
 class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -325,7 +341,9 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.PurgeProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.PurgeProjectResponse, _abc.Awaitable[_project_service_pb2.PurgeProjectResponse]]:
-        """Removes the content of a trashed project for good. Needs `owner`. MUST
+        """Removes the content of a trashed project for good: a stub, its grants and
+        history stay; its documents are purged within seconds, after a crash too.
+        What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
         the trash.
@@ -341,6 +359,18 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         `owner` in a private workspace. A caller without `view` is answered the ids,
         the state and the hold alone. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is purged.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetBillingScopes(
+        self,
+        request: _project_service_pb2.BatchGetBillingScopesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.BatchGetBillingScopesResponse, _abc.Awaitable[_project_service_pb2.BatchGetBillingScopesResponse]]:
+        """BatchGetBillingScopes answers under which billing scope projects are
+        grouped. A project that does not exist is left out. For services: MUST
+        return PERMISSION_DENIED unless the caller presents a service identity on
+        the method's list.
         """
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -335,7 +335,7 @@ class ParityRow(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     concern: _builtins.str
-    """Concern, key of `BackendProvider.services`."""
+    """Concern: key of `BackendProvider.services`, or of another line."""
     label: _builtins.str
     """Name for people, for example `Application records`."""
     @_builtins.property
@@ -344,7 +344,9 @@ class ParityRow(_message.Message):
 
     @_builtins.property
     def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tests or files that hold it to the contract."""
+        """What holds it to the contract: tests (`tests/...::name`) and probes that
+        the process makes of itself (`probe:name`).
+        """
 
     def __init__(
         self,

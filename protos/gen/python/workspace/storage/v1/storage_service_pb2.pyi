@@ -951,7 +951,9 @@ Global___RelocateProjectRequest: _TypeAlias = RelocateProjectRequest  # noqa: Y0
 
 @_typing.final
 class RelocateProjectResponse(_message.Message):
-    """One message of RelocateProject. The last one has an ended status."""
+    """One message of RelocateProject. The last one has an ended status; with
+    `dry_run` there is one message, with PLANNING.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1142,6 +1144,76 @@ class DeleteObjectResponse(_message.Message):
 Global___DeleteObjectResponse: _TypeAlias = DeleteObjectResponse  # noqa: Y015
 
 @_typing.final
+class CopyObjectRequest(_message.Message):
+    """Request of CopyObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    TARGET_KEY_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    source_key: _builtins.str
+    """Provider-neutral path of the object."""
+    target_key: _builtins.str
+    """Provider-neutral path of the copy."""
+    sha256: _builtins.str
+    """SHA-256 of the bytes, 64 lower-case hexadecimal digits."""
+    size_bytes: _builtins.int
+    """Size in bytes."""
+    quota_bytes: _builtins.int
+    """Most bytes that the home of the target may hold; 0 = no limit."""
+    quota_documents: _builtins.int
+    """Most documents that the home of the target may hold; 0 = no limit."""
+    request_id: _builtins.str
+    """Makes the call repeatable: the same id and payload give one effect and equal
+    answers for 24 h. Empty or a UUID; the server makes one when empty.
+    """
+    def __init__(
+        self,
+        *,
+        source_key: _builtins.str = ...,
+        target_key: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        quota_bytes: _builtins.int = ...,
+        quota_documents: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_bytes", b"quota_bytes", "quota_documents", b"quota_documents", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "source_key", b"source_key", "target_key", b"target_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyObjectRequest: _TypeAlias = CopyObjectRequest  # noqa: Y015
+
+@_typing.final
+class CopyObjectResponse(_message.Message):
+    """Answer of CopyObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """Pass to a permission read for at-least-as-fresh."""
+    def __init__(
+        self,
+        *,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyObjectResponse: _TypeAlias = CopyObjectResponse  # noqa: Y015
+
+@_typing.final
 class MarkAvailableRequest(_message.Message):
     """Request of MarkAvailable."""
 
@@ -1208,3 +1280,109 @@ class MarkAvailableResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MarkAvailableResponse: _TypeAlias = MarkAvailableResponse  # noqa: Y015
+
+@_typing.final
+class HomeUsage(_message.Message):
+    """HomeUsage is what a project, or a whole home, holds and has reserved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project; empty for the whole home."""
+    documents: _builtins.int
+    """Documents that have a file."""
+    bytes: _builtins.int
+    """Bytes stored, old revisions and derived artifacts included."""
+    reserved_documents: _builtins.int
+    """Documents whose first file is reserved."""
+    reserved_bytes: _builtins.int
+    """Bytes reserved by uploads that are not completed."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        documents: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        reserved_documents: _builtins.int = ...,
+        reserved_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "documents", b"documents", "project_id", b"project_id", "reserved_bytes", b"reserved_bytes", "reserved_documents", b"reserved_documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HomeUsage: _TypeAlias = HomeUsage  # noqa: Y015
+
+@_typing.final
+class GetHomeUsageRequest(_message.Message):
+    """Request of GetHomeUsage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOME_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    home_id: _builtins.str
+    """Account or personal workspace."""
+    project_id: _builtins.str
+    """Only this project; empty = all."""
+    page_size: _builtins.int
+    """Projects per page; default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        home_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["home_id", b"home_id", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHomeUsageRequest: _TypeAlias = GetHomeUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetHomeUsageResponse(_message.Message):
+    """Answer of GetHomeUsage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def total(self) -> Global___HomeUsage:
+        """The whole home."""
+
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___HomeUsage]:
+        """Its projects, by id."""
+
+    def __init__(
+        self,
+        *,
+        total: Global___HomeUsage | None = ...,
+        projects: _abc.Iterable[Global___HomeUsage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "projects", b"projects", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHomeUsageResponse: _TypeAlias = GetHomeUsageResponse  # noqa: Y015

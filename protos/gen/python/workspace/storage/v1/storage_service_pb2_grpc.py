@@ -104,10 +104,20 @@ class StorageServiceStub:
                 request_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.DeleteObjectRequest.SerializeToString,
                 response_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.DeleteObjectResponse.FromString,
                 _registered_method=True)
+        self.CopyObject = channel.unary_unary(
+                '/workspace.storage.v1.StorageService/CopyObject',
+                request_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectRequest.SerializeToString,
+                response_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectResponse.FromString,
+                _registered_method=True)
         self.MarkAvailable = channel.unary_unary(
                 '/workspace.storage.v1.StorageService/MarkAvailable',
                 request_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableRequest.SerializeToString,
                 response_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableResponse.FromString,
+                _registered_method=True)
+        self.GetHomeUsage = channel.unary_unary(
+                '/workspace.storage.v1.StorageService/GetHomeUsage',
+                request_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageRequest.SerializeToString,
+                response_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageResponse.FromString,
                 _registered_method=True)
 
 
@@ -137,7 +147,8 @@ class StorageServiceServicer:
         MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if a
         repeated call finds its upload completed, aborted or expired.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-        announced bytes exceed a quota.
+        announced bytes, or the document's first file, would exceed a quota of the
+        home. What is announced is reserved until the upload ends.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
         provider gives no signing key.
         """
@@ -157,7 +168,8 @@ class StorageServiceServicer:
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         document, project or account does not take files now.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-        announced bytes exceed a quota.
+        announced bytes, or the document's first file, would exceed a quota of the
+        home. What is announced is reserved until the upload ends.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
         provider does not answer.
         """
@@ -310,7 +322,11 @@ class StorageServiceServicer:
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller holds `owner` on the project.
         MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if a legal hold
-        forbids the removal of old objects.
+        forbids the removal of old objects. A hold that is set later lets keys
+        switch and postpones removals. Files in the trash move too. An old object
+        is removed when every URL signed for it has ended (16 min), not before.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless the
+        project is active or archived.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if `etag` is not the
         project's.
         MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -356,6 +372,26 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyObject(self, request, context):
+        """CopyObject copies the bytes of one key to another inside the store, verifies
+        them and counts them for the home of the target. The caller owns the records
+        of both. Repeating it changes nothing; what is there is never overwritten.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if a key is not
+        a storage path of the workspace model.
+        MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no object under
+        the source key.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
+        bytes of the source do not have `sha256` and `size_bytes`, or if other bytes
+        lie under the target key; nothing is copied.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the home
+        of the target has no room for them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MarkAvailable(self, request, context):
         """MarkAvailable ends the hold of the DocumentReady hook on a completed
         upload: its file becomes AVAILABLE or REJECTED. Repeating the same verdict
@@ -366,6 +402,17 @@ class StorageServiceServicer:
         upload.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         upload is not completed or has another verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHomeUsage(self, request, context):
+        """GetHomeUsage answers what lies under the prefix of a home, counted exactly.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the
+        page token is not for this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -439,10 +486,20 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.DeleteObjectRequest.FromString,
                     response_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.DeleteObjectResponse.SerializeToString,
             ),
+            'CopyObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyObject,
+                    request_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectRequest.FromString,
+                    response_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectResponse.SerializeToString,
+            ),
             'MarkAvailable': grpc.unary_unary_rpc_method_handler(
                     servicer.MarkAvailable,
                     request_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableRequest.FromString,
                     response_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableResponse.SerializeToString,
+            ),
+            'GetHomeUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHomeUsage,
+                    request_deserializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageRequest.FromString,
+                    response_serializer=workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -812,6 +869,33 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
+    def CopyObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.storage.v1.StorageService/CopyObject',
+            workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectRequest.SerializeToString,
+            workspace_dot_storage_dot_v1_dot_storage__service__pb2.CopyObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def MarkAvailable(request,
             target,
             options=(),
@@ -828,6 +912,33 @@ class StorageService:
             '/workspace.storage.v1.StorageService/MarkAvailable',
             workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableRequest.SerializeToString,
             workspace_dot_storage_dot_v1_dot_storage__service__pb2.MarkAvailableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHomeUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.storage.v1.StorageService/GetHomeUsage',
+            workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageRequest.SerializeToString,
+            workspace_dot_storage_dot_v1_dot_storage__service__pb2.GetHomeUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,7 +56,8 @@ class StorageServiceStub:
     MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if a
     repeated call finds its upload completed, aborted or expired.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-    announced bytes exceed a quota.
+    announced bytes, or the document's first file, would exceed a quota of the
+    home. What is announced is reserved until the upload ends.
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider gives no signing key.
     """
@@ -72,7 +73,8 @@ class StorageServiceStub:
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     document, project or account does not take files now.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-    announced bytes exceed a quota.
+    announced bytes, or the document's first file, would exceed a quota of the
+    home. What is announced is reserved until the upload ends.
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider does not answer.
     """
@@ -189,7 +191,11 @@ class StorageServiceStub:
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller holds `owner` on the project.
     MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if a legal hold
-    forbids the removal of old objects.
+    forbids the removal of old objects. A hold that is set later lets keys
+    switch and postpones removals. Files in the trash move too. An old object
+    is removed when every URL signed for it has ended (16 min), not before.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless the
+    project is active or archived.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if `etag` is not the
     project's.
     MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -223,6 +229,22 @@ class StorageServiceStub:
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider does not answer.
     """
+    CopyObject: _grpc.UnaryUnaryMultiCallable[_storage_service_pb2.CopyObjectRequest, _storage_service_pb2.CopyObjectResponse]
+    """CopyObject copies the bytes of one key to another inside the store, verifies
+    them and counts them for the home of the target. The caller owns the records
+    of both. Repeating it changes nothing; what is there is never overwritten.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if a key is not
+    a storage path of the workspace model.
+    MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no object under
+    the source key.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
+    bytes of the source do not have `sha256` and `size_bytes`, or if other bytes
+    lie under the target key; nothing is copied.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the home
+    of the target has no room for them.
+    """
     MarkAvailable: _grpc.UnaryUnaryMultiCallable[_storage_service_pb2.MarkAvailableRequest, _storage_service_pb2.MarkAvailableResponse]
     """MarkAvailable ends the hold of the DocumentReady hook on a completed
     upload: its file becomes AVAILABLE or REJECTED. Repeating the same verdict
@@ -233,6 +255,13 @@ class StorageServiceStub:
     upload.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     upload is not completed or has another verdict.
+    """
+    GetHomeUsage: _grpc.UnaryUnaryMultiCallable[_storage_service_pb2.GetHomeUsageRequest, _storage_service_pb2.GetHomeUsageResponse]
+    """GetHomeUsage answers what lies under the prefix of a home, counted exactly.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the
+    page token is not for this call.
     """
 
 @_typing.type_check_only
@@ -263,7 +292,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if a
     repeated call finds its upload completed, aborted or expired.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-    announced bytes exceed a quota.
+    announced bytes, or the document's first file, would exceed a quota of the
+    home. What is announced is reserved until the upload ends.
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider gives no signing key.
     """
@@ -279,7 +309,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     document, project or account does not take files now.
     MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-    announced bytes exceed a quota.
+    announced bytes, or the document's first file, would exceed a quota of the
+    home. What is announced is reserved until the upload ends.
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider does not answer.
     """
@@ -396,7 +427,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller holds `owner` on the project.
     MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if a legal hold
-    forbids the removal of old objects.
+    forbids the removal of old objects. A hold that is set later lets keys
+    switch and postpones removals. Files in the trash move too. An old object
+    is removed when every URL signed for it has ended (16 min), not before.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless the
+    project is active or archived.
     MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if `etag` is not the
     project's.
     MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -430,6 +465,22 @@ class StorageServiceAsyncStub(StorageServiceStub):
     MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
     provider does not answer.
     """
+    CopyObject: _aio.UnaryUnaryMultiCallable[_storage_service_pb2.CopyObjectRequest, _storage_service_pb2.CopyObjectResponse]  # type: ignore[assignment]
+    """CopyObject copies the bytes of one key to another inside the store, verifies
+    them and counts them for the home of the target. The caller owns the records
+    of both. Repeating it changes nothing; what is there is never overwritten.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if a key is not
+    a storage path of the workspace model.
+    MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no object under
+    the source key.
+    MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
+    bytes of the source do not have `sha256` and `size_bytes`, or if other bytes
+    lie under the target key; nothing is copied.
+    MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the home
+    of the target has no room for them.
+    """
     MarkAvailable: _aio.UnaryUnaryMultiCallable[_storage_service_pb2.MarkAvailableRequest, _storage_service_pb2.MarkAvailableResponse]  # type: ignore[assignment]
     """MarkAvailable ends the hold of the DocumentReady hook on a completed
     upload: its file becomes AVAILABLE or REJECTED. Repeating the same verdict
@@ -440,6 +491,13 @@ class StorageServiceAsyncStub(StorageServiceStub):
     upload.
     MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
     upload is not completed or has another verdict.
+    """
+    GetHomeUsage: _aio.UnaryUnaryMultiCallable[_storage_service_pb2.GetHomeUsageRequest, _storage_service_pb2.GetHomeUsageResponse]  # type: ignore[assignment]
+    """GetHomeUsage answers what lies under the prefix of a home, counted exactly.
+    For services: MUST return PERMISSION_DENIED unless the caller presents a
+    service identity on the method's list.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the
+    page token is not for this call.
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -473,7 +531,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         MUST return FAILED_PRECONDITION with ERROR_REASON_UPLOAD_FINISHED if a
         repeated call finds its upload completed, aborted or expired.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-        announced bytes exceed a quota.
+        announced bytes, or the document's first file, would exceed a quota of the
+        home. What is announced is reserved until the upload ends.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
         provider gives no signing key.
         """
@@ -495,7 +554,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         document, project or account does not take files now.
         MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the
-        announced bytes exceed a quota.
+        announced bytes, or the document's first file, would exceed a quota of the
+        home. What is announced is reserved until the upload ends.
         MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
         provider does not answer.
         """
@@ -666,7 +726,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller holds `owner` on the project.
         MUST return FAILED_PRECONDITION with ERROR_REASON_HELD if a legal hold
-        forbids the removal of old objects.
+        forbids the removal of old objects. A hold that is set later lets keys
+        switch and postpones removals. Files in the trash move too. An old object
+        is removed when every URL signed for it has ended (16 min), not before.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless the
+        project is active or archived.
         MUST return ABORTED with ERROR_REASON_ETAG_MISMATCH if `etag` is not the
         project's.
         MUST return OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is too
@@ -714,6 +778,28 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CopyObject(
+        self,
+        request: _storage_service_pb2.CopyObjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_service_pb2.CopyObjectResponse, _abc.Awaitable[_storage_service_pb2.CopyObjectResponse]]:
+        """CopyObject copies the bytes of one key to another inside the store, verifies
+        them and counts them for the home of the target. The caller owns the records
+        of both. Repeating it changes nothing; what is there is never overwritten.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if a key is not
+        a storage path of the workspace model.
+        MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no object under
+        the source key.
+        MUST return FAILED_PRECONDITION with ERROR_REASON_CHECKSUM_MISMATCH if the
+        bytes of the source do not have `sha256` and `size_bytes`, or if other bytes
+        lie under the target key; nothing is copied.
+        MUST return RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED if the home
+        of the target has no room for them.
+        """
+
+    @_abc_1.abstractmethod
     def MarkAvailable(
         self,
         request: _storage_service_pb2.MarkAvailableRequest,
@@ -728,6 +814,19 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         upload.
         MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
         upload is not completed or has another verdict.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHomeUsage(
+        self,
+        request: _storage_service_pb2.GetHomeUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_service_pb2.GetHomeUsageResponse, _abc.Awaitable[_storage_service_pb2.GetHomeUsageResponse]]:
+        """GetHomeUsage answers what lies under the prefix of a home, counted exactly.
+        For services: MUST return PERMISSION_DENIED unless the caller presents a
+        service identity on the method's list.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN if the
+        page token is not for this call.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -112,6 +112,8 @@ class Upload(_message.Message):
     VERIFIED_AT_FIELD_NUMBER: _builtins.int
     COLLECTED_AT_FIELD_NUMBER: _builtins.int
     PROVIDER_UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    FILE_STATUS_FIELD_NUMBER: _builtins.int
+    FILE_NOTE_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Id of the upload. Server-set."""
     document_id: _builtins.str
@@ -152,6 +154,12 @@ class Upload(_message.Message):
     """Server-internal: the provider's id of a multipart upload. Stored, cleared
     in every answer, never accepted from a caller.
     """
+    file_status: Global___FileStatus.ValueType
+    """State of the completed file: SCANNING until the DocumentReady hook's
+    verdict. PENDING or unset before. Server-set.
+    """
+    file_note: _builtins.str
+    """What the DocumentReady hook said. Server-set."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was announced. Server-set."""
@@ -201,10 +209,12 @@ class Upload(_message.Message):
         verified_at: _timestamp_pb2.Timestamp | None = ...,
         collected_at: _timestamp_pb2.Timestamp | None = ...,
         provider_upload_id: _builtins.str = ...,
+        file_status: Global___FileStatus.ValueType = ...,
+        file_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["collected_at", b"collected_at", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "collected_at", b"collected_at", "completed_at", b"completed_at", "content_type", b"content_type", "created_at", b"created_at", "created_by", b"created_by", "document_id", b"document_id", "etag", b"etag", "expires_at", b"expires_at", "file_revision", b"file_revision", "filename", b"filename", "multipart", b"multipart", "part_count", b"part_count", "part_size_bytes", b"part_size_bytes", "project_id", b"project_id", "provider_upload_id", b"provider_upload_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "storage_key", b"storage_key", "upload_id", b"upload_id", "verified_at", b"verified_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_id", b"artifact_id", "collected_at", b"collected_at", "completed_at", b"completed_at", "content_type", b"content_type", "created_at", b"created_at", "created_by", b"created_by", "document_id", b"document_id", "etag", b"etag", "expires_at", b"expires_at", "file_note", b"file_note", "file_revision", b"file_revision", "file_status", b"file_status", "filename", b"filename", "multipart", b"multipart", "part_count", b"part_count", "part_size_bytes", b"part_size_bytes", "project_id", b"project_id", "provider_upload_id", b"provider_upload_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "storage_key", b"storage_key", "upload_id", b"upload_id", "verified_at", b"verified_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

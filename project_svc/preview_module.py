@@ -1,0 +1,74 @@
+"""Assembles the lists and previews of who may do what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from project_svc.access import Access
+from project_svc.assignment import Assignments
+from project_svc.candidate_users import CandidateUsers
+from project_svc.candidates import Candidates
+from project_svc.grant_targets import GrantTargets
+from project_svc.grants import Grants
+from project_svc.homes import Homes
+from project_svc.member_grants import MemberGrants
+from project_svc.preview import AccessPreview
+from project_svc.preview_changes import ChangeTrials
+from project_svc.preview_memberships import MembershipPreview
+from project_svc.project_users import ProjectUsers
+from project_svc.projects import Projects
+from project_svc.visible import VisibleProjects
+from services.kernel import Kernel
+from services.records.trial import trial_kernel
+from services.rpc.sealed_tokens import SealedPageTokens
+
+if TYPE_CHECKING:  # the generated class exists for type checkers only
+    from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+
+__all__ = ["previews", "project_users"]
+
+
+def project_users(
+    kernel: Kernel, access: Access, identity: IdentityServiceAsyncStub
+) -> ProjectUsers:
+    """The use case of ListProjectUsers."""
+    return ProjectUsers(
+        access=access,
+        candidates=CandidateUsers(identity),
+        page_tokens=SealedPageTokens(kernel.instance_key),
+        consistency=kernel.consistency,
+    )
+
+
+def previews(
+    kernel: Kernel,
+    access: Access,
+    homes: Homes,
+    targets: GrantTargets,
+    visible: VisibleProjects,
+    identity: IdentityServiceAsyncStub,
+) -> tuple[AccessPreview, MembershipPreview]:
+    """The use cases of PreviewAccessChange and PreviewMembershipChange."""
+    trial, page_tokens = trial_kernel(kernel), SealedPageTokens(kernel.instance_key)
+    trials = ChangeTrials(
+        grants=Grants(kernel=trial, access=access, targets=targets),
+        assignments=Assignments(kernel=trial, access=access, homes=homes),
+        projects=Projects(kernel=trial, access=access, homes=homes),
+        of_members=MemberGrants(kernel=trial, access=access),
+        identity=identity,
+    )
+    return (
+        AccessPreview(
+            access=access,
+            trials=trials,
+            candidates=CandidateUsers(identity),
+            page_tokens=page_tokens,
+        ),
+        MembershipPreview(
+            access=access,
+            trials=trials,
+            candidates=Candidates(kernel.records),
+            visible=visible,
+            page_tokens=page_tokens,
+        ),
+    )

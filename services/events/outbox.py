@@ -1,0 +1,141 @@
+"""Activity events as they come out of the change feed: the outbox.
+
+Event rows are written once and never change, so each is in the feed once, in
+commit order per partition.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property
+
+from workspace.common.v1.activity_pb2 import ActivityEvent
+
+from services.events.feed import Feed
+from services.model.clocks import HLC_WIDTH
+from services.model.families import FAMILIES
+from services.model.stamp import Stamp
+from services.records.codec import decode
+from services.records.port import Item
+
+__all__ = [
+    "BEGINNING", "EventBatch", "OutboxEvent", "Position", "follow_events", "instance_of",
+    "outbox_events",
+]  # fmt: skip
+
+_FAMILY = FAMILIES["activity_event"]
+
+
+@dataclass(frozen=True)
+class OutboxEvent:
+    """One event row. Its key says who wrote it and when
+    (`EVENT#{hlc}#{actor}#{event_id}`)."""
+
+    item: Item
+
+    @property
+    def pk(self) -> str:
+        """The partition that changed; events of one are in order."""
+        return self.item.key.pk
+
+    @property
+    def hlc(self) -> str:
+        """Hybrid clock reading of the commit; sorts as text."""
+        return self.item.key.sk[6 : 6 + HLC_WIDTH]
+
+    @property
+    def actor(self) -> str:
+        """Instance and incarnation that made the commit."""
+        return self.item.key.sk[7 + HLC_WIDTH :].rpartition("#")[0]
+
+    @property
+    def event_id(self) -> str:
+        """Unique, for who wants to drop repeats."""
+        return self.item.key.sk.rpartition("#")[2]
+
+    @property
+    def is_erased(self) -> bool:
+        """Personal data was taken out of the row after it was written."""
+        return Stamp.load(self.item.stamp).erased
+
+    @cached_property
+    def event(self) -> ActivityEvent:
+        """The decoded event; shared, never change it."""
+        return decode(ActivityEvent, self.item.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a follower is: after the event `after` ('' for none of them) of what
+    the feed has behind `cursor` ('': behind its beginning). `hlc` is the newest
+    clock reading of what was delivered."""
+
+    cursor: str
+    after: str = ""
+    hlc: str = ""
+
+    def dump(self) -> str:
+        return json.dumps([self.cursor, self.after, self.hlc], separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Position:
+        """Inverse of `dump`."""
+        cursor, after, hlc = json.loads(text)
+        return cls(cursor, after, hlc)
+
+
+BEGINNING = Position("")
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Events in order, each with the position after it; none in a heartbeat.
+    `position` is after the whole batch. `started_at`, `complete`: see `feed.Batch`."""
+
+    events: Sequence[tuple[OutboxEvent, Position]]
+    position: Position
+    started_at: float
+    complete: bool
+
+
+async def follow_events(feed: Feed, position: Position) -> AsyncGenerator[EventBatch, None]:
+    """Events after `position`, for ever, with heartbeats; errors as `Feed.follow`.
+
+    What is read is what the consumer has room for: the next page is fetched
+    when this one was handled. An event whose row was erased meanwhile cannot be
+    resumed after: then the rest of its page is delivered again.
+    """
+    cursor, after, hlc = position.cursor, position.after, position.hlc
+    async with aclosing(feed.follow(cursor or None)) as batches:
+        async for batch in batches:
+            if not batch.items:
+                here = Position(cursor, after, hlc)
+                yield EventBatch((), here, batch.started_at, batch.complete)
+                continue
+            events = outbox_events(batch.items)
+            ids = [event.event_id for event in events]
+            if after in ids:
+                events = events[ids.index(after) + 1 :]
+            placed = []
+            for event in events:
+                # Erasing personal data writes an old event anew: it is not news.
+                if event.hlc > hlc or not event.is_erased:
+                    hlc = max(hlc, event.hlc)
+                    placed.append((event, Position(cursor, event.event_id, hlc)))
+            cursor, after = batch.cursor, ""
+            yield EventBatch(
+                placed, Position(cursor, after, hlc), batch.started_at, batch.complete
+            )
+
+
+def outbox_events(items: Iterable[Item]) -> list[OutboxEvent]:
+    """The event rows among changed rows."""
+    return [OutboxEvent(i) for i in items if i.family == _FAMILY.name and not i.deleted]
+
+
+def instance_of(actor: str) -> str:
+    """The instance of an actor (`{instance}.{incarnation}`)."""
+    return actor.partition(".")[0]

@@ -1,0 +1,293 @@
+"""Erasure: a person's data replaced by a pseudonym in every row of a store.
+
+History is append-only but for this: rows of every kind are rewritten in place,
+events with their old and new values and stored answers included. The structure
+stays: keys, ids, times, who did what (`user_id` is a hash already). A rewrite is
+conditional on the row that was read, has no event and no sequence number of its
+own, and makes decisions that are under way in the partition fail once, so that
+nobody writes back what he read before. Digests are made anew; `Stamp.erased`
+marks the row, so that a follower of the change feed knows an old event from a new
+one.
+
+Replaced are, for an object about the person (its `user_id`), the fields of
+`_PERSONAL`; the name of the personal account; and, in every text of every row,
+the person's e-mail addresses, except in an object about somebody else who has the
+same address. The walk is in key order and resumable at any row. It is repeated
+until a whole pass finds nothing: an event that was written while the first pass
+was on its way has old values only of rows that the pass had not reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import DecodeError
+
+from services.model.canonical import text_digest
+from services.model.families import FAMILIES, Family
+from services.model.ids import canonical_email
+from services.model.stamp import Stamp, stamp_write
+from services.records.codec import content_of, decode, dump
+from services.records.port import ConditionFailed, Item, Key, Match, Put
+from services.records.store import RecordStore
+
+__all__ = ["Erasure", "Person", "Position", "Scrubber"]
+
+_SCAN: Final = 500
+_AT_ONCE: Final = 40
+_ATTEMPTS: Final = 40
+_LONGEST_PAUSE: Final = 0.05
+_EVENT: Final = "activity_event"
+_NOT_ABOUT_PEOPLE: Final = frozenset({"head", "instance", "due", "erasure"})
+_IDENTIFYING: Final = ("name", "email", "subject")
+_DROPPED: Final = (
+    "deployment_claims", "deployment_claims_incomplete", "disabled_reason", "email_verified",
+    "last_seen_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose data goes: the id that stays, the ids of users that were linked to it
+    (they stay too), and the addresses that go (canonical)."""
+
+    user_id: str
+    addresses: tuple[str, ...]
+    linked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, user_id: str, addresses: Iterable[str], linked: Iterable[str] = ()) -> Person:
+        """Anything without `@` is no address and left out."""
+        known = {canonical_email(each) for each in addresses if "@" in each}
+        return cls(user_id, tuple(sorted(known)), tuple(sorted(linked)))
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All user ids of the person."""
+        return frozenset([self.user_id, *self.linked])
+
+    @property
+    def pseudonym(self) -> str:
+        """The name that is shown from now on."""
+        return f"Erased user {self.user_id[2:10]}"
+
+    @property
+    def address(self) -> str:
+        """Stands for each address; no such domain can exist (RFC 2606)."""
+        return f"erased-{self.user_id[2:10]}@erased.invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far an erasure is: the row last looked at, and how many rows this pass
+    changed. `done`: a whole pass changed none."""
+
+    pk: str = ""
+    sk: str = ""
+    changed: int = 0
+    done: bool = False
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, members: Mapping[str, Any]) -> Position:
+        """Inverse of `dump`."""
+        return cls(**members)
+
+
+class Scrubber:
+    """Takes a person out of parsed JSON."""
+
+    def __init__(self, person: Person) -> None:
+        self._person = person
+        self._ids = person.ids
+        self._addresses = _pattern(person.addresses)
+
+    def mentioned_in(self, text: str) -> bool:
+        """Cheap: whether `scrub` may find something in a JSON text."""
+        if any(user_id in text for user_id in self._ids):
+            return True
+        return self._addresses is not None and self._addresses.search(text) is not None
+
+    def scrub(self, value: Any) -> Any:
+        """The value without the person's data; equal if there was none."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self.scrub(each) for each in value]
+        if isinstance(value, dict):
+            return self._object(value)
+        return value
+
+    def _text(self, text: str) -> str:
+        if self._addresses is None or "@" not in text:
+            return text
+        return self._addresses.sub(self._person.address, text)
+
+    def _object(self, members: dict[str, Any]) -> dict[str, Any]:
+        about = members.get("user_id") or ""
+        if not isinstance(about, str):
+            about = ""  # of a client's own making
+        if about and about not in self._ids:  # somebody else, perhaps of one address
+            kept = {name: members[name] for name in _IDENTIFYING if name in members}
+            others = {n: self.scrub(v) for n, v in members.items() if n not in kept}
+            return others | kept
+        out = {self._text(name): self.scrub(value) for name, value in members.items()}
+        if about:
+            out = {name: value for name, value in out.items() if name not in _DROPPED}
+            stands_for = {"email": self._person.address}
+            for name in _IDENTIFYING:
+                if isinstance(out.get(name), str) and out[name]:
+                    out[name] = stands_for.get(name, self._person.pseudonym)
+        owner = out.get("owner_user_id")
+        if out.get("type") == "personal" and isinstance(owner, str) and owner in self._ids:
+            out["name"] = self._person.pseudonym
+        return out
+
+
+class Erasure:
+    """Walks a store and rewrites what mentions one person."""
+
+    def __init__(self, records: RecordStore, person: Person) -> None:
+        self._records = records
+        self._person = person
+        self._scrubber = Scrubber(person)
+
+    async def step(self, position: Position, *, rows: int) -> Position:
+        """Look at about `rows` rows after `position`. Call it until `done`."""
+        seen = 0
+        while seen < rows and not position.done:
+            after = Key(position.pk, position.sk) if position.pk else None
+            items = await self._records.scan(after, _SCAN)
+            if not items:
+                return Position(done=position.changed == 0)
+            changed = await self._rewrite_all(items)
+            last = items[-1].key
+            position = replace(
+                position, pk=last.pk, sk=last.sk, changed=position.changed + changed
+            )
+            seen += len(items)
+        return position
+
+    async def _rewrite_all(self, items: Iterable[Item]) -> int:
+        """By partition, a few rows at once. How many were rewritten."""
+        waiting: dict[str, list[Item]] = {}
+        for item in items:
+            if self._rewritten(item) is not None:
+                waiting.setdefault(item.key.pk, []).append(item)
+        for pk, found in waiting.items():
+            for at in range(0, len(found), _AT_ONCE):
+                await self._commit(pk, found[at : at + _AT_ONCE])
+        return sum(map(len, waiting.values()))
+
+    async def _commit(self, pk: str, items: list[Item]) -> None:
+        """Rewrite these rows; those that change meanwhile are read again."""
+        current: list[Item] = items
+        for number in range(_ATTEMPTS):
+            puts = [put for put in map(self._rewritten, current) if put is not None]
+            if not puts:
+                return
+            try:
+                await self._records.rewrite(pk, puts)
+            except ConditionFailed:
+                await asyncio.sleep(min(_LONGEST_PAUSE, 0.001 * 2**number))
+                found = [await self._records.get_row(item.key) for item in items]
+                current = [item for item in found if item is not None]
+            else:
+                return
+        # A partition that is never at rest is met again in the next pass.
+
+    def _rewritten(self, item: Item) -> Put | None:
+        """The row without the person; None if it has nothing of him."""
+        if item.family in _NOT_ABOUT_PEOPLE or not item.body:
+            return None
+        if item.family == "request":
+            body = self._request(item.body)
+            return None if body is None else _put(item, body, item.stamp)
+        if not self._scrubber.mentioned_in(item.body):
+            return None
+        members = json.loads(item.body)
+        scrubbed = self._scrubber.scrub(members)
+        if scrubbed == members:
+            return None
+        family = FAMILIES.get(item.family)
+        if family is None:
+            return _put(item, json.dumps(scrubbed), item.stamp)
+        return self._record(item, family, members, scrubbed)
+
+    def _record(
+        self, item: Item, family: Family, members: dict[str, Any], scrubbed: dict[str, Any]
+    ) -> Put:
+        old, new = content_of(family, members), content_of(family, scrubbed)
+        stamp = Stamp.load(item.stamp)
+        digest = text_digest(family.name, item.deleted, dump(new))
+        if family.policy != "append_only":
+            stamp = replace(
+                stamp_write(
+                    stamp, old, new, digest=digest, deleted=item.deleted,
+                    actor=self._records.actor, hlc=stamp.hlc,
+                ),
+                origin=stamp.origin,
+            )
+        stamp = replace(stamp, digest=digest, erased=True)
+        body = dump(scrubbed)
+        indexes = item.indexes
+        if family.name != _EVENT and not item.deleted:
+            indexes = family.index_entries(decode(family.message, body))
+        return replace(_put(item, body, stamp.dump()), indexes=indexes)
+
+    def _request(self, body: str) -> str | None:
+        """A request row with the stored answer scrubbed."""
+        row = json.loads(body)
+        data = base64.b64decode(row.get("answer", ""))
+        if not self._scrubber.mentioned_in(data.decode("utf-8", "replace")):
+            return None
+        answer = _scrubbed_answer(self._scrubber, row.get("type", ""), data)
+        if answer == data:
+            return None
+        return json.dumps(row | {"answer": base64.b64encode(answer).decode()})
+
+
+def _scrubbed_answer(scrubber: Scrubber, kind: str, data: bytes) -> bytes:
+    """An answer that cannot be read is emptied: a repeat then learns that the call
+    was done, and nothing else."""
+    try:
+        found = descriptor_pool.Default().FindMessageTypeByName(kind)
+        answer = message_factory.GetMessageClass(found)()
+        answer.ParseFromString(data)
+    except (KeyError, DecodeError):
+        return b""
+    members = MessageToDict(answer, preserving_proto_field_name=True)
+    scrubbed = scrubber.scrub(members)
+    if scrubbed == members:
+        return data
+    clean = message_factory.GetMessageClass(found)()
+    ParseDict(scrubbed, clean)
+    return bytes(clean.SerializeToString(deterministic=True))
+
+
+def _put(item: Item, body: str, stamp: str) -> Put:
+    return Put(
+        item.key, Match(item.token), item.family, body, stamp, deleted=item.deleted,
+        expires_at=item.expires_at, indexes=item.indexes,
+    )
+
+
+def _pattern(addresses: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Any of the addresses as a whole, ASCII letters in either case."""
+    if not addresses:
+        return None
+    any_of = "|".join(map(re.escape, sorted(addresses, key=len, reverse=True)))
+    return re.compile(
+        rf"(?<![A-Za-z0-9._%+-])(?:{any_of})(?![A-Za-z0-9_%+-]|\.[A-Za-z0-9])",
+        re.IGNORECASE | re.ASCII,
+    )

@@ -1,0 +1,215 @@
+"""VerifyActivity against a store that was edited behind its back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from workspace.common.v1.permission_pb2 import Permission
+from workspace.project.v1 import history_service_pb2 as pb
+from workspace.project.v1.document_service_pb2 import UpdateDocumentRequest
+from workspace.project.v1.grant_pb2 import GrantTargetType
+from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
+from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
+
+from project_svc.verify_activity import verify_partition
+from services.model.canonical import canonical_json, content_digest
+from services.records.record import Activity
+from tests.integration.project.files import create, documents, history, project, upload
+from tests.integration.project.world import World, open_world, refused
+
+Edit = Callable[[sqlite3.Connection, str], object]
+
+
+async def _grown(world: World) -> str:
+    """A project with six events: created, a grant, four names."""
+    home = await project(world)
+    await world.grants("ann").CreateGrant(
+        CreateGrantRequest(
+            project_id=home,
+            target_type=GrantTargetType.GRANT_TARGET_TYPE_USER,
+            target_id="bob",
+            permissions=[Permission.PERMISSION_VIEW],
+        )
+    )
+    for number in range(4):
+        await world.projects("ann").UpdateProject(
+            UpdateProjectRequest(
+                project={"project_id": home, "name": f"Name {number}"},
+                update_mask={"paths": ["name"]},
+            )
+        )
+    return home
+
+
+async def _verify(world: World, **scope: str) -> Any:
+    return await history(world, "ann").VerifyActivity(pb.VerifyActivityRequest(**scope))
+
+
+def _edit(tmp_path: Path, home: str, edit: Edit) -> None:
+    connection = sqlite3.connect(tmp_path / "workspace.sqlite")
+    try:
+        edit(connection, f"PROJECT#{home}")
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def _events(db: sqlite3.Connection, pk: str) -> list[tuple[str, str, str]]:
+    return db.execute(
+        "SELECT sk, body, stamp FROM items WHERE pk = ? AND family = 'activity_event' ORDER BY sk",
+        (pk,),
+    ).fetchall()
+
+
+def _write(db: sqlite3.Connection, pk: str, sk: str, **columns: str) -> None:
+    for name, value in columns.items():
+        db.execute(f"UPDATE items SET {name} = ? WHERE pk = ? AND sk = ?", (value, pk, sk))
+
+
+async def test_an_unbroken_chain(world: World) -> None:
+    home = await _grown(world)
+    found = await _verify(world, project_id=home)
+    assert (found.intact, found.verified_count, list(found.faults)) == (True, 6, [])
+
+
+async def test_documents_and_accounts_have_chains_of_their_own(world: World) -> None:
+    home = await project(world, account_id="a_one")
+    made = await create(world, home)
+    await upload(world, made.document_id, "x_one")
+    await documents(world, "ann").UpdateDocument(
+        UpdateDocumentRequest(
+            document={"document_id": made.document_id, "title": "T"},
+            update_mask={"paths": ["title"]},
+        )
+    )
+    found = await _verify(world, document_id=made.document_id)
+    assert (found.intact, list(found.faults)) == (True, [])
+    assert found.verified_count >= 3
+    await world.records.commit(
+        "ACCOUNT#a_one", [], activity=Activity("account.updated", "accounts/a_one")
+    )
+    found = await _verify(world, account_id="a_one")
+    assert (found.intact, found.verified_count) == (True, 1)
+
+
+def _edited(db: sqlite3.Connection, pk: str) -> None:
+    sk, body, _ = _events(db, pk)[2]
+    _write(db, pk, sk, body=body.replace("Name 0", "Name X"))
+
+
+def _edited_with_digest(db: sqlite3.Connection, pk: str) -> None:
+    """The content of a record and the digest in its stamp."""
+    body, stamp = db.execute(
+        "SELECT body, stamp FROM items WHERE pk = ? AND sk = ?", (pk, pk)
+    ).fetchone()
+    members = json.loads(body) | {"name": "Forged"}
+    content = {k: v for k, v in members.items() if k not in ("updated_at", "updated_by")}
+    made = json.loads(stamp) | {"g": content_digest("project", False, content)}
+    _write(db, pk, pk, body=canonical_json(members), stamp=json.dumps(made))
+
+
+def _record_edited(db: sqlite3.Connection, pk: str) -> None:
+    body = db.execute("SELECT body FROM items WHERE pk = ? AND sk = ?", (pk, pk)).fetchone()[0]
+    _write(db, pk, pk, body=body.replace("Name 3", "Name 4"))
+
+
+def _deleted(db: sqlite3.Connection, pk: str) -> None:
+    db.execute("DELETE FROM items WHERE pk = ? AND sk = ?", (pk, _events(db, pk)[2][0]))
+
+
+def _tail_cut(db: sqlite3.Connection, pk: str) -> None:
+    db.execute("DELETE FROM items WHERE pk = ? AND sk = ?", (pk, _events(db, pk)[5][0]))
+
+
+def _swapped(db: sqlite3.Connection, pk: str) -> None:
+    one, two = _events(db, pk)[1:3]
+    _write(db, pk, one[0], body=two[1], stamp=two[2])
+    _write(db, pk, two[0], body=one[1], stamp=one[2])
+
+
+def _head_back(db: sqlite3.Connection, pk: str) -> None:
+    body = db.execute("SELECT body FROM items WHERE pk = ? AND sk = '#HEAD'", (pk,)).fetchone()[0]
+    _write(db, pk, "#HEAD", body=json.dumps(json.loads(body) | {"commit_id": "f" * 32}))
+
+
+def _record_gone(db: sqlite3.Connection, pk: str) -> None:
+    db.execute("DELETE FROM items WHERE pk = ? AND family = 'project_grant'", (pk,))
+
+
+def _record_slipped_in(db: sqlite3.Connection, pk: str) -> None:
+    db.execute(
+        "UPDATE items SET sk = 'GRANT#g_new' WHERE pk = ? AND sk = "
+        "(SELECT min(sk) FROM items WHERE pk = ? AND family = 'project_grant')",
+        (pk, pk),
+    )
+
+
+def _record_buried(db: sqlite3.Connection, pk: str) -> None:
+    db.execute("UPDATE items SET deleted = 1 WHERE pk = ? AND family = 'project_grant'", (pk,))
+
+
+def _unreadable(db: sqlite3.Connection, pk: str) -> None:
+    _write(db, pk, _events(db, pk)[2][0], body="{")
+
+
+@pytest.mark.parametrize(
+    ("edit", "text", "sequence"),
+    [
+        (_edited, "not what its digest says", 3),
+        (_record_edited, "not what its digest says", 6),
+        (_edited_with_digest, "not what its last event says", 6),
+        (_deleted, "The event is missing", 3),
+        (_tail_cut, "The event is missing", 6),
+        (_swapped, "under the key of another", 2),
+        (_head_back, "HEAD names another last event", 6),
+        (_record_gone, "is missing", 2),
+        (_record_buried, "not what its digest says", 2),
+        (_record_slipped_in, "No event tells of", 0),
+        (_unreadable, "not readable", 0),
+    ],
+)
+async def test_tampering_is_found(
+    world: World, tmp_path: Path, edit: Edit, text: str, sequence: int
+) -> None:
+    home = await _grown(world)
+    await world.records.close()
+    _edit(tmp_path, home, edit)
+    async with open_world(tmp_path) as again:
+        found = await verify_partition(again.records, await again.records.head(f"PROJECT#{home}"))
+    assert not found.intact
+    told = [(fault.partition_sequence, fault.text) for fault in found.faults]
+    assert any(number == sequence and text in words for number, words in told), told
+
+
+async def test_at_most_a_hundred_breaks_are_listed(world: World, tmp_path: Path) -> None:
+    pk = "ACCOUNT#a_one"
+    for _ in range(150):
+        await world.records.commit(pk, [], activity=Activity("account.updated", "accounts/a_one"))
+
+    def cut(db: sqlite3.Connection, _: str) -> None:
+        rows = _events(db, pk)
+        db.executemany("DELETE FROM items WHERE pk = ? AND sk = ?", [(pk, r[0]) for r in rows[:-1]])
+
+    _edit(tmp_path, "", cut)
+    found = await _verify(world, account_id="a_one")
+    assert (found.intact, found.verified_count, len(found.faults)) == (False, 1, 100)
+
+
+async def test_needs_manage_access_and_something_that_is_there(world: World) -> None:
+    home = await project(world)
+    said = await refused(history(world, "bob").VerifyActivity(
+        pb.VerifyActivityRequest(project_id=home)
+    ))
+    assert said.code is grpc.StatusCode.PERMISSION_DENIED
+    said = await refused(history(world, "eve").VerifyActivity(
+        pb.VerifyActivityRequest(account_id="a_one")
+    ))
+    assert said.code is grpc.StatusCode.PERMISSION_DENIED
+    said = await refused(_verify(world, account_id="a_two"))
+    assert (said.code, said.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
