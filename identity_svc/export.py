@@ -47,7 +47,7 @@ _ACCOUNT_ROWS: Final = 2_000
 _SCAN: Final = 500
 _LAST: Final = "~"
 """Above every sort key that begins with a letter or '#'."""
-_ROOTS: Final = ("TEAM#", "PROJECT#", "ARTIFACT#", "INVITATION#", "GRANT#")
+_ROOTS: Final = ("TEAM#", "PROJECT#", "ARTIFACT#", "INVITATION#", "OFFERED#", "GRANT#")
 """What of an account's index leads to partitions; a grant to the account leads to
 a project elsewhere, so it stands for itself."""
 _ABOUT: Final = ("user_id", "requester_user_id")

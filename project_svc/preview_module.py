@@ -20,7 +20,6 @@ from project_svc.projects import Projects
 from project_svc.visible import VisibleProjects
 from services.kernel import Kernel
 from services.records.trial import trial_kernel
-from services.rpc.sealed_tokens import SealedPageTokens
 
 if TYPE_CHECKING:  # the generated class exists for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
@@ -35,7 +34,7 @@ def project_users(
     return ProjectUsers(
         access=access,
         candidates=CandidateUsers(identity),
-        page_tokens=SealedPageTokens(kernel.instance_key),
+        page_tokens=kernel.page_tokens,
         consistency=kernel.consistency,
     )
 
@@ -49,7 +48,7 @@ def previews(
     identity: IdentityServiceAsyncStub,
 ) -> tuple[AccessPreview, MembershipPreview]:
     """The use cases of PreviewAccessChange and PreviewMembershipChange."""
-    trial, page_tokens = trial_kernel(kernel), SealedPageTokens(kernel.instance_key)
+    trial, page_tokens = trial_kernel(kernel), kernel.page_tokens
     trials = ChangeTrials(
         grants=Grants(kernel=trial, access=access, targets=targets),
         assignments=Assignments(kernel=trial, access=access, homes=homes),

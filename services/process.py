@@ -42,9 +42,9 @@ from services.rpc.channels import PeerChannel
 from services.rpc.consistency import ConsistencyTokens
 from services.rpc.limits import Limits
 from services.rpc.local import LocalChannel, LocalServer
-from services.rpc.page_tokens import PageTokens
 from services.rpc.policy import KERNEL_POLICY, Kind, Policy, merge_policies
 from services.rpc.registration import register
+from services.rpc.sealed_tokens import SealedPageTokens
 from services.rpc.server import Listener, RpcServer, stop_signals
 from services.rpc.stack import build_interceptors
 from services.rpc.tls import ServerTls
@@ -148,7 +148,7 @@ class WorkspaceProcess:
             mutations=Mutations(
                 records, instance_key=_derive(secret, "ids"), consistency=consistency
             ),
-            page_tokens=PageTokens(_derive(secret, "pages")),
+            page_tokens=SealedPageTokens(_derive(secret, "pages")),
             consistency=consistency,
             instance_id=instance.instance_id,
             instance_key=_derive(secret, "instance"),

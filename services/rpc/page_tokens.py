@@ -3,8 +3,9 @@
 A token is `base64url(version | HMAC-SHA256 | position)`, the position deflated
 (RFC 1950) where the text would be over 4,096 characters. The HMAC covers the
 method, the caller, and the request without its paging fields (AIP-158: the
-arguments must not change while paging). The position is a keyset position; it
-is signed, not encrypted, so put nothing in it that the caller may not see.
+arguments must not change while paging). The position is a keyset position, here
+signed, not encrypted; a process issues `SealedPageTokens`, which hide it, because
+the last row that was looked at may be one that the caller may not see.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ class PageTokens:
         """
         if not position:
             raise ValueError("a page token needs a position")
-        where, version = position.encode(), _VERSION
+        where, version = self._pack(position.encode()), _VERSION
         if len(where) > _MAX_WHERE:
-            where, version = zlib.compress(where, 9), _DEFLATED
+            where, version = self._pack(zlib.compress(position.encode(), 9)), _DEFLATED
         if len(where) > _MAX_WHERE:
             raise ValueError(f"a position of {len(position)} characters is too long for a token")
         tag = self._tag(method, caller_id, request, where)
@@ -104,9 +105,18 @@ class PageTokens:
         if not known or not hmac.compare_digest(tag, wanted):
             raise _invalid()
         try:  # the HMAC does not cover the version
+            where = self._unpack(where)
             return (where if data[:1] == _VERSION else zlib.decompress(where)).decode()
-        except (zlib.error, UnicodeDecodeError):
+        except (zlib.error, ValueError):
             raise _invalid() from None
+
+    def _pack(self, where: bytes) -> bytes:
+        """The position as the token holds it."""
+        return where
+
+    def _unpack(self, packed: bytes) -> bytes:
+        """The reverse of `_pack`. Raises ValueError for what it did not make."""
+        return packed
 
     def _tag(self, method: str, caller_id: str, request: Message, position: bytes) -> bytes:
         arguments = hashlib.sha256(_arguments(request)).digest()

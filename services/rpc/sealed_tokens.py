@@ -10,10 +10,9 @@ from __future__ import annotations
 import hmac
 import os
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from google.protobuf.message import Message
 
-from services.model import base64url
 from services.rpc.page_tokens import PageTokens
 
 __all__ = ["SealedPageTokens"]
@@ -28,19 +27,12 @@ class SealedPageTokens(PageTokens):
         super().__init__(key)
         self._cipher = AESGCM(hmac.digest(key, b"workspace.page_position.v1", "sha256"))
 
-    def issue(self, method: str, caller_id: str, request: Message, position: str) -> str:
-        """The `next_page_token`; it says nothing about `position` (not empty)."""
-        if not position:
-            raise ValueError("a page token needs a position")
+    def _pack(self, where: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, position.encode(), None)
-        return super().issue(method, caller_id, request, base64url.encode(sealed))
+        return nonce + self._cipher.encrypt(nonce, where, None)
 
-    def open(self, method: str, caller_id: str, request: Message, token: str) -> str:
-        """The position in `token`; '' for an empty token. Raises
-        INVALID_PAGE_TOKEN like `PageTokens.open`."""
-        where = super().open(method, caller_id, request, token)
-        if not where:
-            return ""
-        sealed = base64url.decode(where)
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
+    def _unpack(self, packed: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(packed[:_NONCE_BYTES], packed[_NONCE_BYTES:], None)
+        except InvalidTag:  # issued before positions were sealed
+            raise ValueError("not a sealed position") from None

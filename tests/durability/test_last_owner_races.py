@@ -457,6 +457,30 @@ async def test_without_the_condition_the_game_is_lost(
             await _played_without(unconditional, kind(table), monkeypatch)
 
 
+DISABLED_GAMES = [DisabledProjectOwner, DisabledAccountOwner, DisabledRootAdmin]
+
+
+@pytest.mark.parametrize("kind", DISABLED_GAMES, ids=lambda kind: kind.__name__)
+async def test_without_the_touch_the_game_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Game]
+) -> None:
+    """A disabled user lies in another partition: the condition alone is no help."""
+    real = RecordStore.commit
+
+    async def slow(self: RecordStore, pk: str, writes: Any, **more: Any) -> Any:
+        if not pk.startswith("USER#"):
+            await asyncio.sleep(0.05)  # decided, not yet committed
+        return await real(self, pk, writes, **more)
+
+    async def untouched(_: RecordStore, __: str) -> None:
+        return
+
+    monkeypatch.setattr(RecordStore, "touch", untouched)
+    async with seated("sqlite", tmp_path, None) as table:
+        with pytest.raises(Lost):
+            await _played_without(slow, kind(table), monkeypatch)
+
+
 async def _played_without(commit: Any, game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(200):
         game.round += 1

@@ -168,9 +168,12 @@ class HistoryServiceServicer:
 
     def WatchEvents(self, request, context):
         """Streams events that the caller may see, at least once, in order per
-        partition. Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
-        ERROR_REASON_CURSOR_LOST if the token is too old, and PERMISSION_DENIED
-        when the right ends while it runs.
+        partition, as ListActivity shows them. Needs `view` of each project and
+        `manage_account` of the account that the request names. Sends a checkpoint
+        at the beginning and every 5 s when idle. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of another caller or
+        other arguments, OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is
+        too old, and PERMISSION_DENIED within 5 s when the right ends while it runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -79,9 +79,12 @@ class HistoryServiceStub:
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_history_service_pb2.WatchEventsRequest, _history_service_pb2.WatchEventsResponse]
     """Streams events that the caller may see, at least once, in order per
-    partition. Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
-    ERROR_REASON_CURSOR_LOST if the token is too old, and PERMISSION_DENIED
-    when the right ends while it runs.
+    partition, as ListActivity shows them. Needs `view` of each project and
+    `manage_account` of the account that the request names. Sends a checkpoint
+    at the beginning and every 5 s when idle. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of another caller or
+    other arguments, OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is
+    too old, and PERMISSION_DENIED within 5 s when the right ends while it runs.
     """
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.CreateWebhookRequest, _history_service_pb2.CreateWebhookResponse]
     """Registers a webhook. Needs `manage_access` of the project or
@@ -152,9 +155,12 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_history_service_pb2.WatchEventsRequest, _history_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams events that the caller may see, at least once, in order per
-    partition. Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
-    ERROR_REASON_CURSOR_LOST if the token is too old, and PERMISSION_DENIED
-    when the right ends while it runs.
+    partition, as ListActivity shows them. Needs `view` of each project and
+    `manage_account` of the account that the request names. Sends a checkpoint
+    at the beginning and every 5 s when idle. MUST return INVALID_ARGUMENT with
+    ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of another caller or
+    other arguments, OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is
+    too old, and PERMISSION_DENIED within 5 s when the right ends while it runs.
     """
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_history_service_pb2.CreateWebhookRequest, _history_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     """Registers a webhook. Needs `manage_access` of the project or
@@ -264,9 +270,12 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_history_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_history_service_pb2.WatchEventsResponse]]:
         """Streams events that the caller may see, at least once, in order per
-        partition. Sends a checkpoint when idle. MUST return OUT_OF_RANGE with
-        ERROR_REASON_CURSOR_LOST if the token is too old, and PERMISSION_DENIED
-        when the right ends while it runs.
+        partition, as ListActivity shows them. Needs `view` of each project and
+        `manage_account` of the account that the request names. Sends a checkpoint
+        at the beginning and every 5 s when idle. MUST return INVALID_ARGUMENT with
+        ERROR_REASON_INVALID_PAGE_TOKEN for a resume token of another caller or
+        other arguments, OUT_OF_RANGE with ERROR_REASON_CURSOR_LOST if the token is
+        too old, and PERMISSION_DENIED within 5 s when the right ends while it runs.
         """
 
     @_abc_1.abstractmethod
