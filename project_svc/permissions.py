@@ -9,7 +9,7 @@ exists.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from workspace.project.v1.document_pb2 import DocumentStatus
@@ -32,7 +32,7 @@ from project_svc.facts import ProjectView, UserView, project_pk
 from project_svc.policy import ASKING_SERVICES
 from project_svc.token_cut import allows_cut
 from services.model.errors import WorkspaceError, invalid_field, permission_denied
-from services.model.permissions import MANAGE_ACCESS, Effective
+from services.model.permissions import MANAGE_ACCESS, Effective, Facts
 from services.records.store import RecordStore
 from services.rpc.consistency import ConsistencyTokens, Demand
 from services.rpc.context import current_call
@@ -42,6 +42,9 @@ __all__ = ["Permissions"]
 
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
 _NOTHING = Effective(frozenset(), (), (), ())
+# Copied into each answer, never changed.
+_ALLOWED = BatchCheckResult(result=CheckResult(allowed=True))
+_REFUSED = BatchCheckResult(result=CheckResult(allowed=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,17 @@ class _Gathered:
     views: Mapping[str, ProjectView]
     users: Mapping[str, UserView]
     now: datetime
+    pairs: dict[tuple[str, str], Facts] = field(default_factory=dict)
 
     def allows(self, user_id: str, project_id: str, permission: int) -> bool:
-        view = self.views.get(project_id)
-        if view is None:
-            return False
-        return allows_cut(view.facts(user_id, self.users[user_id]), permission, self.now)
+        facts = self.pairs.get((user_id, project_id))
+        if facts is None:
+            view = self.views.get(project_id)
+            if view is None:
+                return False
+            facts = view.facts(user_id, self.users[user_id])
+            self.pairs[user_id, project_id] = facts
+        return allows_cut(facts, permission, self.now)
 
 
 class Permissions:
@@ -179,4 +187,4 @@ def _item_result(
     if error is not None:
         return BatchCheckResult(error=to_status(error, request_id))
     allowed = gathered.allows(user_id, item.project_id, item.permission)
-    return BatchCheckResult(result=CheckResult(allowed=allowed))
+    return _ALLOWED if allowed else _REFUSED

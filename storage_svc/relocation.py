@@ -151,7 +151,7 @@ class Relocator:
                 state.relocation.bytes_planned -= file.file.size_bytes
             except (WorkspaceError, grpc.aio.AioRpcError) as error:
                 if _may_heal(error):
-                    _LOG.warning("a relocation waits: %s", _word(error), exc_info=True)
+                    _LOG.warning("a relocation waits: %s", _word(error))
                     return False
                 failed.add(file.file.storage_key)
                 _note_failure(state, file, error)

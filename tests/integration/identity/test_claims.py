@@ -240,3 +240,27 @@ async def test_a_person_alone_cannot_reach_the_internal_calls(ws: Workspace) -> 
             )
         )
     assert gr.GRANT_SOURCE_CLAIM
+
+
+async def test_the_service_finds_orphans_and_surveys_an_account(ws: Workspace) -> None:
+    people = People(ws)
+    account_id, project_id, (ann, bob, _, _) = await _orphaned_in_account(people)
+    shared = await new_project(ws, ANN, account_id=account_id)
+    stub = ws.service_stub(GrantServiceStub, service="identity_svc")
+    of_bob = await stub.FindOrphanedProjects(gs.FindOrphanedProjectsRequest(user_id=bob))
+    assert (list(of_bob.project_ids), of_bob.next_after_project_id) == ([project_id], "")
+    later = gs.FindOrphanedProjectsRequest(user_id=bob, after_project_id=project_id)
+    assert not (await stub.FindOrphanedProjects(later)).project_ids
+    of_ann = await stub.FindOrphanedProjects(gs.FindOrphanedProjectsRequest(user_id=ann))
+    assert list(of_ann.project_ids) == [shared], "enabled or not: who else owns it?"
+    hold = ps.SetLegalHoldRequest(project_id=shared, legal_hold=True, reason="court")
+    await projects(ws, ANN).SetLegalHold(hold)
+    survey = gs.SurveyAccountProjectsRequest(account_id=account_id)
+    seen = await stub.SurveyAccountProjects(survey)
+    assert (seen.held_project_id, seen.project_count, seen.consistency_token) == (shared, 2, "")
+    survey.trash = True
+    assert (await stub.SurveyAccountProjects(survey)).consistency_token
+    kept = await projects(ws, ANN).GetProject(ps.GetProjectRequest(project_id=shared))
+    assert kept.project.legal_hold
+    assert not kept.project.HasField("trashed_at")
+    assert not (await stub.SurveyAccountProjects(survey)).consistency_token, "nothing is left"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from services.events.feed import Batch, Feed
 from services.events.outbox import BEGINNING, Position, follow_events
 from services.model.errors import Reason, WorkspaceError
-from services.records.port import ChangePage
+from services.model.stamp import Stamp
+from services.records.port import ChangePage, Match, Put
 from services.records.record import Activity
 from services.records.store import RecordStore
 from tests.unit.events.conftest import Commit
@@ -233,3 +235,26 @@ async def test_an_event_says_who_made_it_and_when(
     assert event.event.event_id == event.event_id
     assert event.event.partition_sequence == 1
     assert event.item.key.sk == f"EVENT#{event.hlc}#{event.actor}#{event.event_id}"
+
+
+async def test_an_event_that_was_erased_is_no_news_to_who_had_it(
+    records: RecordStore, feed: Feed, commit: Commit
+) -> None:
+    """Erasing personal data writes the row anew; who had not come so far gets it."""
+    start = Position(await feed.tail())
+    await commit("p_one")
+    async with aclosing(follow_events(feed, start)) as batches:
+        event, place = (await anext(batches)).events[0]
+        stamp = replace(Stamp.load(event.item.stamp), erased=True).dump()
+        item = event.item
+        await records.put_row(
+            Put(item.key, Match(item.token), item.family, item.body, stamp, indexes=item.indexes)
+        )
+        await commit("p_two")
+        again = (await anext(batches)).events
+    assert [each.pk for each, _ in again] == ["PROJECT#p_two"]
+    both = ["PROJECT#p_one", "PROJECT#p_two"]
+    unread = Feed(records, now=time.time)  # shares no page of before the erasure
+    for position, expected in ((start, both), (place, both[1:])):
+        async with aclosing(follow_events(unread, position)) as batches:
+            assert [each.pk for each, _ in (await anext(batches)).events] == expected
