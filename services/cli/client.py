@@ -142,6 +142,17 @@ class Session:
         metadata = (("authorization", f"Bearer {token}"),)
         return await method(request, metadata=metadata, timeout=timeout)
 
+    async def stream(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
+        """The messages of a server stream, until it ends or the caller stops."""
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+            request.request_id = str(uuid.uuid4())
+        call = method(request, metadata=(("authorization", f"Bearer {await self._token()}"),))
+        try:
+            async for message in call:
+                yield message
+        finally:
+            call.cancel()
+
     async def pages(
         self, method: Callable[..., Any], request: Any, key: str, *, limit: int = 0
     ) -> list[Any]:

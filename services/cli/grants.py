@@ -79,7 +79,7 @@ def give(
 
     async def work(session: Session) -> None:
         request.project_id = await project_id_of(session, project)
-        await _aim(session, request, to)
+        await aim(session, request, to)
         answer = await session.call(session.stub(GrantServiceStub).CreateGrant, request)
         show_record(options, answer.grant, (*_COLUMNS, "note"), title="Given")
 
@@ -100,50 +100,9 @@ def revoke(
     async def work(session: Session) -> None:
         project_id = await project_id_of(session, project)
         request = RevokeGrantRequest(
-            project_id=project_id, grant_id=await _grant_id(session, project_id, grant)
+            project_id=project_id, grant_id=await grant_id_of(session, project_id, grant)
         )
         answer = await session.call(session.stub(GrantServiceStub).RevokeGrant, request)
         show_record(options, answer.grant, _COLUMNS, title="Revoked")
 
     in_session(options, work)
-
-
-async def _aim(session: Session, request: CreateGrantRequest, to: str) -> None:
-    kind, _, rest = to.partition(":")
-    if kind == "team" and rest:
-        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_TEAM
-        request.target_id = await team_id_of(session, rest)
-    elif kind == "account" and rest:
-        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_ACCOUNT
-        request.target_id = await account_id_of(session, rest)
-    else:
-        request.target_type = GrantTargetType.GRANT_TARGET_TYPE_USER
-        request.target_id = await _known_user(session, to, request.project_id)
-        if not request.target_id:
-            request.target_email = to
-
-
-async def _known_user(session: Session, to: str, project_id: str) -> str:
-    """The id of a user who is known here; '' leaves an address to the server."""
-    if "@" not in to and to != "me":
-        return to
-    try:
-        return await user_id_of(session, to, project_id=project_id)
-    except CliError:
-        return ""
-
-
-async def _grant_id(session: Session, project_id: str, text: str) -> str:
-    if is_id("g", text):
-        return text
-    aimed = CreateGrantRequest(project_id=project_id)
-    await _aim(session, aimed, text)
-    if aimed.target_email:
-        raise not_found(
-            "a grant does not keep addresses", remedy="use the user id or grant id of `grants list`"
-        )
-    stub = session.stub(GrantServiceStub)
-    request = ListGrantsRequest(project_id=project_id, status=GrantStatus.GRANT_STATUS_ACTIVE)
-    grants = await session.pages(stub.ListGrants, request, "grants")
-    found = [grant for grant in grants if grant.target_id == aimed.target_id]
-    return str(pick("grant", text, found, lambda g: g.grant_id).grant_id)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from workspace.common.v1.permission_pb2 import PermissionPreset
+from workspace.common.v1.permission_pb2 import Permission, PermissionPreset
 
 from services.cli.enums import enum_word
 from services.cli.options import Options
 
 __all__ = [
     "as_json",
+    "counted",
     "field_text",
     "human_bytes",
     "print_json",
+    "print_json_line",
     "print_line",
     "print_rows",
     "printable",
     "show_list",
     "show_record",
+    "show_table",
+    "words_of",
 ]
 
 _PERMISSION = "workspace.common.v1.Permission"
@@ -42,6 +46,12 @@ def as_json(message: Message) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """One line of NDJSON on standard output, sent at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def print_line(text: str = "") -> None:
@@ -77,6 +87,23 @@ def show_list(
     pairs = [(c.split("=")[0], c.split("=")[-1]) for c in columns]
     rows = [[field_text(message, field) for _, field in pairs] for message in messages]
     print_rows([heading for heading, _ in pairs], rows, empty=f"no {key.replace('_', ' ')}")
+
+
+def show_table(
+    options: Options,
+    key: str,
+    messages: Sequence[Message],
+    headings: Sequence[str],
+    row: Callable[[Any], Sequence[str]],
+    *,
+    empty: str = "",
+) -> None:
+    """Like `show_list`, with rows that a function makes."""
+    if options.json:
+        print_json({key: [as_json(message) for message in messages]})
+        return
+    rows = [row(message) for message in messages]
+    print_rows(headings, rows, empty=empty or f"no {key.replace('_', ' ')}")
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "") -> None:
@@ -120,6 +147,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 file`, `2 files`, `no files`."""
+    many = plural or f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}" if count else f"no {many}"
+
+
+def words_of(permissions: Sequence[int]) -> str:
+    """Rights as people say them: a preset where they are exactly one."""
+    words = [enum_word(Permission.DESCRIPTOR, number) for number in permissions if number]
+    return _preset(permissions) or ", ".join(words)
 
 
 def human_bytes(count: float) -> str:

@@ -145,9 +145,11 @@ async def team_member_of(session: Session, team_id: str, text: str) -> Any:
     return await _member(session, session.stub(TeamServiceStub).ListTeamMembers, request, text)
 
 
-async def user_id_of(session: Session, text: str, *, project_id: str = "") -> str:
+async def user_id_of(
+    session: Session, text: str, *, project_id: str = "", account_id: str = ""
+) -> str:
     """A user id, `me`, someone signed in on this machine, or a member of the
-    home account of the project by address or name."""
+    account (given, or home of the project) by address or name."""
     if text == "me":
         return session.user_id
     if is_id("u", text):
@@ -155,14 +157,31 @@ async def user_id_of(session: Session, text: str, *, project_id: str = "") -> st
     for login in Profiles().logins(session.server):
         if login.email.lower() == text.lower():
             return login.user_id
-    account_id = await _home_of(session, project_id) if project_id else ""
-    if account_id:
-        return str((await account_member_of(session, account_id, text)).user_id)
-    raise CliError(
-        f"no user {text!r} is known here",
-        remedy="use the user id; `wm whoami` shows one's own",
-        exit_code=not_found("").failure.exit_code,
+    account_id = account_id or (await _home_of(session, project_id) if project_id else "")
+    found = await _members_called(session, account_id, text) if account_id else []
+    if not found:
+        raise _no_user(text)
+    return str(pick("member", text, found, lambda m: m.user_id).user_id)
+
+
+def _no_user(text: str) -> CliError:
+    what = "has the address" if "@" in text else "is called"
+    return not_found(
+        f"no user {what} {text} (that you can see from here)",
+        remedy="use the user id, which `wm whoami` shows to each; or invite the address: "
+        "wm invitations create",
     )
+
+
+async def _members_called(session: Session, account_id: str, text: str) -> list[Any]:
+    request = ListAccountMembersRequest(account_id=account_id)
+    stub = session.stub(AccountServiceStub)
+    members = await session.pages(stub.ListAccountMembers, request, "members")
+    return [m for m in members if _is_called(m, text)]
+
+
+def _is_called(member: Any, text: str) -> bool:
+    return text in (member.user_id, member.name) or member.email == text.lower()
 
 
 async def _home_of(session: Session, project_id: str) -> str:
@@ -174,5 +193,10 @@ async def _home_of(session: Session, project_id: str) -> str:
 async def _member(session: Session, method: Any, request: Any, text: str) -> Any:
     wanted = session.user_id if text == "me" else text
     members = await session.pages(method, request, "members")
-    found = [m for m in members if wanted in (m.user_id, m.name) or m.email == wanted.lower()]
+    found = [m for m in members if _is_called(m, wanted)]
+    if not found:
+        raise not_found(
+            f"no member has the address {text}" if "@" in text else f"no member {text!r}",
+            remedy="look at the list of members, or add them first",
+        )
     return pick("member", text, found, lambda m: m.user_id)

@@ -252,12 +252,15 @@ class GetEffectivePermissionsResponse(_message.Message):
     EFFECTIVE_PERMISSIONS_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     GRANT_REVISION_FIELD_NUMBER: _builtins.int
+    PROJECT_NAME_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Freshness of this answer. Pass to a later read for at-least-as-fresh."""
     grant_revision: _builtins.str
     """Changes whenever grants or assignment of the project change. Transfers are
     bound to it.
     """
+    project_name: _builtins.str
+    """Name of the project that people see. Empty unless the user holds `VIEW`."""
     @_builtins.property
     def effective_permissions(self) -> _permission_pb2_1.EffectivePermissions:
         """Permissions and sources."""
@@ -268,10 +271,11 @@ class GetEffectivePermissionsResponse(_message.Message):
         effective_permissions: _permission_pb2_1.EffectivePermissions | None = ...,
         consistency_token: _builtins.str = ...,
         grant_revision: _builtins.str = ...,
+        project_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_permissions", b"effective_permissions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "effective_permissions", b"effective_permissions", "grant_revision", b"grant_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "effective_permissions", b"effective_permissions", "grant_revision", b"grant_revision", "project_name", b"project_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
