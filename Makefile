@@ -8,17 +8,21 @@ GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
 GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md services/http/openapi/comments.json
 PACKAGES := services identity_svc project_svc storage_svc
+ON_POSTGRES := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test check lint types contracts generate generated imports bench lock clean
+.PHONY: help run test test-postgres check lint types contracts generate generated imports bench lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the environment first)
 	@$(VENV)/bin/wm serve
 
 test: $(VENV)/.dev ## Run every test; ends with pytest's summary
 	$(PY) -m pytest -n 2 --dist loadfile
+
+test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
+	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_POSTGRES)
 
 check: lint types contracts generated imports ## Everything of CI but the tests
 

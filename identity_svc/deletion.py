@@ -108,7 +108,8 @@ class Deletion:
             return at
         if account.status != _ARCHIVED or await self._held(account):
             return now + _AGAIN_SECONDS
-        await self._survey(account_id, trash=True)
+        if await self._survey(account_id, trash=True):
+            return now + _AGAIN_SECONDS  # a hold was set meanwhile; nothing has ended yet
         await self._archive_teams(account_id)
         while await self._end_memberships(account_id):
             pass

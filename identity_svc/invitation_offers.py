@@ -337,10 +337,11 @@ def _require_outside(base: Record[Any] | None, invitation: Invitation) -> None:
 async def _introduce(
     directory: Directory, member: Any, invitation: Invitation, now: float
 ) -> None:
-    """Who the member is and where from. Raises INVITATION_VOID for a user who is
-    not active any more."""
+    """Who the member is and where from. Raises INVITATION_VOID unless he and the
+    inviter are active: both were at the claim, which may be a while ago."""
     found = await directory.active_user(invitation.claimed_by)
-    if found is None:
+    inviter = await directory.active_user(invitation.invited_by)
+    if found is None or inviter is None:
         raise void()
     user, moment = found.message, timestamp(now)
     member.user_id, member.email, member.name = user.user_id, user.email, user.name

@@ -36,6 +36,7 @@ from identity_svc.local_tokens import LocalTokens
 from identity_svc.machine_tokens import MachineTokens
 from identity_svc.membership_changes import membership_trials
 from identity_svc.memberships import Memberships
+from identity_svc.notifications.parts import notification_parts
 from identity_svc.orphans import Orphans
 from identity_svc.ownership import Ownership
 from identity_svc.platform import PlatformAdmins
@@ -81,6 +82,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     lookups = RateLimiter("failed_lookups", maximum=20, period=60, now=time.monotonic)
     directory = Directory(kernel.records, local_issuer=issuer.issuer, lookups=lookups)
     invitations = invitation_parts(kernel, peers, directory)
+    notifications = notification_parts(kernel, peers, directory)
     authenticator = open_authenticator(kernel.settings, issuer, kernel.records, now=kernel.now)
     registrations = [
         _identity(kernel, peers, directory, issuer, secret, authenticator),
@@ -96,9 +98,11 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         authenticator=authenticator,
         due={
             **invitations.due,
+            **notifications.due,
             ACCOUNT_PURGE: Deletion(kernel, directory, _grants(peers)).run,
             ERASURE: _erasures(kernel, peers, directory).run,
         },
+        consumers=notifications.consumers,
     )
 
 

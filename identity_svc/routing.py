@@ -26,7 +26,7 @@ from services.records.record import Activity, Record, Write
 from services.rpc.context import current_call
 from services.rpc.field_masks import apply_mask
 
-__all__ = ["Routing"]
+__all__ = ["Routing", "default_routing", "routing_key"]
 
 _FAMILY = FAMILIES["notification_routing"]
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
@@ -46,11 +46,11 @@ class Routing:
     async def get(self, request: GetNotificationRoutingRequest) -> GetNotificationRoutingResponse:
         account_id = request.account_id
         require_capability(await self._place(account_id), _MANAGE, f"accounts/{account_id}")
-        keys = [_key(account_id, topic) for topic in ACCOUNT_TOPICS]
+        keys = [routing_key(account_id, topic) for topic in ACCOUNT_TOPICS]
         rows = await self._records.batch_get(_FAMILY, keys)
         return GetNotificationRoutingResponse(
             notification_routing=[
-                row.shown() if row else _default(account_id, topic)
+                row.shown() if row else default_routing(account_id, topic)
                 for topic, row in zip(ACCOUNT_TOPICS, rows, strict=True)
             ]
         )
@@ -73,7 +73,7 @@ class Routing:
             place = await self._place(account_id)
             account, _ = require_capability(place, _MANAGE, resource)
             require_open(account)
-            base = await self._records.get(_FAMILY, _key(account_id, sent.topic))
+            base = await self._records.get(_FAMILY, routing_key(account_id, sent.topic))
             changed = self._changed(base, request)
             await self._require_members(account_id, changed.user_ids)
             return await mutation.commit(
@@ -103,7 +103,7 @@ class Routing:
         sent = request.notification_routing
         now, actor = timestamp(self._kernel.now()), current_call().user_id
         if base is None:
-            changed = _default(sent.account_id, sent.topic)
+            changed = default_routing(sent.account_id, sent.topic)
             changed.created_at.CopyFrom(now)
             changed.created_by = actor
         else:
@@ -126,9 +126,9 @@ class Routing:
                 )
 
 
-def _key(account_id: str, topic: str) -> Key:
+def routing_key(account_id: str, topic: str) -> Key:
     return Key(account_pk(account_id), f"ROUTING#{topic}")
 
 
-def _default(account_id: str, topic: str) -> NotificationRouting:
+def default_routing(account_id: str, topic: str) -> NotificationRouting:
     return NotificationRouting(account_id=account_id, topic=topic, roles=_DEFAULT_ROLES)

@@ -8,7 +8,10 @@ __all__ = ["ACCOUNT_TOPICS", "USER_TOPICS"]
 
 USER_TOPICS: Final = (
     "account.members",
+    "grant.expiring",
+    "invitation.answered",
     "invitation.received",
+    "project.access_decided",
     "project.access_requested",
     "project.assigned",
     "project.orphaned",

@@ -40,6 +40,7 @@ from identity_svc.directory import (
 from identity_svc.listing import Pager, every
 from identity_svc.orphans import Orphans
 from identity_svc.settling import settle
+from identity_svc.token_revocation import TokenRevocation
 from services.kernel import Kernel
 from services.model.errors import permission_denied
 from services.model.families import Family
@@ -79,6 +80,7 @@ class Users:
         self._directory = directory
         self._copies = copies
         self._orphans = orphans
+        self._tokens = TokenRevocation(kernel)
         self._pager = Pager(kernel)
 
     async def get(self, request: GetUserRequest) -> GetUserResponse:
@@ -144,9 +146,11 @@ class Users:
         return ListUsersResponse(users=found.items, next_page_token=found.next_page_token)
 
     async def disable(self, request: DisableUserRequest) -> DisableUserResponse:
-        """Always succeeds, also when something is left without an owner."""
+        """Always succeeds, also when something is left without an owner. Machine
+        tokens end with it: enabling the user brings none of them back."""
         await self._require_platform_admin(request.user_id)
         mutation, pk = self._kernel.mutations.begin(request), user_pk(request.user_id)
+        activity = Activity("user.disabled", f"users/{request.user_id}")
 
         async def attempt() -> DisableUserResponse:
             head = await self._records.head(pk)
@@ -160,10 +164,11 @@ class Users:
             changed.disabled_at.CopyFrom(now)
             changed.tokens_not_before.CopyFrom(cut_off(base.message, self._kernel.now()))
             self._stamp(changed)
+            head, tokens, _ = await self._tokens.begin(request.user_id, head, activity)
             return await mutation.commit(
                 pk,
-                [Write(USER, changed, base)],
-                activity=Activity("user.disabled", f"users/{request.user_id}"),
+                [Write(USER, changed, base), *tokens],
+                activity=activity,
                 answer=lambda records: DisableUserResponse(user=records[0].shown()),
                 if_head=head,
             )

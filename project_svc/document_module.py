@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from workspace.project.v1 import document_service_pb2_grpc
@@ -29,7 +28,7 @@ from project_svc.search import Search
 from project_svc.servicers.document import DocumentServicer
 from project_svc.transfers import Transfers
 from project_svc.visible import VisibleProjects
-from project_svc.webhook_rows import holds_uploads
+from project_svc.webhook_rows import UploadHolds
 from services.kernel import Kernel, Registration
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
@@ -74,7 +73,7 @@ def _documents(
     indexing: Indexing,
 ) -> DocumentServicer:
     claims = PlaceClaims(records=kernel.records, now=kernel.now)
-    holds = partial(holds_uploads, kernel.records)
+    holds = UploadHolds(kernel.records).of_project
     lists = DocumentLists(changes=changes, visible=visible)
     documents = Documents(changes=changes, claims=claims, links=indexing.links)
     return DocumentServicer(

@@ -35,6 +35,7 @@ from project_svc.new_grants import (
     require_own_end,
     require_room,
 )
+from project_svc.token_cut import leaves
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.families import FAMILIES
@@ -217,7 +218,7 @@ class Grants:
         user_id = current_call().user_id
         found = await self._access.of(user_id, request.project_id)
         record = _find(found, request.grant_id) if found else None
-        if found and record and _is_own(found, record.message):
+        if found and record and _may_leave(found, record.message):
             return found, record
         managed = await self._access.require(request.project_id, MANAGE_ACCESS)
         return managed, _grant_of(managed, request.grant_id)
@@ -250,6 +251,13 @@ def _grant_of(found: ProjectAccess, grant_id: str) -> Record[Grant]:
 
 def _is_own(found: ProjectAccess, grant: Grant) -> bool:
     return grant.target_type == _USER and grant.target_id == found.user_id
+
+
+def _may_leave(found: ProjectAccess, grant: Grant) -> bool:
+    """One's own needs no right; a machine token needs a scope that manages access."""
+    return _is_own(found, grant) and leaves(
+        found.view.facts(found.user_id, found.user), MANAGE_ACCESS
+    )
 
 
 def _require_not_revoked(record: Record[Grant]) -> None:

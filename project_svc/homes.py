@@ -23,6 +23,7 @@ from workspace.identity.v1.team_pb2 import TeamScopeType, TeamStatus
 
 from project_svc.access import invalid_state
 from project_svc.facts import FactsReader
+from project_svc.token_cut import reaches
 from services.model.errors import Reason, WorkspaceError, invalid_field, permission_denied
 from services.model.roles import capabilities
 
@@ -117,10 +118,13 @@ class Homes:
 
     async def home(self, user_id: str, home_id: str, *, personal: bool) -> Home:
         """The home, as the user stands to it; `personal` says which kind it must be.
+        One beyond the scope of the caller's machine token is as if absent.
 
         Raises INVALID_FIELD for the other kind, told to its members only.
         """
         view = await self._facts.user(user_id, accounts=[home_id])
+        if not reaches(user_id, home_id):
+            return home_of(home_id, MembershipFact(), personal=personal)
         home = home_of(home_id, view.raw[home_id], personal=personal)
         is_personal = view.raw[home_id].workspace_id == home_id
         if home.capabilities and is_personal != personal:
@@ -131,9 +135,12 @@ class Homes:
         return home
 
     async def team(self, user_id: str, team_id: str) -> Team:
-        """The team, as the user stands to it."""
+        """The team, as the user stands to it; absent like a home."""
         view = await self._facts.user(user_id, teams=[team_id])
-        return team_of(team_id, view.raw[team_id])
+        team = team_of(team_id, view.raw[team_id])
+        if not reaches(user_id, team.account_id or team.workspace_id):
+            return team_of(team_id, MembershipFact())
+        return team
 
     async def account(self, account_id: str) -> Account:
         """The account's record; the caller must be an active member."""

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from project_svc.document_rows import DOCUMENT, document_key
 from project_svc.facts import project_key
@@ -28,7 +29,7 @@ _PROJECT = FAMILIES["project"]
 _CURSOR = Key("INDEX#documents", "CURSOR")
 _AT_ONCE = 8
 _ROWS_A_CURSOR = 5_000
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
 _log = logging.getLogger("workspace.project.indexing")
 
@@ -43,6 +44,7 @@ class Indexing:
         self.links = LinkIndex(kernel.records, now=kernel.now)
         self._running = False
         self._waiting = 0
+        self._asked = asyncio.Event()
         self._passed = 0
         self._sequence = 0
         self._pending: dict[str, int] = {}
@@ -74,6 +76,7 @@ class Indexing:
             return False
         wanted = dict(self._pending)
         self._waiting += 1
+        self._asked.set()
         try:
             async with asyncio.timeout(seconds):
                 while any(self._pending.get(key, seq + 1) <= seq for key, seq in wanted.items()):
@@ -82,6 +85,8 @@ class Indexing:
             return False
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._asked.clear()
         return True
 
     def _committed(self, pk: str, keys: Sequence[Key]) -> None:
@@ -99,8 +104,15 @@ class Indexing:
                 await self._save(batch.cursor)
             if not batch.items:
                 self.ready = True
-            elif found and self.ready and not self._waiting:
-                await asyncio.sleep(_GATHER_SECONDS)  # more changes of one document are one
+            elif found and self.ready:
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """Changes of one document that come soon after each other, as those of an
+        upload do, are one. Whoever searches does not wait for it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await self._asked.wait()
 
     async def _apply(self, items: Sequence[Item]) -> bool:
         """Index what changed; whether anything of it concerns the indexes."""

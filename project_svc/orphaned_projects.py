@@ -92,6 +92,8 @@ class OrphanedProjects:
             seen, last = seen + 1, project_id
             if await self._is_alone(project_id, request.user_id):
                 answer.project_ids.append(project_id)
+                if account_id := await self._account_of(project_id):
+                    answer.account_ids[project_id] = account_id
         return answer
 
     async def survey(self, request: SurveyAccountProjectsRequest) -> SurveyAccountProjectsResponse:
@@ -148,6 +150,10 @@ class OrphanedProjects:
             return self._kernel.consistency.issue(done.pk, done.pseq, done.time_ms)
 
         return await deciding(attempt)
+
+    async def _account_of(self, project_id: str) -> str:
+        view = await self._access.facts.project(project_id)
+        return view.record.message.account_id if view else ""
 
     async def _is_alone(self, project_id: str, user_id: str) -> bool:
         alone = await self._decide_alone(project_id, user_id)

@@ -32,7 +32,7 @@ from project_svc.facts import ProjectView, UserView, project_pk
 from project_svc.policy import ASKING_SERVICES
 from project_svc.token_cut import allows_cut
 from services.model.errors import WorkspaceError, invalid_field, permission_denied
-from services.model.permissions import MANAGE_ACCESS, Effective, Facts
+from services.model.permissions import MANAGE_ACCESS, VIEW, Effective, Facts
 from services.records.store import RecordStore
 from services.rpc.consistency import ConsistencyTokens, Demand
 from services.rpc.context import current_call
@@ -118,6 +118,7 @@ class Permissions:
             ),
             grant_revision=found.grant_revision if found and effective is not _NOTHING else "",
             consistency_token=self._token(request.project_id),
+            project_name=found.project.name if found and VIEW in effective.permissions else "",
         )
 
     async def _is_usable(self, request: GetEffectivePermissionsRequest) -> bool:

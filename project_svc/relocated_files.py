@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from workspace.identity.v1.membership_pb2 import MembershipFact
@@ -49,6 +50,7 @@ from project_svc.revisions import CURRENT_FILE_REASONS, RELOCATED_FILE
 from services.model.errors import invalid_field
 from services.model.indexes import Index
 from services.model.paths import home_of, homeless, parse_storage_key, prefix_of
+from services.model.times import to_timestamp
 from services.records.deciding import deciding
 from services.records.mutation import Mutation
 from services.records.record import Record, Write
@@ -217,9 +219,12 @@ class RelocatedFiles:
     ) -> list[Write[Any]]:
         """The document or artifact that names the key, and the history of it."""
         writes: list[Write[Any]] = []
-        document = files.document.edit()
+        document, now = files.document.edit(), self._changes.after(files.document)
         if _switch(document, request):
             copy_home(document, project)
+            # History is in the order of the changes, whatever the clocks of nodes say:
+            # what comes next has to be later than this.
+            document.updated_at.CopyFrom(to_timestamp(now))
             if document.file.storage_key == request.new_storage_key:
                 document.storage_key = request.new_storage_key
             writes.append(Write(DOCUMENT, document, base=files.document))
@@ -227,7 +232,9 @@ class RelocatedFiles:
             artifact = row.edit()
             if _switch(artifact, request):
                 writes.append(Write(DERIVED, artifact, base=row))
-        history = self._history(document, known, request, mutation, changed=bool(writes))
+        history = self._history(
+            document, known, request, mutation, now=now, changed=bool(writes)
+        )
         return [*writes, Write(METADATA, history)]
 
     def _history(
@@ -237,6 +244,7 @@ class RelocatedFiles:
         request: MoveFileKeyRequest,
         mutation: Mutation,
         *,
+        now: datetime,
         changed: bool,
     ) -> MetadataRecord:
         file = FileInfo()
@@ -244,7 +252,7 @@ class RelocatedFiles:
         file.storage_key = request.new_storage_key
         members: Mapping[str, Any] = {
             "record_id": mutation.new_id("m"),
-            "now": self._changes.now(),
+            "now": now,
             "actor": actor_of_call(),
             "reason": _reason(known, request),
             "note": f"was {request.storage_key}",
@@ -262,6 +270,8 @@ class RelocatedFiles:
 
 def _note_history(files: _Files, message: MetadataRecord) -> None:
     if message.record_type == _LIFECYCLE and message.HasField("file"):
+        if parse_storage_key(message.file.storage_key).document_id != message.document_id:
+            return  # a copy's first record names the file of the document it was copied from
         served = message.reason in _SERVED
         files.note(message.file, served=served, promised=False)
 

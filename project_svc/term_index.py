@@ -64,12 +64,12 @@ class TermIndex:
     async def refresh(self, document_id: str) -> Document | None:
         """Bring the postings of a document up to date; idempotent, and safe
         beside other processes that do the same. Answers the document."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             record = await self._records.get(DOCUMENT, document_key(document_id))
             if record is None:
                 return None
             try:
-                await self._write(record.message)
+                await self._write(record.message, unknown=attempt > 0)
             except ConditionFailed:
                 continue
             document: Document = record.message
@@ -96,7 +96,9 @@ class TermIndex:
         )
         return [_read(item.key.sk) for item in page.items], page.next is not None
 
-    async def _write(self, document: Document) -> None:
+    async def _write(self, document: Document, *, unknown: bool) -> None:
+        """`unknown`: rows may be there of which the state does not tell, because
+        whoever wrote them was cut off before the last commit."""
         pk, state_key = _pk(document.project_id), _state_key(document)
         state = await self._records.get_row(state_key)
         old = set(json.loads(state.body).get("words", ())) if state is not None else set()
@@ -105,7 +107,8 @@ class TermIndex:
             return
         added = [_posting(pk, word, document) for word in sorted(new - old)]
         ended = [_posting(pk, word, document) for word in sorted(old - new)]
-        rows = await self._known([*added, *ended]) if state is not None else [None] * len(added)
+        fresh = state is None and not unknown
+        rows = [None] * len(added) if fresh else await self._known([*added, *ended])
         puts = [*self._added(added, rows), *self._ended(ended, rows[len(added) :])]
         body = json.dumps({"words": sorted(new)})
         condition = ABSENT if state is None else Match(state.token)

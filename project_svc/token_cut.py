@@ -1,4 +1,4 @@
-"""The scope of the caller's machine token, on projects: it only takes away.
+"""The scope of the caller's machine token, on projects and homes: it only takes away.
 
 The one place where what the *caller* holds is cut; what is decided about other
 people is not.
@@ -12,9 +12,15 @@ from datetime import datetime
 from services.model.permissions import Effective, Facts, allows, evaluate, held
 from services.rpc.context import scope_of
 
-__all__ = ["allows_cut", "evaluate_cut", "leaves"]
+__all__ = ["allows_cut", "evaluate_cut", "leaves", "reaches"]
 
 _NOTHING = Effective(frozenset(), (), (), ())
+
+
+def reaches(user_id: str, home_id: str) -> bool:
+    """Whether the scope leaves the account or personal workspace ('': none)."""
+    scope = scope_of(user_id)
+    return scope is None or scope.reaches_account(home_id)
 
 
 def leaves(facts: Facts, permission: int) -> bool:

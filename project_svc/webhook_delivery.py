@@ -88,13 +88,13 @@ class WebhookDelivery:
     async def deliver(self, events: Sequence[OutboxEvent]) -> None:
         """Queue each event for each webhook that wants it, durably."""
         for each in events:
-            scopes = _scopes(each.event)
-            if each.event.type.startswith("webhook."):
+            scopes = _scopes(each)
+            if each.type.startswith("webhook."):
                 for pk in scopes:
                     self._scopes.pop(pk, None)
             for pk in scopes:
                 for webhook in await self._webhooks(pk):
-                    if is_wanted(each.event.type, webhook.event_types):
+                    if is_wanted(each.type, webhook.event_types):
                         await self._queue(pk, webhook, each)
 
     async def run(self) -> None:
@@ -309,7 +309,7 @@ def _delivery_key(webhook_id: str, event_id: str) -> Key:
     return Key(f"WEBHOOK#{webhook_id}", f"DELIVERY#{event_id}")
 
 
-def _scopes(event: ActivityEvent) -> list[str]:
+def _scopes(event: OutboxEvent) -> list[str]:
     """Partitions of the webhooks that an event may concern."""
     scopes = [project_pk(event.project_id)] if event.project_id else []
     return scopes + ([account_pk(event.account_id)] if event.account_id else [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 from workspace.project.v1.history_pb2 import Webhook, WebhookStatus
@@ -20,8 +21,9 @@ from services.records.record import Activity, Record
 from services.records.store import RecordStore
 
 __all__ = [
-    "ACTIVE", "DELETED", "FAILING", "WEBHOOK", "account_pk", "find_webhook", "holds_uploads",
-    "live_webhooks", "scope_pk", "signing_key", "signing_secret", "webhook_activity",
+    "ACTIVE", "DELETED", "FAILING", "WEBHOOK", "UploadHolds", "account_pk", "find_webhook",
+    "holds_uploads", "live_webhooks", "scope_pk", "signing_key", "signing_secret",
+    "webhook_activity",
 ]  # fmt: skip
 
 WEBHOOK = FAMILIES["webhook"]
@@ -29,6 +31,7 @@ ACTIVE = WebhookStatus.WEBHOOK_STATUS_ACTIVE
 FAILING = WebhookStatus.WEBHOOK_STATUS_FAILING
 DELETED = WebhookStatus.WEBHOOK_STATUS_DELETED
 _PAGE = 100
+_PARTITIONS = 10_000
 
 
 def account_pk(account_id: str) -> str:
@@ -68,15 +71,43 @@ async def holds_uploads(records: RecordStore, project_id: str) -> bool:
     """Whether completed uploads of the project wait in `scanning` for a receiver:
     it, or its home account, has a webhook with `document_ready_hold`. One that is
     failing holds too: what nobody looked at is not released. Strong reads."""
-    project = await records.get(FAMILIES["project"], project_key(project_id))
-    if project is None:
+    return await UploadHolds(records).of_project(project_id)
+
+
+class UploadHolds:
+    """`holds_uploads` for many uploads: what was found in a partition counts as
+    long as its HEAD, which every change of a webhook moves, is the same."""
+
+    def __init__(self, records: RecordStore) -> None:
+        self._records = records
+        self._found: OrderedDict[str, tuple[str | None, bool]] = OrderedDict()
+
+    async def of_project(self, project_id: str) -> bool:
+        """See `holds_uploads`."""
+        project = await self._records.get(FAMILIES["project"], project_key(project_id))
+        if project is None:
+            return False
+        home = project.message.account_id or project.message.workspace_id
+        for pk in (project_pk(project_id), account_pk(home)):
+            if await self._in_partition(pk):
+                return True
         return False
-    home = project.message.account_id or project.message.workspace_id
-    for pk in (project_pk(project_id), account_pk(home)):
-        async for record in live_webhooks(records, pk):
+
+    async def _in_partition(self, pk: str) -> bool:
+        head = (await self._records.head(pk)).token  # before the rows, so never too new
+        known = self._found.get(pk)
+        if known is None or known[0] != head:
+            known = (head, await self._reads(pk))
+            self._found[pk] = known
+            if len(self._found) > _PARTITIONS:
+                self._found.popitem(last=False)
+        return known[1]
+
+    async def _reads(self, pk: str) -> bool:
+        async for record in live_webhooks(self._records, pk):
             if record.message.document_ready_hold:
                 return True
-    return False
+        return False
 
 
 def signing_key(instance_key: bytes, webhook_id: str) -> bytes:

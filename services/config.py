@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     grpc_port: int = Field(50051, ge=0, le=65535, description="0: any free port")
     http_host: str = Field("127.0.0.1", description="address of the HTTP port")
     http_port: int = Field(8080, ge=0, le=65535, description="0: any free port")
-    public_url: str = Field("", description="base of signed URLs; default: the HTTP address")
+    public_url: str = Field(
+        "", description="base of signed URLs and of links in mail; default: the HTTP address"
+    )
     reflection: bool = Field(True, description="gRPC reflection (switch off in production)")
     tls_certificate: Path | None = Field(None, description="PEM chain; reloaded when it changes")
     tls_key: Path | None = Field(None, description="PEM key of tls_certificate")

@@ -18,6 +18,7 @@ from services.config import Settings
 from services.events.due import DueHandler, DueWork
 from services.events.feed import Feed
 from services.events.relay import Consumer
+from services.mail.port import MailDriver
 from services.objects.store import ObjectStore
 from services.records.mutation import Mutations
 from services.records.store import RecordStore
@@ -32,7 +33,8 @@ __all__ = ["Kernel", "Peers", "Registration", "ServiceModule"]
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Opened stores and what stands on them; shared by the services of one
-    process. `now` is unix seconds. `keys_dir` holds key files (0600)."""
+    process. `now` is unix seconds. `keys_dir` holds key files (0600). `mail` takes
+    mail to people (None: switched off); links in it begin with `public_url`."""
 
     settings: Settings
     records: RecordStore
@@ -46,6 +48,8 @@ class Kernel:
     now: Callable[[], float]
     feed: Feed
     due: DueWork
+    mail: MailDriver | None = None
+    public_url: str = ""
 
 
 class Peers(Protocol):

@@ -18,7 +18,13 @@ from typing import Any
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from services.backends import open_data_dir, open_keyring, open_objects, open_records
+from services.backends import (
+    open_data_dir,
+    open_keyring,
+    open_mail,
+    open_objects,
+    open_records,
+)
 from services.config import Settings
 from services.events.due import DueWork
 from services.events.feed import Feed
@@ -140,6 +146,9 @@ class WorkspaceProcess:
         self._closers.append(self.object_driver.close)
         feed = Feed(records, now=time.time)
         self._closers.append(_closing(feed.close))
+        mail = open_mail(self.settings)
+        if mail is not None:
+            self._closers.append(mail.close)
         consistency = ConsistencyTokens(_derive(secret, "consistency"), instance.instance_id)
         return Kernel(
             settings=self.settings,
@@ -156,6 +165,8 @@ class WorkspaceProcess:
             now=time.time,
             feed=feed,
             due=DueWork(records, now=time.time),
+            mail=mail,
+            public_url=public_url,
         )
 
     async def _serve(self) -> None:
@@ -227,6 +238,7 @@ class WorkspaceProcess:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.kernel.due.close()
 
         self._closers.append(cancel)
 
@@ -238,6 +250,8 @@ class WorkspaceProcess:
                 await self.kernel.due.run(handlers)
             except WorkspaceError:
                 _log.warning("due work waits: the record store does not answer")
+            except Exception:  # whatever it is, what is due must not wait for a restart
+                _log.exception("due work failed; it goes on")
             await asyncio.sleep(_DUE_SECONDS)
 
     def _policy(self) -> Policy:

@@ -22,8 +22,9 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.names import safe_filename, validate_document_name
 from services.model.paths import parse_storage_key, revision_filename
 from services.objects.store import ObjectStore
+from services.rpc.context import current_call
 from storage_svc.gate import revision_number
-from storage_svc.revocation import scope_of
+from storage_svc.revocation import principal_of, scope_of
 from storage_svc.transfers import Bearer
 from storage_svc.upload_rows import moment
 
@@ -40,7 +41,10 @@ def bearer_of(decision: AuthorizeFileResponse, permission: str, epoch: str) -> B
     """For whom a URL is signed, by the decision it rests on, in which epoch."""
     document = decision.document
     scope = scope_of(permission, document.project_id, epoch, document.document_id)
-    return Bearer(decision.user_id, scope, revision_number(decision.grant_revision))
+    caller = current_call().caller
+    token_id = caller.token_id if caller is not None and caller.scope is not None else ""
+    principal = principal_of(decision.user_id, token_id)
+    return Bearer(principal, scope, revision_number(decision.grant_revision))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """CopyObject: bytes of one document become the bytes of another.
 
-Steps, each repeatable: the source is looked at; room is reserved under an id
+Steps, each repeatable: the source is looked at; the target is leased, so that a
+copy which no record comes to name is removed again; room is reserved under an id
 that derives from the target; the store copies, create-only and verified; the
 usage counts the copy instead of the reservation; the event is committed.
 """
@@ -15,6 +16,7 @@ from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
 from services.model.paths import parse_storage_key
 from services.records.record import Activity
+from storage_svc.old_objects import OldObjects
 from storage_svc.usage import Ledger, Quota
 
 __all__ = ["ObjectCopies"]
@@ -23,10 +25,11 @@ __all__ = ["ObjectCopies"]
 class ObjectCopies:
     """See the module."""
 
-    def __init__(self, *, kernel: Kernel, ledger: Ledger) -> None:
+    def __init__(self, *, kernel: Kernel, ledger: Ledger, old: OldObjects) -> None:
         self._kernel = kernel
         self._objects = kernel.objects
         self._ledger = ledger
+        self._old = old
 
     async def copy(self, request: CopyObjectRequest) -> CopyObjectResponse:
         """Raises NOT_FOUND without a source, CHECKSUM_MISMATCH when it or the
@@ -38,6 +41,7 @@ class ObjectCopies:
         if done := await mutation.replay(pk, CopyObjectResponse):
             return done
         await self._require_source(request)
+        await self._old.lease(request.target_key)
         await self._place(request)
         return await mutation.commit(
             pk,

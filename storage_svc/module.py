@@ -11,6 +11,7 @@ from workspace.project.v1 import (
 from workspace.storage.v1 import catalog_service_pb2_grpc, storage_service_pb2_grpc
 
 from services.kernel import Kernel, Peers, Registration, ServiceModule
+from services.tokens.machine import MachineTokenVerifier
 from storage_svc import old_objects, relocation, upload_rows
 from storage_svc.catalog import Catalog
 from storage_svc.collection import Collector
@@ -59,6 +60,7 @@ def build(
     epochs = Epochs(kernel.records)
     old = OldObjects(kernel=kernel, gate=gate, ledger=ledger)
     relocator = Relocator(kernel=kernel, gate=gate, ledger=ledger, old=old)
+    machine_tokens = MachineTokenVerifier(kernel.records, now=kernel.now)
     people = People(identity_service_pb2_grpc.IdentityServiceStub(peers("identity", asking=_ME)))
     storage = StorageServicer(
         uploads=Uploads(kernel=kernel, gate=gate, ledger=ledger),
@@ -70,7 +72,7 @@ def build(
         revoking=Revoking(kernel=kernel, gate=gate, people=people, epochs=epochs),
         readiness=Readiness(kernel=kernel, gate=gate),
         usage=HomeUsages(kernel=kernel, ledger=ledger),
-        copies=ObjectCopies(kernel=kernel, ledger=ledger),
+        copies=ObjectCopies(kernel=kernel, ledger=ledger, old=old),
     )
     catalog = CatalogServicer(Catalog(kernel.settings))
     registrations = [
@@ -95,5 +97,7 @@ def build(
             relocation.DUE_KIND: relocator.look,
             old_objects.DUE_KIND: old.look,
         },
-        url_revocation=Revocation(gate, epoch_of=epochs.of).is_revoked,
+        url_revocation=Revocation(
+            gate, epoch_of=epochs.of, token_works=machine_tokens.works
+        ).is_revoked,
     )

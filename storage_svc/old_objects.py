@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from workspace.project.v1.document_service_pb2 import ProjectFile
-from workspace.storage.v1.upload_pb2 import UploadStatus
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
@@ -28,7 +27,7 @@ from services.objects.tokens import SKEW_SECONDS, max_seconds
 from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 from services.rpc.context import set_current_call
 from storage_svc.gate import ProjectGate
-from storage_svc.stored import uploads_naming
+from storage_svc.stored import pending_upload_of
 from storage_svc.usage import Ledger
 
 __all__ = ["DUE_KIND", "GRACE_SECONDS", "OldObjects", "relocation_pk"]
@@ -120,9 +119,7 @@ class OldObjects:
             return None
         if listed.held or not await self._is_safe(key, listed.files):
             return now + _HELD_SECONDS
-        named = await uploads_naming(self._records, project_id, key)
-        pending = UploadStatus.UPLOAD_STATUS_PENDING
-        if any(each.status == pending and each.storage_key == key for each in named):
+        if await pending_upload_of(self._records, project_id, key, now=now):
             return now + _HELD_SECONDS
         await self._objects.delete(key)
         await self._ledger.remove(key)

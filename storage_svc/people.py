@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from workspace.identity.v1.identity_service_pb2 import BatchGetMembershipsRequest
 
+from services.rpc.context import scope_of
+
 if TYPE_CHECKING:  # the generated class exists for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
@@ -19,7 +21,9 @@ class People:
         self._identity = identity
 
     async def is_platform_admin(self, user_id: str) -> bool:
-        """Whether the user is an enabled platform admin now."""
+        """Whether the user is an enabled platform admin now; never by a machine token."""
+        if scope_of(user_id) is not None:
+            return False
         answer = await self._identity.BatchGetMemberships(
             BatchGetMembershipsRequest(user_id=user_id)
         )

@@ -4,8 +4,8 @@ Asked by our own data plane on each use. A URL is bound to its user, to a scope
 (`view` or `write`, project, epoch, document) and to the grants it was decided
 under. It is revoked when its user no longer holds that permission: the grant
 ended, the membership, the account or the user was closed, the project moved, the
-document was put in the trash. A
-changed revision alone revokes nothing, or sharing a project with one more
+document was put in the trash. One that a machine token asked for ends with that
+token, too. A changed revision alone revokes nothing, or sharing a project with one more
 person would cut everybody's transfers; it only overrides the cache.
 """
 
@@ -20,7 +20,7 @@ from workspace.common.v1.permission_pb2 import Permission
 
 from storage_svc.gate import ProjectGate
 
-__all__ = ["CACHE_SECONDS", "Revocation", "scope_of"]
+__all__ = ["CACHE_SECONDS", "Revocation", "principal_of", "scope_of"]
 
 CACHE_SECONDS = 5.0
 _CACHED = 10_000
@@ -38,8 +38,17 @@ def scope_of(
     return f"{permission}/{project_id}/{epoch}/{document_id}".rstrip("/")
 
 
+def principal_of(user_id: str, token_id: str = "") -> str:
+    """Who a URL is signed for: a user, by a machine token of his or ''."""
+    return f"{user_id}/{token_id}".rstrip("/")
+
+
 async def _no_epoch(_project_id: str) -> str:
     return ""
+
+
+async def _no_token(_token_id: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,12 @@ class Revocation:
         gate: ProjectGate,
         *,
         epoch_of: Callable[[str], Awaitable[str]] = _no_epoch,
+        token_works: Callable[[str], Awaitable[bool]] = _no_token,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gate = gate
         self._epoch_of = epoch_of
+        self._token_works = token_works
         self._clock = clock
         self._held: OrderedDict[tuple[str, str, str], _Held] = OrderedDict()
 
@@ -70,17 +81,20 @@ class Revocation:
         data plane refuses then, too."""
         word, project_id, epoch, document_id = (*scope.split("/"), "", "", "")[:4]
         permission = _NAMES.get(word)
-        if permission is None or not principal or not project_id:
+        user_id, _, token_id = principal.partition("/")
+        if permission is None or not user_id or not project_id:
+            return True
+        if token_id and not await self._token_works(token_id):
             return True
         if epoch != await self._epoch_of(project_id):
             return True
-        held = await self._current(principal, project_id, document_id, revision)
+        held = await self._current(user_id, project_id, document_id, revision)
         return permission not in held.permissions
 
     async def _current(
-        self, principal: str, project_id: str, document_id: str, revision: int
+        self, user_id: str, project_id: str, document_id: str, revision: int
     ) -> _Held:
-        asked = (principal, project_id, document_id)
+        asked = (user_id, project_id, document_id)
         known = self._held.get(asked)
         if known is not None and self._clock() < known.until and known.revision == revision:
             return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from workspace.project.v1.document_pb2 import FileInfo
 from workspace.project.v1.document_service_pb2 import AuthorizeFileResponse, FilePurpose
 from workspace.storage.v1.object_info_pb2 import ObjectInfo
@@ -16,6 +18,7 @@ from workspace.storage.v1.upload_pb2 import FileStatus, FileSummary, Upload, Upl
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
 from services.model.paths import homeless, parse_storage_key
+from services.model.times import key_time
 from services.objects import port
 from services.records.port import Index
 from services.records.record import Activity
@@ -25,14 +28,34 @@ from storage_svc.gate import ProjectGate
 from storage_svc.upload_rows import UPLOADS, moment
 from storage_svc.usage import Ledger
 
-__all__ = ["StoredObjects", "uploads_naming"]
+__all__ = ["StoredObjects", "pending_upload_of", "uploads_naming"]
 
 _HOLDS = frozenset([UploadStatus.UPLOAD_STATUS_PENDING, UploadStatus.UPLOAD_STATUS_COMPLETED])
+_PENDING_DAYS = 8
+"""An upload is pending for a week at most; a day for the end of its completion."""
 
 
-async def uploads_naming(records: RecordStore, project_id: str, key: str) -> list[Upload]:
-    """Pending and completed uploads of the project whose object is `key`. A file
-    that was relocated since keeps its name, under another home."""
+async def pending_upload_of(
+    records: RecordStore, project_id: str, key: str, *, now: float
+) -> Upload | None:
+    """An upload that may still bring `key`. Only those are read that were announced
+    recently enough: removing a large project asks this for each of its files.
+    `now` is unix seconds."""
+    since = datetime.fromtimestamp(now, UTC) - timedelta(days=_PENDING_DAYS)
+    for upload in await uploads_naming(
+        records, project_id, key, lower=f"UPLOAD#{key_time(since)}"
+    ):
+        if upload.status == UploadStatus.UPLOAD_STATUS_PENDING and upload.storage_key == key:
+            return upload
+    return None
+
+
+async def uploads_naming(
+    records: RecordStore, project_id: str, key: str, *, lower: str = ""
+) -> list[Upload]:
+    """Pending and completed uploads of the project whose object is `key`, from the
+    index key `lower` on. A file that was relocated since keeps its name, under
+    another home."""
     found: list[Upload] = []
     after: str | None = None
     while True:
@@ -41,6 +64,7 @@ async def uploads_naming(records: RecordStore, project_id: str, key: str) -> lis
             Index.PROJECT,
             f"PROJECT#{project_id}",
             prefix="UPLOAD#",
+            lower=lower,
             limit=500,
             after=after,
         )
@@ -114,14 +138,10 @@ class StoredObjects:
             return None
 
     async def _refuse_named(self, project_id: str, key: str) -> None:
-        named = await uploads_naming(self._kernel.records, project_id, key)
-        pending = [
-            upload
-            for upload in named
-            if upload.status == UploadStatus.UPLOAD_STATUS_PENDING and upload.storage_key == key
-        ]
-        if pending:
-            resource = f"uploads/{pending[0].upload_id}"
+        kernel = self._kernel
+        pending = await pending_upload_of(kernel.records, project_id, key, now=kernel.now())
+        if pending is not None:
+            resource = f"uploads/{pending.upload_id}"
             raise WorkspaceError(
                 Reason.ERROR_REASON_INVALID_STATE,
                 f"{resource} still names the key; abort it and let it be collected",

@@ -37,10 +37,10 @@ _ENFORCEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """For whom a URL is signed: user, scope (`view/p_...` or `write/p_...`, see
-    `revocation.py`) and the number of the grants it was decided under."""
+    """For whom a URL is signed: principal and scope (`view/p_...` or `write/p_...`),
+    see `revocation.py`, and the number of the grants it was decided under."""
 
-    user_id: str
+    principal: str
     scope: str
     revision: int
 
@@ -69,7 +69,7 @@ class Transfers:
                 size=upload.size_bytes,
                 content_type=upload.content_type,
                 sha256=upload.sha256,
-                principal=bearer.user_id,
+                principal=bearer.principal,
                 revision_scope=bearer.scope,
                 revision=bearer.revision,
             )
@@ -88,7 +88,7 @@ class Transfers:
                 size=min(upload.part_size_bytes, upload.size_bytes - before),
                 sha256=sha256,
                 upload_part=(upload.provider_upload_id, number),
-                principal=bearer.user_id,
+                principal=bearer.principal,
                 revision_scope=bearer.scope,
                 revision=bearer.revision,
             )
@@ -104,7 +104,7 @@ class Transfers:
                 content_type=file.content_type,
                 sha256=file.sha256,
                 disposition=disposition,
-                principal=bearer.user_id,
+                principal=bearer.principal,
                 revision_scope=bearer.scope,
                 revision=bearer.revision,
             )

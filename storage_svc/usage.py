@@ -34,6 +34,8 @@ __all__ = ["Counters", "Ledger", "Quota", "usage_pk"]
 _ATTEMPTS = 40
 _LONGEST_PAUSE = 0.05
 _GONE_SECONDS = 3600
+_AT_ONCE = 16
+"""Changes in one commit; each has at most five rows, of which they share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,43 @@ class _Rows:
 _Change = Callable[[_Rows], None]
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A change of a home that waits for its turn, and the rows it looks at."""
+
+    sks: tuple[str, ...]
+    change: _Change
+    done: asyncio.Future[None]
+    refused: WorkspaceError | None = None
+
+    def apply(self, rows: _Rows) -> None:
+        """A change that is refused has changed nothing."""
+        try:
+            self.change(rows)
+        except WorkspaceError as error:
+            self.refused = error
+        else:
+            self.refused = None
+
+    def settle(self) -> None:
+        if self.done.done():
+            return  # who asked is gone
+        if self.refused is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(self.refused)
+            self.done.exception()  # read, should who asked be gone by now
+
+
+class _Home:
+    """Changes of one home in this process: who comes first makes those of all who
+    wait meanwhile with his own, in one commit."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.waiting: list[_Asked] = []
+
+
 def usage_pk(home_id: str) -> str:
     """Partition of a home's usage."""
     return f"USAGE#{home_id}"
@@ -110,7 +149,7 @@ class Ledger:
     def __init__(self, records: RecordStore, *, now: Callable[[], float]) -> None:
         self._records = records
         self._now = now
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._homes: WeakValueDictionary[str, _Home] = WeakValueDictionary()
 
     async def reserve(self, key: str, upload_id: str, size: int, quota: Quota) -> None:
         """Set aside what an upload to `key` may bring. Repeating it changes
@@ -198,22 +237,46 @@ class Ledger:
         await self._commit(parts.home.id, (*shared, *sks), change)
 
     async def _commit(self, home_id: str, sks: tuple[str, ...], change: _Change) -> None:
-        """Read, decide, write; decide again when somebody else was quicker."""
+        """Make the change, alone or together with others that wait."""
         pk = usage_pk(home_id)
-        turn = self._turns.setdefault(pk, asyncio.Lock())
-        async with turn:
-            for number in range(_ATTEMPTS):
-                rows = _Rows(pk, {sk: await self._records.get_row(Key(pk, sk)) for sk in sks})
-                change(rows)
-                if not rows.values:
-                    return
-                try:
-                    await self._records.put_rows(rows.puts(self._now()))
-                except ConditionFailed:
-                    pause = min(_LONGEST_PAUSE, 0.001 * 2**number)
-                    await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads retries
-                else:
-                    return
+        home = self._homes.setdefault(pk, _Home())
+        asked = _Asked(sks, change, asyncio.get_running_loop().create_future())
+        home.waiting.append(asked)
+        try:
+            async with home.turn:
+                if not asked.done.done():
+                    await self._together(pk, home, asked)
+            asked.done.result()
+        finally:
+            if asked in home.waiting:
+                home.waiting.remove(asked)
+
+    async def _together(self, pk: str, home: _Home, asked: _Asked) -> None:
+        """Changes may be repeated: those that a cancelled call leaves waiting are
+        made again by the next."""
+        others = [each for each in home.waiting if each is not asked]
+        asking = [asked, *others[: _AT_ONCE - 1]]
+        await self._write(pk, asking)
+        for each in asking:
+            each.settle()
+        home.waiting = [each for each in home.waiting if each not in asking]
+
+    async def _write(self, pk: str, asking: list[_Asked]) -> None:
+        """Read, decide, write; decide again when somebody else was quicker."""
+        sks = dict.fromkeys(sk for each in asking for sk in each.sks)
+        for number in range(_ATTEMPTS):
+            rows = _Rows(pk, {sk: await self._records.get_row(Key(pk, sk)) for sk in sks})
+            for each in asking:
+                each.apply(rows)
+            if not rows.values:
+                return
+            try:
+                await self._records.put_rows(rows.puts(self._now()))
+            except ConditionFailed:
+                pause = min(_LONGEST_PAUSE, 0.001 * 2**number)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads retries
+            else:
+                return
         raise WorkspaceError(
             Reason.ERROR_REASON_CONFLICTING_WRITE,
             "the usage of the home is changing faster than it can be read; repeat the call",

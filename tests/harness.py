@@ -22,6 +22,7 @@ from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from services.config import load_settings
 from services.process import WorkspaceProcess
 from services.rpc.local import LocalChannel
+from tests.chosen_records import settings_of
 
 S = TypeVar("S")
 
@@ -85,6 +86,8 @@ class Workspace:
     async def open(cls, data_dir: Path, **settings: Any) -> AsyncIterator[Workspace]:
         """Start on free ports with the data in `data_dir`; stop at the end."""
         given = {"data_dir": data_dir / "wm-data", "grpc_port": 0, "http_port": 0} | settings
+        if "records" not in given:
+            given |= settings_of(given["data_dir"])
         process = WorkspaceProcess(load_settings(**given))
         await process.start()
         workspace = cls(process)

@@ -4,7 +4,8 @@ Rows are those of one moment. Objects are write-once and are copied twice: all
 there are before that moment, then what the rows name and is not copied yet.
 So whatever a row names is in the backup, unless it was purged in the seconds
 between; that is said in the manifest, never passed over. Into the same folder
-again only new objects are copied.
+again only new objects are copied, and those whose key has another file since: what
+was never completed is collected, and its key is free again.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ __all__ = ["Backup"]
 
 @dataclass(slots=True)
 class _Named:
-    """What the rows say: all storage keys, and those whose bytes must be there."""
+    """What the rows say: all storage keys, and the SHA-256 of those whose bytes must
+    be there."""
 
     instance_id: str = ""
     keys: set[str] = field(default_factory=set)
-    required: set[str] = field(default_factory=set)
+    required: dict[str, str] = field(default_factory=dict)
 
     def note(self, item: Item) -> None:
         if item.family == "instance":
@@ -43,7 +45,7 @@ class _Named:
         members: dict[str, Any] = json.loads(item.body) if item.body else {}
         self.keys.update(object_names(members))
         if file := held_file(members):
-            self.required.add(file["storage_key"])
+            self.required[file["storage_key"]] = file.get("sha256", "")
 
 
 class Backup:
@@ -63,12 +65,15 @@ class Backup:
         self._target = target
         self._progress = progress
         self._copied: dict[str, int] = {}
+        self._differing: set[str] = set()
 
     async def run(self, rows: AsyncIterator[list[Item]], *, keys: Path | None) -> Manifest:
         """Copy everything; `rows` must not have begun to read yet."""
         await self._copy(await self._keys(self._source))
         named, count, digest = await self._write_rows(rows)
         missing = await self._copy(named.keys - self._copied.keys())
+        for key in sorted(self._differing & named.keys):
+            await self._replace(key, named.required.get(key, ""))
         await self._prune(named.keys)
         manifest = Manifest(
             instance_id=named.instance_id,
@@ -78,7 +83,7 @@ class Backup:
             objects=len(self._copied),
             object_bytes=sum(self._copied.values()),
             keys=_copy_keys(keys, self._folder / "keys") if keys else [],
-            missing=sorted(set(missing) & named.required),
+            missing=sorted(named.required.keys() & set(missing)),
         )
         manifest.write(self._folder)
         return manifest
@@ -117,14 +122,22 @@ class Backup:
                 key, self._source.open_read(key), size=info.size, sha256=info.sha256 or None,
                 content_type=info.content_type,
             )
-        except (WrongBytes, ObjectExists):
-            raise WorkspaceError(
-                Reason.ERROR_REASON_OBJECT_CORRUPT,
-                f"{key} is damaged, here or in the backup; see `wm doctor`, and restore it "
-                "from an older backup",
-                metadata={"resource": key},
-            ) from None
-        self._copied[key] = info.size
+        except ObjectExists:
+            self._differing.add(key)  # the rows say which of the two is right
+        except WrongBytes:
+            raise _damaged(key) from None
+        else:
+            self._copied[key] = info.size
+
+    async def _replace(self, key: str, sha256: str) -> None:
+        """The backup holds another file under `key`. Raises OBJECT_CORRUPT when
+        what is here is not what the rows promise (`sha256`; '': nothing)."""
+        info = await self._source.head(key)
+        if sha256 and info.sha256 != sha256:
+            raise _damaged(key)
+        await self._target.delete(key)
+        self._differing.discard(key)
+        await self._copy_one(key)
 
     async def _has(self, info: ObjectInfo) -> bool:
         """Whether an earlier backup into this folder holds the object."""
@@ -151,6 +164,15 @@ class Backup:
             after = page.next
             if after is None:
                 return found
+
+
+def _damaged(key: str) -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_OBJECT_CORRUPT,
+        f"{key} is damaged, here or in the backup; see `wm doctor`, and restore it from an "
+        "older backup",
+        metadata={"resource": key},
+    )
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:

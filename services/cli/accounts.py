@@ -29,6 +29,7 @@ from workspace.identity.v1.account_service_pb2 import (
 )
 from workspace.identity.v1.account_service_pb2_grpc import AccountServiceStub
 
+from services.cli.account_care import add_care
 from services.cli.arguments import ACCOUNT, LIMIT, MEMBER, mask_of
 from services.cli.client import Session, in_session
 from services.cli.enums import parse_enum, parse_enums
@@ -65,7 +66,10 @@ def list_(ctx: typer.Context, limit: int = LIMIT) -> None:
 def create(
     ctx: typer.Context,
     name: str,
-    type_: str = typer.Option("client_org", "--type", help="Kind, for example consulting_firm."),
+    type_: str = typer.Option(
+        "client_org", "--type",
+        help="Kind: client_org, consulting_firm, or a word of your own (a-z, 0-9, _).",
+    ),
     classification: str = typer.Option("", "--classification", help="Sensitivity of its data."),
     visibility: str = typer.Option("", "--visibility", help="Of new projects: private or account."),
     description: str = typer.Option("", "--description"),
@@ -272,3 +276,6 @@ def remove_member(ctx: typer.Context, account: str = ACCOUNT, who: str = MEMBER)
         show_record(options, answer.member, _MEMBER_FIELDS, title="Removed")
 
     in_session(options, work)
+
+
+add_care(app)

@@ -5,6 +5,7 @@ Never from the command line, which other users of the machine can read.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from services.model import base64url
 from services.tokens.claims import TokenRefusedError
 from services.tokens.machine import MACHINE_PREFIX, MachineSecret
 
-__all__ = ["TOKEN_VARIABLE", "login_of", "read_token", "token_of_environment"]
+__all__ = ["TOKEN_VARIABLE", "login_of", "read_secret", "read_token", "token_of_environment"]
 
 TOKEN_VARIABLE: Final = "WM_TOKEN"  # noqa: S105 - the name of a variable
 MAX_TOKEN_BYTES: Final = 16 * 1024
@@ -38,6 +39,14 @@ def read_token(*, stdin: bool, file: Path | None) -> str:
             return _checked(opened.read(MAX_TOKEN_BYTES + 2), str(file))
     except (OSError, UnicodeDecodeError):
         raise usage(f"{file} cannot be read", remedy="name a file that holds one token") from None
+
+
+def read_secret(what: str, *, stdin: bool, file: Path | None) -> str:
+    """A secret from --token-stdin or --token-file, else by a prompt that does
+    not show it. Without a terminal standard input is read as it is."""
+    if stdin or file is not None or not sys.stdin.isatty():
+        return read_token(stdin=file is None or stdin, file=file)
+    return _checked(getpass.getpass(f"{what}: "), "the answer")
 
 
 def token_of_environment() -> str:

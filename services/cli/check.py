@@ -76,6 +76,6 @@ async def _explain(session: Session, options: Options, request: Any) -> bool:
         return bool(answer.allowed)
     people = People(session)
     await people.learn(ids_in(answer))
-    for line in explanation_lines(answer, people.label):
+    for line in explanation_lines(answer, people.name):
         print_line(line)
     return bool(answer.allowed)

@@ -25,16 +25,21 @@ from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.history_service_pb2 import ListMetadataRecordsRequest
 from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 from workspace.project.v1.link_pb2 import LinkDirection, ObjectLink
-from workspace.project.v1.project_service_pb2 import ListTrashRequest
-from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from services.cli.arguments import DOCUMENT, LIMIT, mask_of
 from services.cli.client import Session, in_session
+from services.cli.document_care import add_care, update_many
 from services.cli.enums import parse_enum
+from services.cli.exit_codes import ExitCode
 from services.cli.failures import usage
 from services.cli.options import options_of
 from services.cli.output import show_list, show_record
-from services.cli.resolve import document_id_of, is_id, pick, project_id_of, split_path
+from services.cli.resolve import (
+    document_id_of,
+    project_id_of,
+    split_path,
+    trashed_document_id_of,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True,
@@ -79,6 +84,7 @@ def list_(
             request.project_id = await project_id_of(session, project)
         stub = session.stub(DocumentServiceStub)
         found = await session.pages(stub.ListDocuments, request, "documents", limit=limit)
+        found.sort(key=lambda d: (d.project_id, d.relative_path, d.name))
         show_list(options, "documents", found, _COLUMNS)
 
     in_session(options, work)
@@ -139,7 +145,9 @@ def revisions(
 @app.command()
 def update(
     ctx: typer.Context,
-    document: str = DOCUMENT,
+    document: list[str] = typer.Argument(
+        metavar="DOCUMENT...", help="Ids, or PROJECT:folder/name; with several the same change."
+    ),
     project: str = _PROJECT,
     title: str | None = typer.Option(None, "--title"),
     type_: str | None = typer.Option(None, "--type"),
@@ -151,7 +159,10 @@ def update(
     project_role: str | None = typer.Option(None, "--project-role"),
     summary: str | None = typer.Option(None, "--summary"),
 ) -> None:
-    """Change metadata; '' empties a field. The history keeps what was."""
+    """Change metadata; '' empties a field. The history keeps what was.
+
+    Of several documents each is changed on its own; exit code 9 when some failed.
+    """
     given, mask = mask_of(
         {
             "title": title,
@@ -204,17 +215,21 @@ def tag(
 
 
 def _update(
-    ctx: typer.Context, document: str, project: str, given: dict[str, Any], mask: FieldMask
+    ctx: typer.Context, texts: list[str], project: str, given: dict[str, Any], mask: FieldMask
 ) -> None:
     options = options_of(ctx)
 
-    async def work(session: Session) -> None:
-        record = Document(document_id=await document_id_of(session, document, project), **given)
+    async def work(session: Session) -> int:
+        found = [await document_id_of(session, text, project) for text in texts]
+        if len(found) > 1:
+            return await update_many(session, options, list(dict.fromkeys(found)), given, mask)
+        record = Document(document_id=found[0], **given)
         request = UpdateDocumentRequest(document=record, update_mask=mask)
         answer = await session.call(session.stub(DocumentServiceStub).UpdateDocument, request)
         show_record(options, answer.document, _SHOWN, title="Updated")
+        return ExitCode.OK
 
-    in_session(options, work)
+    raise typer.Exit(in_session(options, work))
 
 
 @app.command()
@@ -281,26 +296,12 @@ def restore(ctx: typer.Context, document: str = DOCUMENT, project: str = _PROJEC
 
     async def work(session: Session) -> None:
         request = RestoreDocumentRequest(
-            document_id=await _trashed_id(session, document, project)
+            document_id=await trashed_document_id_of(session, document, project)
         )
         answer = await session.call(session.stub(DocumentServiceStub).RestoreDocument, request)
         show_record(options, answer.document, _SHOWN, title="Restored")
 
     in_session(options, work)
-
-
-async def _trashed_id(session: Session, text: str, project: str) -> str:
-    if is_id("d", text):
-        return text
-    if not project:
-        project, _, text = text.partition(":")
-    request = ListTrashRequest(project_id=await project_id_of(session, project))
-    stub = session.stub(ProjectServiceStub)
-    items = await session.pages(stub.ListTrash, request, "items")
-    place = split_path(text)
-    documents = [item.document for item in items if item.WhichOneof("item") == "document"]
-    found = [d for d in documents if (d.relative_path, d.name) == place]
-    return str(pick("document", text, found, lambda d: d.document_id).document_id)
 
 
 @app.command()
@@ -355,3 +356,6 @@ def links(
         show_list(options, "links", found, ("source_kind", "source_id", "link"))
 
     in_session(options, work)
+
+
+add_care(app)

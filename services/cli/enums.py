@@ -9,7 +9,10 @@ from typing import Any
 
 from services.cli.failures import usage
 
-__all__ = ["enum_word", "enum_words", "parse_enum", "parse_enums", "parse_time"]
+__all__ = [
+    "enum_word", "enum_words", "parse_enum", "parse_enums", "parse_moment", "parse_span",
+    "parse_time",
+]
 
 _SPAN = re.compile(r"(\d+)([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -56,6 +59,22 @@ def parse_time(option: str, text: str, *, now: datetime | None = None) -> dateti
             f"{option}: {text!r} is no time; use 2026-12-31, 2026-12-31T18:00:00Z or 7d"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_moment(option: str, text: str, *, now: datetime | None = None) -> datetime:
+    """A time of the past: as `parse_time`, but a span is that long ago."""
+    now = now or datetime.now(UTC)
+    if _SPAN.fullmatch(text):
+        return now - (parse_time(option, text, now=now) - now)
+    return parse_time(option, text, now=now)
+
+
+def parse_span(option: str, text: str) -> timedelta:
+    """How long: `12h`, `7d`."""
+    if not _SPAN.fullmatch(text):
+        raise usage(f"{option}: {text!r} is no length of time; use 12h or 7d")
+    now = datetime.now(UTC)
+    return parse_time(option, text, now=now) - now
 
 
 def _word(enum: Any, name: str) -> str:

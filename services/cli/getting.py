@@ -16,7 +16,7 @@ from services.cli.arguments import DOCUMENT
 from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.exporting.fetch import CHUNK, opened, verify
-from services.cli.failures import CliError
+from services.cli.failures import CliError, usage
 from services.cli.importing.put import http_client
 from services.cli.options import options_of
 from services.cli.output import human_bytes, print_json, print_line
@@ -39,6 +39,7 @@ def get(
 ) -> None:
     """Download one document: wm get Plans:reports/q3.pdf"""
     options = options_of(ctx)
+    _require_folder(output)
 
     async def work(session: Session) -> None:
         request = CreateDownloadRequest(
@@ -58,6 +59,15 @@ def get(
             print_line(f"{path} ({human_bytes(download.size_bytes)})")
 
     in_session(options, work)
+
+
+def _require_folder(output: str) -> None:
+    path = Path(output)
+    if output in ("", "-") or path.is_dir():
+        return
+    if output.endswith("/") or not path.parent.is_dir():
+        missing = path if output.endswith("/") else path.parent
+        raise usage(f"there is no folder {missing}", remedy=f"make it: mkdir -p {missing}")
 
 
 def _target(output: str, filename: str) -> Path:

@@ -16,6 +16,7 @@ __all__ = ["aim", "find_grant", "grant_id_of"]
 
 
 async def aim(session: Session, request: CreateGrantRequest, to: str) -> None:
+    """Set the receiver: a user by id, address or name; `team:NAME`; `account:NAME`."""
     kind, _, rest = to.partition(":")
     if kind == "team" and rest:
         request.target_type = GrantTargetType.GRANT_TARGET_TYPE_TEAM
@@ -30,27 +31,37 @@ async def aim(session: Session, request: CreateGrantRequest, to: str) -> None:
             request.target_email = to
 
 
+async def grant_id_of(session: Session, project_id: str, text: str) -> str:
+    """A grant id, or the id of the active grant to `text`, read as by `aim`."""
+    if is_id("g", text):
+        return text
+    return str((await find_grant(session, project_id, text)).grant_id)
+
+
+async def find_grant(session: Session, project_id: str, text: str) -> Any:
+    """The active grant with this id or to this receiver."""
+    wanted = text
+    if not is_id("g", text):
+        aimed = CreateGrantRequest(project_id=project_id)
+        await aim(session, aimed, text)
+        if aimed.target_email:
+            raise not_found(
+                f"nobody known here has the address {text}",
+                remedy="use the user id or grant id of `wm grants list`",
+            )
+        wanted = aimed.target_id
+    stub = session.stub(GrantServiceStub)
+    request = ListGrantsRequest(project_id=project_id, status=GrantStatus.GRANT_STATUS_ACTIVE)
+    grants = await session.pages(stub.ListGrants, request, "grants")
+    found = [grant for grant in grants if wanted in (grant.grant_id, grant.target_id)]
+    return pick("grant", text, found, lambda g: g.grant_id)
+
+
 async def _known_user(session: Session, to: str, project_id: str) -> str:
     """The id of a user who is known here; '' leaves an address to the server."""
-    if "@" not in to and to != "me":
-        return to
+    if "@" not in to:
+        return await user_id_of(session, to, project_id=project_id)
     try:
         return await user_id_of(session, to, project_id=project_id)
     except CliError:
         return ""
-
-
-async def grant_id_of(session: Session, project_id: str, text: str) -> str:
-    if is_id("g", text):
-        return text
-    aimed = CreateGrantRequest(project_id=project_id)
-    await aim(session, aimed, text)
-    if aimed.target_email:
-        raise not_found(
-            "a grant does not keep addresses", remedy="use the user id or grant id of `grants list`"
-        )
-    stub = session.stub(GrantServiceStub)
-    request = ListGrantsRequest(project_id=project_id, status=GrantStatus.GRANT_STATUS_ACTIVE)
-    grants = await session.pages(stub.ListGrants, request, "grants")
-    found = [grant for grant in grants if grant.target_id == aimed.target_id]
-    return str(pick("grant", text, found, lambda g: g.grant_id).grant_id)

@@ -54,7 +54,8 @@ def init(
         return
     print_line(f"Wrote {write} ({provider}, {environment}). It holds no secrets.")
     if provider == "local":
-        print_line("Next: wm serve")
+        found = write == Path("backend.toml")
+        print_line("Next: wm serve" if found else f"Next: wm serve --backend {write}")
 
 
 def render_toml(selection: Mapping[str, object]) -> str:

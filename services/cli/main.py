@@ -93,6 +93,10 @@ def _report(error: Exception, options: Options, arguments: list[str]) -> int:
 
         traceback.print_exception(error)
     failure = describe(error)
+    if options.server:
+        from services.cli.probing import with_probe
+
+        failure = with_probe(failure, options.server)
     print_failure(failure, as_json=as_json)
     return failure.exit_code
 

@@ -37,6 +37,8 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 def as_json(message: Message) -> dict[str, Any]:
     """Proto JSON with proto field names; empty fields are there, too."""
+    import google.rpc.error_details_pb2  # noqa: F401 - details of a Status are shown
+
     members: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -60,16 +62,22 @@ def print_line(text: str = "") -> None:
 
 
 def show_record(
-    options: Options, message: Message, fields: Sequence[str] = (), *, title: str = ""
+    options: Options,
+    message: Message,
+    fields: Sequence[str] = (),
+    *,
+    title: str = "",
+    more: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """One record. `fields` None of them named: every populated one."""
+    """One record. `fields` None of them named: every populated one. `more` are
+    (name, text) lines for people."""
     if options.json:
         print_json(as_json(message))
         return
     if title:
         print_line(title)
     names = fields or [f.name for f, _ in message.ListFields()]
-    shown = [(name, field_text(message, name)) for name in names]
+    shown = [*((name, field_text(message, name)) for name in names), *more]
     width = max((len(name) for name, text in shown if text), default=0)
     for name, text in shown:
         if text:
@@ -174,6 +182,10 @@ def _submessage_text(value: Any) -> str:
     if value.DESCRIPTOR.full_name == "google.protobuf.Timestamp":
         moment = value.ToDatetime(tzinfo=UTC)
         return str(moment.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    if value.DESCRIPTOR.full_name == "workspace.project.v1.FileInfo":
+        return f"revision {value.file_revision}, {human_bytes(value.size_bytes)}, " + (
+            f"sha256 {value.sha256}" if value.sha256 else "no checksum"
+        )
     members = MessageToDict(value, preserving_proto_field_name=True)
     return _flat(members)
 

@@ -30,6 +30,7 @@ from services.cli.failures import usage
 from services.cli.homes import own_workspace
 from services.cli.options import options_of
 from services.cli.output import as_json, field_text, print_json, print_rows, show_list, show_record
+from services.cli.project_care import add_care
 from services.cli.resolve import (
     account_id_of,
     project_id_of,
@@ -278,3 +279,6 @@ def _trash_row(item: Any) -> list[str]:
     kind = item.WhichOneof("item")
     record = getattr(item, kind)
     return [kind, record.name, field_text(record, "trashed_at"), getattr(record, f"{kind}_id")]
+
+
+add_care(app)

@@ -13,7 +13,7 @@ from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError, usage
-from services.cli.importing.plan import Place, place_of
+from services.cli.importing.plan import Place, place_of, require_folder
 from services.cli.importing.put import http_client
 from services.cli.importing.retry import Unavailable
 from services.cli.importing.source import open_source
@@ -41,6 +41,7 @@ def put(
     """Upload one file: a new document, or a new revision of the one there."""
     if not file.is_file():
         raise usage(f"{file} is no file")
+    require_folder(into)
     options = options_of(ctx)
     path = file.resolve()
     place = place_of(name or file.name, into)

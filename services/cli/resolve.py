@@ -37,6 +37,7 @@ __all__ = [
     "split_path",
     "team_id_of",
     "team_member_of",
+    "trashed_document_id_of",
     "trashed_project_id_of",
     "user_id_of",
 ]
@@ -123,6 +124,29 @@ async def document_id_of(session: Session, text: str, project: str = "") -> str:
     stub = session.stub(DocumentServiceStub)
     documents = await session.pages(stub.ListDocuments, request, "documents")
     found = [d for d in documents if d.relative_path == folder and d.name == name]
+    return str(pick("document", text, found, lambda d: d.document_id).document_id)
+
+
+async def trashed_document_id_of(session: Session, text: str, project: str = "") -> str:
+    """Of a document in the trash, written as for `document_id_of`."""
+    if is_id("d", text):
+        return text
+    if not project:
+        project, colon, text = text.partition(":")
+        if not colon:
+            raise usage(
+                f"{project!r} is no document id",
+                remedy="write PROJECT:folder/name, or give --project",
+            )
+    request = ListTrashRequest(project_id=await project_id_of(session, project))
+    items = await session.pages(session.stub(ProjectServiceStub).ListTrash, request, "items")
+    place = split_path(text)
+    documents = [item.document for item in items if item.WhichOneof("item") == "document"]
+    found = [d for d in documents if (d.relative_path, d.name) == place]
+    if not found:
+        raise not_found(
+            f"no document {text!r} in the trash", remedy="look at `wm projects trash`"
+        )
     return str(pick("document", text, found, lambda d: d.document_id).document_id)
 
 

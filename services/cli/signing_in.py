@@ -14,7 +14,7 @@ from services.cli.failures import CliError
 from services.cli.profile import Login
 from services.tokens.local_secret import LOCAL_SECRET_FILE
 
-__all__ = ["issue_token"]
+__all__ = ["issue_token", "read_local_secret"]
 
 _SECONDS = 30.0
 
@@ -26,7 +26,7 @@ async def issue_token(
     `data_dir`. Raises CliError when the secret cannot be read."""
     folder = _absolute(data_dir)
     request = IssueLocalTokenRequest(
-        email=email, name=name, local_secret=_read_secret(folder), request_id=str(uuid.uuid4())
+        email=email, name=name, local_secret=read_local_secret(folder), request_id=str(uuid.uuid4())
     )
     answer = await IdentityServiceStub(channel).IssueLocalToken(request, timeout=_SECONDS)
     return Login(
@@ -43,7 +43,8 @@ def _absolute(path: str | Path) -> Path:
     return Path(path).absolute()
 
 
-def _read_secret(data_dir: Path) -> str:
+def read_local_secret(data_dir: Path) -> str:
+    """The secret that only the operating-system user of the data folder can read."""
     path = data_dir / "keys" / LOCAL_SECRET_FILE
     try:
         return path.read_text(encoding="ascii").strip()

@@ -13,9 +13,12 @@ from workspace.identity.v1.team_service_pb2 import (
     ArchiveTeamRequest,
     CreateTeamRequest,
     GetTeamRequest,
+    ImportLegacyTeamRequest,
+    LegacyTeamMember,
     ListTeamMembersRequest,
     ListTeamsRequest,
     RemoveTeamMemberRequest,
+    TransferRootAdminRequest,
     UpdateTeamMemberRequest,
     UpdateTeamRequest,
 )
@@ -26,8 +29,14 @@ from services.cli.client import Session, in_session
 from services.cli.enums import parse_enum
 from services.cli.homes import own_workspace
 from services.cli.options import options_of
-from services.cli.output import show_list, show_record
-from services.cli.resolve import account_id_of, is_id, team_id_of, team_member_of
+from services.cli.output import as_json, print_json, print_rows, show_list, show_record
+from services.cli.resolve import (
+    account_id_of,
+    is_id,
+    team_id_of,
+    team_member_of,
+    user_id_of,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True,
@@ -216,3 +225,64 @@ def remove_member(ctx: typer.Context, team: str = TEAM, who: str = MEMBER) -> No
         show_record(options, answer.member, _MEMBER_FIELDS, title="Removed")
 
     in_session(options, work)
+
+
+@app.command()
+def transfer_root(ctx: typer.Context, team: str = TEAM, who: str = MEMBER) -> None:
+    """Make another member the root administrator."""
+    options = options_of(ctx)
+
+    async def work(session: Session) -> None:
+        team_id = await team_id_of(session, team)
+        member = await team_member_of(session, team_id, who)
+        request = TransferRootAdminRequest(team_id=team_id, new_root_admin_user_id=member.user_id)
+        answer = await session.call(session.stub(TeamServiceStub).TransferRootAdmin, request)
+        fields = ("name", "root_admin_user_id", "team_id")
+        show_record(options, answer.team, fields, title="Transferred")
+
+    in_session(options, work)
+
+
+@app.command()
+def import_legacy(
+    ctx: typer.Context,
+    legacy_id: str = typer.Argument(metavar="LEGACY_ID", help="Id in the old system; once only."),
+    name: str = typer.Argument(metavar="NAME"),
+    root: str = typer.Option(..., "--root", help="User id or e-mail of the root administrator."),
+    member: list[str] = typer.Option(
+        [], "--member", "-m", metavar="EMAIL[:ROLE]", help="Whom to invite; repeatable."
+    ),
+    description: str = typer.Option("", "--description"),
+) -> None:
+    """Import a standalone team of old; all are invited (platform admins)."""
+    options = options_of(ctx)
+    request = ImportLegacyTeamRequest(
+        legacy_id=legacy_id, name=name, description=description,
+        members=[_legacy_member(each) for each in member],
+    )
+
+    async def work(session: Session) -> None:
+        request.root_admin_user_id = await user_id_of(session, root)
+        answer = await session.call(session.stub(TeamServiceStub).ImportLegacyTeam, request)
+        if options.json:
+            print_json(as_json(answer))
+            return
+        show_record(options, answer.team, _COLUMNS, title="Imported")
+        invited = answer.root_admin_invitation.invitation_id
+        rows = [["root administrator", "invited", invited]]
+        rows += [_legacy_row(result) for result in answer.results]
+        print_rows(("who", "outcome", "invitation_id"), rows)
+
+    in_session(options, work)
+
+
+def _legacy_member(text: str) -> LegacyTeamMember:
+    email, _, role = text.partition(":")
+    number: Any = parse_enum("--member", TeamRole.DESCRIPTOR, role or "member")
+    return LegacyTeamMember(email=email, role=number)
+
+
+def _legacy_row(result: Any) -> list[str]:
+    if result.WhichOneof("outcome") == "error":
+        return [result.email, result.error.message, ""]
+    return [result.email, "invited", result.invitation.invitation_id]

@@ -4,7 +4,8 @@ A row `DUE#{hour}#{shard}` says what is due; whoever finds it runs the handler
 of its kind and takes the row away. Rows are hints that something must be
 looked at: a handler reads the records and does what is right for their state,
 so running one twice, or on two replicas at once, is harmless. Handlers of
-different rows run at the same time.
+different rows run at the same time. One that takes longer than a few seconds goes
+on beside later runs, so that nothing waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -44,6 +45,9 @@ _HOUR: Final = timedelta(hours=1)
 _PAGE: Final = 32
 """Rows that are handled at once."""
 _TRIES: Final = 10
+_PATIENCE_SECONDS: Final = 5.0
+_MOST_AT_WORK: Final = 128
+"""Handlers that go on beside later runs; with more the runs wait for them."""
 _GONE_AFTER_SECONDS: Final = 3600
 _RETRY_SECONDS: Final = 60
 
@@ -54,6 +58,7 @@ class DueWork:
     def __init__(self, records: RecordStore, *, now: Callable[[], float]) -> None:
         self._records = records
         self._now = now
+        self._at_work: dict[Key, asyncio.Task[bool]] = {}
 
     async def schedule(self, kind: str, subject: str, at: float) -> None:
         """Have `kind` look at `subject` at unix time `at` (or soon, when that has
@@ -81,7 +86,22 @@ class DueWork:
         )
 
     async def run(self, handlers: Mapping[str, DueHandler]) -> int:
-        """Run everything that is due now; returns how many rows were handled."""
+        """Run everything that is due now; returns how many rows were handled. When
+        it is cancelled, so are all handlers."""
+        try:
+            return await self._run(handlers)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Cancel the handlers that are at work. Their rows stay."""
+        tasks = list(self._at_work.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, handlers: Mapping[str, DueHandler]) -> int:
         now = datetime.fromtimestamp(self._now(), UTC)
         hour = await self._watermark()
         if hour is None:
@@ -91,8 +111,7 @@ class DueWork:
         done, handled = _floor(now) - _HOUR, 0
         while hour <= now:
             async for items in self._rows(hour, now):
-                # A slow handler holds up its own page alone, not all due work.
-                done_of = await asyncio.gather(*(self._handle(i, handlers) for i in items))
+                done_of = await self._page(items, handlers)
                 handled += sum(done_of)
                 if not all(done_of):
                     done = min(done, hour)
@@ -112,6 +131,29 @@ class DueWork:
                 after = page.next
                 if after is None:
                     break
+
+    async def _page(
+        self, items: Sequence[Item], handlers: Mapping[str, DueHandler]
+    ) -> list[bool]:
+        """Which of the rows were handled; those that still are were not."""
+        begun = [self._begin(i, handlers) for i in items if i.key not in self._at_work]
+        if begun:
+            full = len(self._at_work) > _MOST_AT_WORK
+            await asyncio.wait(begun, timeout=None if full else _PATIENCE_SECONDS)
+        done = [task.result() for task in begun if task.done()]
+        return done + [False] * (len(items) - len(done))
+
+    def _begin(self, item: Item, handlers: Mapping[str, DueHandler]) -> asyncio.Task[bool]:
+        task = asyncio.ensure_future(self._handle(item, handlers))
+        self._at_work[item.key] = task
+        task.add_done_callback(lambda _: self._ended(item.key, task))
+        return task
+
+    def _ended(self, key: Key, task: asyncio.Task[bool]) -> None:
+        """Nobody may be waiting for it any more; then its row is met again."""
+        del self._at_work[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("due work waits: %s", type(error).__name__)
 
     async def _handle(self, item: Item, handlers: Mapping[str, DueHandler]) -> bool:
         row = json.loads(item.body)

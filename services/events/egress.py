@@ -27,15 +27,18 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _SECONDS = 10.0
 _PORT = 443
-# Global by the registry, but an address of the platform, or one that leads to
-# an IPv4 address inside: Azure's wire server, IETF assignments, 6to4 relays, NAT64,
-# 6to4, Teredo and its neighbours, discard only, site-local.
+# All that is public of IPv6 (RFC 4291 2.4); what lies outside of it may lead to an
+# IPv4 address inside: compatible, mapped and translated ones, NAT64.
+_UNICAST = ipaddress.ip_network("2000::/3")
+# Global by the registry, but an address of the platform, one that leads to an IPv4
+# address inside, or of nobody: Azure's wire server, IETF assignments, 6to4 relays,
+# 6to4, Teredo and its neighbours, documentation.
 _SPECIAL = tuple(
     map(
         ipaddress.ip_network,
         (
-            "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "64:ff9b::/96",
-            "64:ff9b:1::/48", "2002::/16", "2001::/23", "100::/64", "fec0::/10",
+            "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "2002::/16", "2001::/23",
+            "3fff::/20",
         ),
     )
 )  # fmt: skip
@@ -145,6 +148,7 @@ class Egress:
             return True
         return (
             address.is_global
+            and (address.version == 4 or address in _UNICAST)
             and not address.is_multicast
             and not any(address in network for network in _SPECIAL)
         )

@@ -40,13 +40,17 @@ class _Read:
     version: int
     started_at: float
     page: asyncio.Future[ChangePage]
+    _chars: int | None = None
 
     @property
     def chars(self) -> int:
-        """What a finished page holds in memory, about."""
+        """What a finished page holds in memory, about. Counted once."""
         if not self.page.done() or self.page.cancelled() or self.page.exception() is not None:
             return 0
-        return sum(len(item.body) + len(item.stamp) for item in self.page.result().items)
+        if self._chars is None:
+            items = self.page.result().items
+            self._chars = sum(len(item.body) + len(item.stamp) for item in items)
+        return self._chars
 
 
 class Feed:

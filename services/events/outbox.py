@@ -7,10 +7,11 @@ commit order per partition.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from workspace.common.v1.activity_pb2 import ActivityEvent
 
@@ -60,6 +61,27 @@ class OutboxEvent:
     def is_erased(self) -> bool:
         """Personal data was taken out of the row after it was written."""
         return Stamp.load(self.item.stamp).erased
+
+    @property
+    def type(self) -> str:
+        """The event's type, and the project and the account that it is about ('' for
+        none), without the cost of decoding all of it."""
+        return str(self._members.get("type", ""))
+
+    @property
+    def project_id(self) -> str:
+        """See `type`."""
+        return str(self._members.get("project_id", ""))
+
+    @property
+    def account_id(self) -> str:
+        """See `type`."""
+        return str(self._members.get("account_id", ""))
+
+    @cached_property
+    def _members(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(self.item.body)
+        return found
 
     @cached_property
     def event(self) -> ActivityEvent:

@@ -138,6 +138,7 @@ _TABLE = (
     _family(
         "machine_token", MachineToken, "USER#{user_id}", "MACHINE#{token_id}", _IDENTITY,
         synced=False, policy="local", stamp=_STAMP | {"last_used_at"},
+        local=frozenset({"secret_sha256"}),
     ),
     _family(
         "account", Account, "ACCOUNT#{account_id}", "ACCOUNT#{account_id}", _IDENTITY,
@@ -313,6 +314,10 @@ KERNEL_ROWS = (
     KernelRow(
         "webhook_delivery", "WEBHOOK#{webhook_id}", "STATE or DELIVERY#{event_id}",
         "an event on its way to a webhook, and since when it fails",
+    ),
+    KernelRow(
+        "mail", "MAIL#{user_id or hash of an address}", "STATE or NOTICE#{mail_id}",
+        "a mail on its way to a person, and how many went out lately",
     ),
     KernelRow(
         "document_name", "NAME#{project_id}#{digest}", "NAME",

@@ -32,7 +32,9 @@ __all__ = [
     "MAX_NAME_CHARS",
     "MAX_PATH_BYTES",
     "MAX_PATH_DEPTH",
+    "cleaned_name",
     "is_device_name",
+    "is_visible",
     "safe_filename",
     "shorten",
     "split_extension",
@@ -87,6 +89,18 @@ def validate_name(field: str, value: str, *, max_chars: int = MAX_NAME_CHARS) ->
     if name != name.strip():
         raise invalid_field(field, "starts or ends with a space; remove it")
     return name
+
+
+def cleaned_name(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
+    """The label in a text that cannot be refused, such as a name that a sign-in
+    provider says: as `validate_name` wants it, or '' when nothing visible is left."""
+    visible = (" " if _is_hidden(char) else char for char in unicodedata.normalize("NFC", text))
+    return " ".join("".join(visible).split())[:max_chars].rstrip()
+
+
+def is_visible(text: str) -> bool:
+    """Whether no character is invisible or steers a terminal or a mail."""
+    return not any(map(_is_hidden, text))
 
 
 def validate_document_name(field: str, value: str) -> str:

@@ -216,8 +216,9 @@ class RecordDriver(Protocol):
         ...
 
     async def tail(self) -> str:
-        """The cursor of now: `changes` after it delivers every commit that is
-        acknowledged later, and possibly a few that were just before."""
+        """The cursor of now: `changes` after it delivers every commit that no read
+        has seen yet when it is called, and possibly a few from just before. (With
+        several processes a commit may be seen before its caller is told.)"""
         ...
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import protovalidate
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -27,6 +27,17 @@ _CONTROL_MULTILINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NO_CONTROL = "must not contain control characters; remove them"
 _NO_CONTROL_MULTILINE = "must not contain control characters but newline and tab; remove them"
 _MAX_KEY = 64
+_PATTERNS: Final = {
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$": "must be an id: 1 to 64 letters, digits, '_', '.' "
+    "and '-', a letter or digit first",
+    "^[a-z][a-z0-9_.-]{0,63}$": "must be a word: 1 to 64 of a-z, 0-9, '_', '.' and '-', "
+    "a letter first",
+    "^[a-z][a-z0-9_.]{0,63}$": "must be a word: 1 to 64 of a-z, 0-9, '_' and '.', a letter first",
+    "^[a-z][a-z0-9_]{0,63}$": "must be a word: 1 to 64 of a-z, 0-9 and '_', a letter first",
+    "^[0-9a-f]{64}$": "must be a SHA-256 in lower-case hex: 64 of 0-9 and a-f",
+    "^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$": "must be a date: 2026, 2026-12 or 2026-12-31",
+}
+"""The patterns of the schemas in words. The words never change what is accepted."""
 
 
 class Validator:
@@ -129,7 +140,15 @@ def _printable(key: object) -> str:
 def _violation(item: protovalidate.Violation) -> FieldViolation:
     proto = item.proto
     text = proto.message or f"breaks the rule {proto.rule_id}"
-    return FieldViolation(_path(proto.field), text)
+    return FieldViolation(_path(proto.field), _in_words(text))
+
+
+def _in_words(text: str) -> str:
+    """Patterns as a person says them; an unknown one stays as it is."""
+    if "regex" not in text:
+        return text
+    found = (words for pattern, words in _PATTERNS.items() if f"`{pattern}`" in text)
+    return next(found, text)
 
 
 def _path(path: Any) -> str:

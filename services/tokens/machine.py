@@ -106,17 +106,30 @@ class MachineTokenVerifier:
     async def verify(self, text: str) -> Caller:
         """The token's user, with its scope. Raises TokenRefusedError."""
         given = MachineSecret.parse(text)
-        key = Key(f"USER#{given.user_id}", f"MACHINE#{given.token_id}")
-        record: Record[MachineToken] | None = await self._records.get(_FAMILY, key)
+        record = await self._record(given.user_id, given.token_id)
         stored = record.message if record else MachineToken(secret_sha256=bytes(32))
         if not hmac.compare_digest(stored.secret_sha256, given.sha256) or record is None:
             raise TokenRefusedError("secret")
         if stored.status != _ACTIVE:
             raise TokenRefusedError("revoked")
-        if stored.expires_at.ToNanoseconds() <= self._now() * 1e9:
+        if not self._in_time(stored):
             raise TokenRefusedError("exp")
         await self._note_use(record)
         return _caller(stored)
+
+    async def works(self, token_id: str) -> bool:
+        """Whether the token is neither revoked nor expired, for what was made in
+        its name and outlives the call."""
+        record = await self._record(owner_of(token_id), token_id)
+        if record is None or record.message.status != _ACTIVE:
+            return False
+        return self._in_time(record.message)
+
+    async def _record(self, user_id: str, token_id: str) -> Record[MachineToken] | None:
+        return await self._records.get(_FAMILY, Key(f"USER#{user_id}", f"MACHINE#{token_id}"))
+
+    def _in_time(self, token: MachineToken) -> bool:
+        return token.expires_at.ToNanoseconds() > self._now() * 1e9
 
     async def _note_use(self, record: Record[MachineToken]) -> None:
         """`last_used_at`, to the hour. A note that is not taken refuses nobody."""

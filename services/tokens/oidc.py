@@ -6,12 +6,14 @@ pass their own `audience_of` and `read`.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from services.model.errors import invalid_field
+from services.model.names import cleaned_name, is_visible
 from services.tokens.claims import TokenRefusedError, VerifiedClaims
 from services.tokens.issuers import IssuerSettings
 from services.tokens.key_sets import RemoteKeySet
@@ -38,6 +40,7 @@ _MAX_EMAIL: Final = 254
 _MAX_TEXT: Final = 255
 _MAX_GROUP_CHARS: Final = 256
 _MAX_GROUPS: Final = 10_000
+_ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+")
 _HEADERS: Final = frozenset({"alg", "typ", "kid", "x5t"})
 # How issuers say that they left groups out (Entra: groups overage).
 _OVERAGE: Final = ("_claim_names", "hasgroups")
@@ -62,7 +65,7 @@ class OidcClaims:
             token_id=text_claim(payload, "jti"),
             email=email,
             email_verified=bool(email) and payload.get("email_verified") is True,
-            name=text_claim(payload, "name") or text_claim(payload, "preferred_username"),
+            name=self.name(payload),
             groups=groups,
             groups_incomplete=incomplete,
         )
@@ -72,9 +75,16 @@ class OidcClaims:
         return str(payload["sub"])
 
     def email(self, payload: Mapping[str, Any]) -> str:
-        """The address as the issuer says it; '' for none. Never who somebody is."""
+        """The address as the issuer says it; '' for none, and for what no mail could
+        be sent to. Never who somebody is."""
         email = text_claim(payload, "email")
-        return email if len(email) <= _MAX_EMAIL else ""
+        usable = len(email) <= _MAX_EMAIL and is_visible(email) and _ADDRESS.fullmatch(email)
+        return email if usable else ""
+
+    def name(self, payload: Mapping[str, Any]) -> str:
+        """What people see. Users choose it at many issuers: it steers no terminal."""
+        names = (text_claim(payload, member) for member in ("name", "preferred_username"))
+        return next(filter(None, map(cleaned_name, names)), "")
 
     def groups(self, payload: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
         """Recorded groups, and whether some are missing. Groups that cannot be
@@ -82,9 +92,7 @@ class OidcClaims:
         value = payload.get(self._groups_claim, [])
         if not isinstance(value, list) or len(value) > _MAX_GROUPS:
             return (), True
-        known = tuple(
-            each for each in value if isinstance(each, str) and 0 < len(each) <= _MAX_GROUP_CHARS
-        )
+        known = tuple(each for each in value if _is_group(each))
         left_out = any(member in payload for member in _OVERAGE)
         return known, left_out or len(known) < len(value)
 
@@ -127,6 +135,10 @@ def issuer_tls(ca_file: Path | None) -> ssl.SSLContext:
         raise invalid_field(
             "WM_OIDC_CA_FILE", f"{ca_file} is not a readable PEM file of authorities"
         ) from None
+
+
+def _is_group(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_GROUP_CHARS and is_visible(value)
 
 
 def text_claim(payload: Mapping[str, Any], member: str) -> str:

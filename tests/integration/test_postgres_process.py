@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from workspace.common.v1.permission_pb2 import Permission, PermissionPreset
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
@@ -24,18 +22,11 @@ from workspace.storage.v1.storage_service_pb2 import (
 )
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
-from tests.conformance.records.harness import PostgresServer
+from tests.chosen_records import postgres_of
 from tests.harness import Workspace
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 DATA = b"the bytes" * 100
-
-
-@pytest.fixture(scope="module")
-def dsn() -> Iterator[str]:
-    server = PostgresServer()
-    yield server.database()
-    server.stop()
 
 
 async def upload(ws: Workspace, project_id: str) -> str:
@@ -61,8 +52,8 @@ async def upload(ws: Workspace, project_id: str) -> str:
     return made.document.document_id
 
 
-async def test_sharing_a_file_and_finding_it_after_a_restart(tmp_path: Path, dsn: str) -> None:
-    settings = {"records": "postgresql", "records_dsn": dsn}
+async def test_sharing_a_file_and_finding_it_after_a_restart(tmp_path: Path) -> None:
+    settings = postgres_of(tmp_path)
     async with Workspace.open(tmp_path, **settings) as ws:
         await ws.sign_in(ANN)
         bob = await ws.sign_in(BOB)

@@ -24,11 +24,13 @@ from workspace.identity.v1.team_pb2 import (
     TeamScopeType,
     TeamStatus,
 )
-from workspace.identity.v1.user_pb2 import User, UserStatus
+from workspace.identity.v1.user_pb2 import PlatformAdmin, User, UserStatus
 from workspace.project.v1.grant_pb2 import Grant, GrantSource, GrantStatus, GrantTargetType
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
 
 from services.model.families import FAMILIES
+from services.model.indexes import Index
+from services.records.port import Key
 from services.records.record import Activity, Write
 from tests.harness import Workspace
 
@@ -36,16 +38,17 @@ __all__ = ["Cast", "commit", "random_grant", "random_world", "timestamp"]
 
 T = TypeVar("T")
 DAY = 86_400.0
-STRANGE = 0.03
-"""How often a row holds what no RPC of this version writes: zero states, unknown
-rights, a home that is not there. It could come from a peer."""
 RIGHT_SETS = [[1], [2], [3], [4], [5], [6], [1, 2], [3, 4], [1, 4, 5], [2, 5], [5, 6], [3, 4, 5]]
 
 
 @dataclass
 class Cast:
     """The ids of one world. `people` can sign in (e-mail by user id); `ghosts` are
-    users without a sign-in; `workspaces` the personal accounts of the people."""
+    users without a sign-in; `workspaces` the personal accounts of the people.
+
+    `strange`: how often a row holds what no RPC of this version writes: zero states,
+    unknown rights, a home that is not there; it could come from a peer. `of_teams`:
+    a world of account teams with guests, to which alone everything is granted."""
 
     people: dict[str, str] = field(default_factory=dict)
     ghosts: list[str] = field(default_factory=list)
@@ -53,6 +56,8 @@ class Cast:
     workspaces: list[str] = field(default_factory=list)
     teams: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=list)
+    strange: float = 0.03
+    of_teams: bool = False
 
     @property
     def users(self) -> list[str]:
@@ -111,8 +116,8 @@ def user_status(rng: random.Random) -> UserStatus.ValueType:
     )
 
 
-def role(rng: random.Random) -> AccountRole.ValueType:
-    lowest = 0 if rng.random() < STRANGE else 1
+def role(rng: random.Random, strange: float) -> AccountRole.ValueType:
+    lowest = 0 if rng.random() < strange else 1
     return rng.choice(AccountRole.values()[lowest:])
 
 
@@ -129,15 +134,12 @@ async def commit(ws: Workspace, pk: str, messages: Sequence[Any]) -> str:
 
 
 async def _stored(ws: Workspace, family: Any, message: Any) -> Any:
-    from services.records.port import Key
-
     return await ws.records.get(family, Key(*family.key_of(message)), deleted=True)
 
 
 class _Maker:
-    def __init__(self, ws: Workspace, rng: random.Random, name: str) -> None:
-        self.ws, self.rng, self.name = ws, rng, name
-        self.cast = Cast()
+    def __init__(self, ws: Workspace, rng: random.Random, name: str, cast: Cast) -> None:
+        self.ws, self.rng, self.name, self.cast = ws, rng, name, cast
 
     def new_id(self, prefix: str) -> str:
         """In no order that anything could rest on."""
@@ -149,7 +151,7 @@ class _Maker:
             user_id = await self.ws.sign_in(email)
             self.cast.people[user_id] = email
             page = await self.ws.records.query(
-                FAMILIES["account_member"], _index("USER"), f"USER#{user_id}",
+                FAMILIES["account_member"], Index.USER, f"USER#{user_id}",
                 prefix="MEMBER#ACCOUNT#",
             )
             self.cast.workspaces.append(page.records[0].message.account_id)
@@ -163,20 +165,23 @@ class _Maker:
         """`tidy`: an active one, owned by the first person."""
         rng, account_id = self.rng, self.new_id("a")
         self.cast.accounts.append(account_id)
-        if not tidy and rng.random() < STRANGE:
+        if not tidy and rng.random() < self.cast.strange:
             return  # named by others, but not there
         rows: list[Any] = []
         first = next(iter(self.cast.people))
         for user in self.cast.users:
             own = AccountMember(
-                account_id=account_id, user_id=user, role=role(rng), status=member_status(rng)
+                account_id=account_id, user_id=user, role=role(rng, self.cast.strange),
+                status=self._standing(),
             )
             if tidy and user == first:
                 own.role = AccountRole.ACCOUNT_ROLE_OWNER
                 own.status = MemberStatus.MEMBER_STATUS_ACTIVE
-            if rng.random() < 0.6 or (tidy and user == first):
+            if rng.random() < (0.85 if self.cast.of_teams else 0.6) or (tidy and user == first):
                 rows.append(own)
         status = AccountStatus.ACCOUNT_STATUS_ACTIVE if tidy else account_status(rng)
+        if self.cast.of_teams and not tidy:
+            status = rng.choice(AccountStatus.values()[2:])
         owner = next((r.user_id for r in rows if r.role == 1), first)
         row = Account(
             account_id=account_id, name="Firm", type="client_org", status=status,
@@ -184,10 +189,18 @@ class _Maker:
         )
         await commit(self.ws, f"ACCOUNT#{account_id}", [row, *rows])
 
+    def _standing(self) -> MemberStatus.ValueType:
+        """In an account; in a world of teams each as likely."""
+        if self.cast.of_teams:
+            return self.rng.choice(MemberStatus.values())
+        return member_status(self.rng)
+
     async def team(self) -> None:
         rng, team_id = self.rng, self.new_id("t")
         self.cast.teams.append(team_id)
         scope = rng.choice([*TeamScopeType.values()[1:], TeamScopeType.TEAM_SCOPE_TYPE_ACCOUNT])
+        if self.cast.of_teams:
+            scope = TeamScopeType.TEAM_SCOPE_TYPE_ACCOUNT
         people = list(self.cast.people)
         root = rng.choice(people)
         row = Team(
@@ -200,14 +213,15 @@ class _Maker:
             row.workspace_id = self.cast.workspaces[people.index(root)]
         members = []
         for user in self.cast.users:
-            if rng.random() < 0.55 or user == root:
-                members.append(
-                    TeamMember(
-                        team_id=team_id, user_id=user, status=member_status(rng),
-                        role=rng.choice(TeamRole.values()[1:]),
-                        guest=bool(row.account_id) and rng.random() < 0.4,
-                    )
+            if rng.random() < (0.9 if self.cast.of_teams else 0.55) or user == root:
+                own = TeamMember(
+                    team_id=team_id, user_id=user, status=member_status(rng),
+                    role=rng.choice(TeamRole.values()[1:]),
+                    guest=bool(row.account_id) and rng.random() < 0.5,
                 )
+                if self.cast.of_teams and rng.random() < 0.5:
+                    own.status = MemberStatus.MEMBER_STATUS_ACTIVE
+                members.append(own)
         await commit(self.ws, f"TEAM#{team_id}", [row, *members])
 
     async def project(self) -> None:
@@ -224,7 +238,7 @@ class _Maker:
                 (ProjectStatus.PROJECT_STATUS_TRASHED, 1),
             ),
         )
-        if rng.random() < 0.7:
+        if rng.random() < (0.1 if self.cast.of_teams else 0.7):
             row.account_id = rng.choice(self.cast.accounts)
         else:
             row.workspace_id = rng.choice(self.cast.workspaces)
@@ -248,7 +262,7 @@ class _Maker:
 
 def random_grant(rng: random.Random, cast: Cast, project_id: str, grant_id: str) -> Grant:
     """A grant to anybody of the world, in any state."""
-    kind = rng.choice([1, 1, 2, 2, 3])
+    kind = 2 if cast.of_teams else rng.choice([1, 1, 2, 2, 3])
     targets: dict[int, list[str]] = {
         1: cast.users, 2: cast.teams or ["t_none"], 3: [*cast.accounts, *cast.workspaces[:1]]
     }
@@ -263,7 +277,7 @@ def random_grant(rng: random.Random, cast: Cast, project_id: str, grant_id: str)
     if rng.random() < 0.35:
         days = rng.choice([-30, -1, 1, 30])
         grant.expires_at.CopyFrom(timestamp(time.time() + days * DAY))
-    if rng.random() < STRANGE:
+    if rng.random() < cast.strange:
         strange: list[Any] = [("permissions", [7]), ("permissions", []), ("status", 0),
                               ("status", 9), ("target_type", 0)]
         name, value = rng.choice(strange)
@@ -275,18 +289,21 @@ def random_grant(rng: random.Random, cast: Cast, project_id: str, grant_id: str)
     return grant
 
 
-def _index(name: str) -> Any:
-    from services.model.indexes import Index
-
-    return Index[name]
-
-
 async def random_world(
-    ws: Workspace, rng: random.Random, name: str, *, people: int = 5, projects: int = 6
+    ws: Workspace,
+    rng: random.Random,
+    name: str,
+    *,
+    people: int = 5,
+    projects: int = 6,
+    strange: float = 0.03,
+    of_teams: bool = False,
 ) -> Cast:
     """Make a world of its own (ids hold `name`) and say whom and what it has."""
-    maker = _Maker(ws, rng, name)
+    maker = _Maker(ws, rng, name, Cast(strange=strange, of_teams=of_teams))
     await maker.people(people)
+    first = next(iter(maker.cast.people))
+    await commit(ws, "PLATFORM", [PlatformAdmin(user_id=first)])
     for number in range(rng.choice([2, 3])):
         await maker.account(tidy=number == 0)
     for _ in range(rng.choice([2, 3, 4])):
@@ -300,8 +317,6 @@ async def random_world(
 
 
 async def change_user(ws: Workspace, user_id: str, status: int) -> str:
-    from services.records.port import Key
-
     row = (await ws.records.get(FAMILIES["user"], Key(f"USER#{user_id}", f"USER#{user_id}"))).edit()
     row.status = status
     return await commit(ws, f"USER#{user_id}", [row])

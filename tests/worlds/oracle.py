@@ -177,12 +177,17 @@ def reasons(world: World, user: str, project_id: str, now: float) -> list[Reason
                 rule = "owner_grant"
             found.append(Reason(rule, grant.grant_id, expanded(given)))
     if project.account_id and not project.restricted:
-        if in_account(world, user, project.account_id):
-            role = world.accounts[project.account_id].members[user].role
-            given = frozenset(FALLBACK.get(role, "").split())
-            if given:
-                found.append(Reason("account_fallback", "", given))
+        given = frozenset(fallback(world, user, project.account_id).split())
+        if given:
+            found.append(Reason("account_fallback", "", given))
     return found
+
+
+def fallback(world: World, user: str, account_id: str) -> str:
+    """Rule 4: what the role in the account gives."""
+    if not in_account(world, user, account_id):
+        return ""
+    return FALLBACK.get(world.accounts[account_id].members[user].role, "")
 
 
 def rights(world: World, user: str, project_id: str, now: float) -> frozenset[str]:

@@ -67,6 +67,7 @@ async def every_page(
     while True:
         answer = await call(request)
         answers.append(answer)
+        assert _length(answer) <= size, f"a page of {type(request).__name__} is too long"
         token = answer.next_page_token
         if not token:
             return answers
@@ -74,6 +75,11 @@ async def every_page(
         assert not told, f"the page token of {type(request).__name__} tells {told}"
         assert len(answers) < 1_000, "a list without end"
         request.page_token = token
+
+
+def _length(answer: Any) -> int:
+    """Of the one repeated field of a page."""
+    return max((len(rows) for f, rows in answer.ListFields() if f.is_repeated), default=0)
 
 
 class Asker:
@@ -226,7 +232,8 @@ class Asker:
         for user in self.cast.people:
             stub = self.as_(user)
             if self.world.users[user] != "active":
-                code = await _refusal(stub.ListAccessibleProjects(pb.ListAccessibleProjectsRequest()))
+                request = pb.ListAccessibleProjectsRequest()
+                code = await _refusal(stub.ListAccessibleProjects(request))
                 self.expect(f"disabled {user}", code, DENIED)
                 continue
             await self._own_checks(stub, user, consistency)
@@ -242,9 +249,8 @@ class Asker:
             )
             held = self.rights(user, project)
             self.expect(f"own check {user} {project} {right}", answer.allowed, right in held)
-            got = await _refusal(
-                self.as_(user, ProjectServiceStub).GetProject(ps.GetProjectRequest(project_id=project))
-            )
+            projects = self.as_(user, ProjectServiceStub)
+            got = await _refusal(projects.GetProject(ps.GetProjectRequest(project_id=project)))
             readable = oracle.readable(self.world, user, project, self.now)
             self.expect(f"get {user} {project}", got, None if readable else DENIED)
             known = held or any(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import typer
@@ -11,9 +14,10 @@ from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.exporting.run import Export, Summary
 from services.cli.exporting.tree import ExportTree
+from services.cli.failures import usage
 from services.cli.lists import pairs_of, print_pairs
 from services.cli.options import Options, options_of
-from services.cli.output import human_bytes, print_json, print_line
+from services.cli.output import counted, human_bytes, print_json, print_line
 from services.cli.resolve import project_id_of
 
 app = typer.Typer(add_completion=False)
@@ -37,6 +41,8 @@ def export(
     folders are not kept in a project and do not come back.
     """
     options = options_of(ctx)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise usage(f"{folder} is a file, not a folder", remedy="name a folder to write into")
     tree = ExportTree(folder, force=force)
 
     async def work(session: Session) -> int:
@@ -44,7 +50,15 @@ def export(
             session, await project_id_of(session, project), tree,
             archived=archived, workers=workers, patience=retry_for, shown=not options.json,
         )
-        return _report(options, await job.run())
+        try:
+            return _report(options, await job.run())
+        except asyncio.CancelledError:  # Ctrl-C: say what is there by now
+            _report(options, job.summary)
+            sys.stderr.write(
+                f"Interrupted; {counted(job.summary.not_tried, 'file')} left. "
+                "Run the same command again: it goes on from here.\n"
+            )
+            raise
 
     try:
         code = in_session(options, work)
@@ -72,7 +86,7 @@ def _report(options: Options, summary: Summary) -> int:
         return code
     seconds = max(summary.seconds, 0.001)
     print_line(
-        f"{summary.exported} exported, {summary.unchanged} unchanged, "
+        f"{counted(summary.exported, 'file')} exported, {summary.unchanged} unchanged, "
         f"{len(summary.skipped)} skipped, {len(summary.failed)} failed in {summary.seconds:.1f} s "
         f"({summary.exported / seconds:.0f} files/s, "
         f"{human_bytes(summary.bytes_received / seconds)}/s)."
@@ -81,7 +95,7 @@ def _report(options: Options, summary: Summary) -> int:
     print_pairs("Failed", summary.failed)
     if summary.unavailable:
         print_line(
-            f"The workspace stopped answering; {summary.not_tried} files were not tried. "
+            f"The workspace stopped answering; {counted(summary.not_tried, 'file')} left. "
             "Run the same command again: it goes on from here."
         )
     return code

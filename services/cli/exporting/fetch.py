@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from services.cli.failures import CliError
-from services.cli.importing.put import UrlRefused
+from services.cli.importing.put import UrlRefused, refusal_of
 from services.cli.importing.retry import Busy
 
 __all__ = ["CHUNK", "opened", "verify"]
@@ -31,7 +31,8 @@ async def opened(http: httpx.AsyncClient, transfer: Any) -> AsyncIterator[httpx.
         if response.status_code in _BUSY:
             raise Busy
         if not response.is_success:
-            raise CliError(f"the store answered {response.status_code}")
+            await response.aread()
+            raise CliError(refusal_of(response))
         yield response
 
 

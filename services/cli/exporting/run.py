@@ -25,6 +25,7 @@ from services.cli.failures import CliError, describe
 from services.cli.importing.progress import Progress
 from services.cli.importing.put import UrlRefused, http_client
 from services.cli.importing.retry import Unavailable, with_retries
+from services.rpc.errors import error_info
 
 __all__ = ["Export", "Summary"]
 
@@ -68,19 +69,24 @@ class Export:
         self._patience = patience
         self._shown = shown
         self._storage = session.stub(StorageServiceStub)
+        self.summary = Summary()
+        """What was done until now, also when the run is cancelled."""
 
     async def run(self) -> Summary:
         """Bring the files. Failures are in the summary, not raised."""
-        summary = Summary()
+        summary = self.summary
         documents = _with_files(await self._list(), summary)
         waiting = _batches(documents)
         size = sum(document.file.size_bytes for document in documents)
         with Progress("Exporting", files=len(documents), size=size, shown=self._shown) as progress:
-            async with http_client(self._workers * 2) as http, asyncio.TaskGroup() as group:
-                for _ in range(self._workers):
-                    group.create_task(self._work(waiting, http, summary, progress))
-            summary.not_tried += sum(len(batch) for batch in waiting)
-            summary.bytes_received, summary.seconds = progress.sent, progress.seconds
+            try:
+                async with http_client(self._workers * 2) as http, asyncio.TaskGroup() as group:
+                    for _ in range(self._workers):
+                        group.create_task(self._work(waiting, http, summary, progress))
+            finally:
+                tried = summary.exported + summary.unchanged + len(summary.failed)
+                summary.not_tried = len(documents) - tried
+                summary.bytes_received, summary.seconds = progress.sent, progress.seconds
         return summary
 
     async def _list(self) -> list[Document]:
@@ -101,7 +107,6 @@ class Export:
     ) -> None:
         for batch in waiting:
             if summary.unavailable:
-                summary.not_tried += len(batch)
                 return
             wanted = [d for d in batch if not await self._is_there(d, summary, progress)]
             try:
@@ -193,7 +198,6 @@ class Export:
     ) -> None:
         if isinstance(error, Unavailable):
             summary.unavailable = True
-            summary.not_tried += len(documents)
             return
         failure = describe(error)
         reason = f" ({failure.reason})" if failure.reason else ""
@@ -204,8 +208,13 @@ class Export:
 
 def _download_of(result: Any) -> Any:
     if result is None or result.WhichOneof("outcome") != "download":
-        raise CliError(result.error.message if result else "there is no answer for it")
+        raise CliError(_said(result.error) if result else "there is no answer for it")
     return result.download
+
+
+def _said(status: Any) -> str:
+    info = error_info(status)
+    return str(status.message) + (f" ({info.reason})" if info else "")
 
 
 def _check(document: Document, download: Any, part: Part) -> None:

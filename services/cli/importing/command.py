@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import typer
 from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import usage
+from services.cli.importing.plan import require_folder
 from services.cli.importing.run import Import, Summary, Tree, read_tree
 from services.cli.lists import pairs_of, print_pairs
 from services.cli.options import Options, options_of
-from services.cli.output import human_bytes, print_json, print_line
+from services.cli.output import counted, human_bytes, print_json, print_line
 from services.cli.resolve import project_id_of
 
 app = typer.Typer(add_completion=False)
@@ -42,6 +45,7 @@ def import_(
     """
     if not folder.is_dir():
         raise usage(f"{folder} is no folder")
+    require_folder(into)
     options = options_of(ctx)
     tree = read_tree(folder, into=into, ignore_file=ignore_file, exclude=exclude)
 
@@ -52,9 +56,22 @@ def import_(
         )
         if dry_run:
             return await _dry_run(job, tree, options)
-        return _report(options, await job.run(tree))
+        try:
+            return _report(options, await job.run(tree))
+        except asyncio.CancelledError:  # Ctrl-C: say what is there by now
+            if job.summary is not None:
+                _report(options, job.summary)
+                _say_interrupted(job.summary.not_tried)
+            raise
 
     raise typer.Exit(in_session(options, work))
+
+
+def _say_interrupted(left: int) -> None:
+    sys.stderr.write(
+        f"Interrupted; {counted(left, 'file')} left. "
+        "Run the same command again: it goes on from here.\n"
+    )
 
 
 async def _dry_run(job: Import, tree: Tree, options: Options) -> int:
@@ -109,17 +126,17 @@ def _print(summary: Summary) -> None:
     shown = _members(summary)
     speed = human_bytes(summary.bytes_sent / max(summary.seconds, 0.001))
     print_line(
-        f"{summary.imported} imported, {summary.revised} revised, {summary.unchanged} unchanged, "
+        f"{counted(summary.imported, 'file')} imported, {summary.revised} revised, {summary.unchanged} unchanged, "
         f"{len(summary.skipped)} skipped, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s ({shown['files_per_second']} files/s, {speed}/s)."
     )
     if summary.ignored:
-        print_line(f"{summary.ignored} left out by ignore patterns.")
+        print_line(f"{counted(summary.ignored, 'entry', 'entries')} left out by ignore patterns.")
     print_pairs("Skipped", summary.skipped)
     print_pairs("Stored under the NFC form of the name", [(name, "") for name in summary.renamed])
     print_pairs("Failed", summary.failed)
     if summary.unavailable:
         print_line(
-            f"The workspace stopped answering; {summary.not_tried} files were not tried. "
+            f"The workspace stopped answering; {counted(summary.not_tried, 'file')} left. "
             "Run the same command again: it goes on from here."
         )

@@ -6,10 +6,12 @@ import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
+from services.cli.failures import usage
 from services.cli.importing.state import Known
+from services.model.errors import WorkspaceError
 from services.model.names import validate_document_name, validate_relative_path
 
-__all__ = ["Action", "Place", "decide", "place_of"]
+__all__ = ["Action", "Place", "decide", "place_of", "require_folder"]
 
 
 class Action(Enum):
@@ -46,6 +48,16 @@ def place_of(relative: str, into: str = "") -> Place:
     folder, _, name = whole.rpartition("/")
     place = Place(validate_relative_path("folder", folder), validate_document_name("name", name))
     return Place(place.folder, place.name, renamed=not unicodedata.is_normalized("NFC", whole))
+
+
+def require_folder(into: str) -> None:
+    """Refuse an --into that no workspace accepts, once and before anything is sent."""
+    try:
+        validate_relative_path("--into", into.strip("/"))
+    except WorkspaceError as error:
+        raise usage(
+            error.message, remedy="name a folder of the project, for example reports/2027"
+        ) from None
 
 
 def decide(known: Known | None, size: int) -> Action:

@@ -12,7 +12,7 @@ from services.cli.failures import CliError
 from services.cli.importing.retry import Busy
 from services.cli.importing.source import Source
 
-__all__ = ["UrlRefused", "http_client", "put_bytes", "put_part"]
+__all__ = ["UrlRefused", "http_client", "put_bytes", "put_part", "refusal_of"]
 
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 _BUSY = frozenset(
@@ -68,11 +68,14 @@ async def _put(
         raise Busy
     if status == HTTPStatus.FORBIDDEN:
         raise UrlRefused
-    raise CliError(_message(response))
+    raise CliError(refusal_of(response))
 
 
-def _message(response: httpx.Response) -> str:
+def refusal_of(response: httpx.Response) -> str:
+    """What the store says, with its reason where it gives one. The body is read."""
     try:
-        return str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
+        body = response.json()
+        reasons = [str(d["reason"]) for d in body.get("details", []) if "reason" in d]
+        return str(body["message"]) + (f" ({reasons[0]})" if reasons else "")
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"the store answered {response.status_code}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -71,7 +73,9 @@ def read_tree(
     """Walk `root` and place its files. No server is asked."""
     tree = Tree()
     taken: dict[tuple[str, str], str] = {}
-    for entry in walk(root, load_ignore(root, ignore_file, exclude)):
+    entries = list(walk(root, load_ignore(root, ignore_file, exclude)))
+    # Of two names that are one in NFC the one that is written so has the place.
+    for entry in sorted(entries, key=lambda e: not unicodedata.is_normalized("NFC", e.relative)):
         if entry.kind is Kind.FILE:
             _place(tree, entry, into, taken)
         elif entry.kind is Kind.IGNORED:
@@ -80,6 +84,7 @@ def read_tree(
             tree.refused.append((entry.relative, entry.kind.value))
         else:
             tree.skipped.append((entry.relative, entry.kind.value))
+    tree.items.sort(key=lambda item: os.fsencode(item.entry.relative))
     return tree
 
 
@@ -117,6 +122,8 @@ class Import:
         self._workers = workers
         self._patience = patience
         self._shown = shown
+        self.summary: Summary | None = None
+        """What was done until now, also when the run is cancelled; None before the first file."""
 
     async def plan(self, tree: Tree) -> dict[Action, int]:
         """How many files need what; nothing is changed."""
@@ -135,6 +142,7 @@ class Import:
             skipped=list(tree.skipped),
             renamed=list(tree.renamed),
         )
+        self.summary = summary
         waiting = iter(tree.items)
         with (
             ThreadPoolExecutor(_HASHERS, "hash") as hashers,
@@ -142,22 +150,26 @@ class Import:
                 "Importing", files=len(tree.items), size=tree.size, shown=self._shown
             ) as progress,
         ):
-            async with http_client(self._workers * 2) as http:
-                uploader = Uploader(
-                    self._session, http, self._project_id, patience=self._patience
-                )
+            try:
+                async with http_client(self._workers * 2) as http:
+                    uploader = Uploader(
+                        self._session, http, self._project_id, patience=self._patience
+                    )
 
-                async def work() -> None:
-                    for item in waiting:
-                        await self._one(item, known, uploader, hashers, summary, progress)
-                        if summary.unavailable:
-                            return
+                    async def work() -> None:
+                        for item in waiting:
+                            await self._one(item, known, uploader, hashers, summary, progress)
+                            if summary.unavailable:
+                                return
 
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self._workers):
-                        group.create_task(work())
-            summary.not_tried += sum(1 for _ in waiting)
-            summary.bytes_sent, summary.seconds = progress.sent, progress.seconds
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(self._workers):
+                            group.create_task(work())
+            finally:
+                done = summary.imported + summary.revised + summary.unchanged
+                refused = len(summary.failed) - len(tree.refused)
+                summary.not_tried = len(tree.items) - done - refused
+                summary.bytes_sent, summary.seconds = progress.sent, progress.seconds
         return summary
 
     async def _one(
@@ -174,7 +186,6 @@ class Import:
             outcome = await uploader.send(item.place, source, _known(known, item))
         except Unavailable:
             summary.unavailable = True
-            summary.not_tried += 1
             return
         except Exception as error:
             failure = describe(error)

@@ -180,10 +180,15 @@ class PostgresServer:
 
             self._server = get_server(self._folder / "data", cleanup_mode="delete")
 
+    @property
+    def uri(self) -> str:
+        """Connection string of its first database."""
+        return str(self._server.get_uri())
+
     def database(self) -> str:
         """Make an empty database; returns its connection string."""
         name = f"wm_{uuid.uuid4().hex}"
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(self.uri, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY".encode())
         return str(self._server.get_uri(database=name))
 

@@ -8,7 +8,9 @@ import pytest
 import identity_svc.module
 import project_svc.module
 import services.process
+from services.process import WorkspaceProcess
 from tests.harness import Workspace
+from tests.integration.identity.post import Post
 
 
 @pytest.fixture
@@ -21,3 +23,15 @@ async def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[W
     )
     async with Workspace.open(tmp_path) as workspace:
         yield workspace
+
+
+@pytest.fixture
+async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
+    """Like `ws`, but its background loops are driven by the test."""
+    modules = [identity_svc.module.build, project_svc.module.build]
+    monkeypatch.setattr(services.process, "find_services", lambda: modules)
+    monkeypatch.setattr(WorkspaceProcess, "_start_background", lambda _: None)
+    async with Workspace.open(tmp_path) as ws:
+        opened = Post(ws, tmp_path / "outbox")
+        await opened.enter()
+        yield opened

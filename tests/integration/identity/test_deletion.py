@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import identity_service_pb2 as ids
@@ -11,6 +12,7 @@ from workspace.identity.v1 import team_pb2 as tm
 from workspace.project.v1 import project_pb2 as pj
 from workspace.project.v1 import project_service_pb2 as ps
 
+from identity_svc.deletion import Deletion
 from services.model.families import FAMILIES
 from services.records.port import Key
 from services.records.record import Activity, Write
@@ -35,6 +37,7 @@ from tests.integration.identity.people import (
 )
 
 DAY = 24 * 3600
+PROJECT = FAMILIES["project"]
 
 
 def _delete(account_id: str, **more: Any) -> acs.DeleteAccountRequest:
@@ -215,3 +218,33 @@ async def test_a_suspended_account_under_deletion_waits(ws: Workspace) -> None:
     await _let_time_pass(ws, account_id)
     assert await run_due(ws, "account.purge", account_id) is not None
     assert await people.fact(BOB, account_id=account_id)
+
+
+async def test_a_hold_that_is_set_while_the_purge_looks_ends_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = People(ws)
+    account_id, team_id, project_id = await _scene(people)
+    await _archived_and_exported(people, account_id)
+    await people.accounts(ANN).DeleteAccount(_delete(account_id))
+    await _let_time_pass(ws, account_id)
+    real = Deletion._held
+
+    async def held(self: Deletion, account: ac.Account) -> str:
+        seen = await real(self, account)
+        key = Key(f"PROJECT#{project_id}", f"PROJECT#{project_id}")
+        project = await ws.records.get(PROJECT, key)
+        changed = project.edit()
+        changed.legal_hold = True
+        await ws.records.commit(
+            project.key.pk, [Write(PROJECT, changed, project)], activity=Activity("test.held", "x")
+        )
+        return seen
+
+    monkeypatch.setattr(Deletion, "_held", held)
+    assert await run_due(ws, "account.purge", account_id) is not None
+    key = Key(f"ACCOUNT#{account_id}", f"ACCOUNT#{account_id}")
+    account = await ws.records.get(FAMILIES["account"], key)
+    assert not account.message.HasField("purged_at")
+    team = await ws.records.get(FAMILIES["team"], Key(f"TEAM#{team_id}", f"TEAM#{team_id}"))
+    assert team.message.status == tm.TeamStatus.TEAM_STATUS_ACTIVE

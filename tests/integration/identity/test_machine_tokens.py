@@ -233,7 +233,7 @@ async def test_revoking_sessions_and_disabling_end_them(people: People) -> None:
     await people.ws.sign_in(ANN)
     await people.bootstrap(ANN)
     await people.identity(ANN).DisableUser(ids.DisableUserRequest(user_id=bob))
-    with refused("USER_DISABLED"):
+    with refused("UNAUTHENTICATED"):
         await user_id(ended)
 
 

@@ -22,6 +22,7 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from tests.harness import Workspace
 from tests.integration.project.world import refused, request_id
 from tests.integration.storage.people import ANN, BOB, Desk, get, sha256
+from tests.integration.storage.test_relocation import let_due_work_finish
 
 _AWAITING = DocumentStatus.DOCUMENT_STATUS_AWAITING_FILE
 _AVAILABLE = DocumentStatus.DOCUMENT_STATUS_AVAILABLE
@@ -189,3 +190,28 @@ async def test_an_object_is_copied_only_as_it_was_said(desk: Desk) -> None:
         storage.CopyObject(ss.CopyObjectRequest(**asked, sha256=sha256(b"one")))
     )
     assert no.reason == "CHECKSUM_MISMATCH"
+
+
+async def test_a_copy_that_no_record_came_to_name_is_removed(desk: Desk) -> None:
+    """The document went to the trash while its bytes were copied."""
+    source = await desk.document()
+    done = await desk.uploaded(source, b"one")
+    copy = await copied(desk, source, name="copy.pdf")
+    key = done.storage_key.replace(source, copy.document_id).replace("plan.pdf", "copy.pdf")
+    storage: Any = desk.ws.service_stub(StorageServiceStub, service="project_svc")
+    asked = {"source_key": done.storage_key, "target_key": key, "size_bytes": 3}
+    await storage.CopyObject(ss.CopyObjectRequest(**asked, sha256=sha256(b"one")))
+    await desk.documents().DeleteDocument(pb.DeleteDocumentRequest(document_id=copy.document_id))
+    assert await finish(desk, copy.document_id) is None
+    named = await copied(desk, source, name="named.pdf")
+    await finish(desk, named.document_id)
+    assert key in desk.files()
+    await let_due_work_finish(desk)
+    assert key not in desk.files()
+    assert await bytes_of(desk, named.document_id) == b"one"
+    usage = (
+        await desk.ws.service_stub(StorageServiceStub, service="identity_svc").GetHomeUsage(
+            ss.GetHomeUsageRequest(home_id=key.split("/")[1])
+        )
+    ).total
+    assert (usage.bytes, usage.documents) == (6, 2)

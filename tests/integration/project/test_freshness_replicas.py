@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.records.harness import PostgresServer
+from tests.chosen_records import postgres_of
 from tests.harness import Workspace
 from tests.integration.project.test_freshness import ANN, BOB, EVE, Scene, eventually
 
@@ -16,20 +16,16 @@ from tests.integration.project.test_freshness import ANN, BOB, EVE, Scene, event
 @pytest.fixture
 async def replicas(tmp_path: Path) -> AsyncIterator[tuple[Scene, Scene]]:
     """The same scene, seen through two processes that share store and keys."""
-    server = PostgresServer()
-    try:
-        settings = {"records": "postgresql", "records_dsn": server.database()}
-        async with Workspace.open(tmp_path / "one", **settings) as one:
-            scene = await Scene.make(one)
-            shutil.copytree(tmp_path / "one/wm-data/keys", tmp_path / "two/wm-data/keys")
-            async with Workspace.open(tmp_path / "two", **settings) as two:
-                for who in (ANN, BOB, EVE):
-                    await two.sign_in(who)
-                other = Scene(two)
-                other.project_id = scene.project_id
-                yield scene, other
-    finally:
-        server.stop()
+    settings = postgres_of(tmp_path)
+    async with Workspace.open(tmp_path / "one", **settings) as one:
+        scene = await Scene.make(one)
+        shutil.copytree(tmp_path / "one/wm-data/keys", tmp_path / "two/wm-data/keys")
+        async with Workspace.open(tmp_path / "two", **settings) as two:
+            for who in (ANN, BOB, EVE):
+                await two.sign_in(who)
+            other = Scene(two)
+            other.project_id = scene.project_id
+            yield scene, other
 
 
 async def test_a_commit_of_the_other_process_ends_what_is_cached(

@@ -166,3 +166,30 @@ async def test_the_index_goes_on_from_its_cursor_and_is_made_again(world: World)
     await again._save(None)
     async with following(again):
         assert await again._cursor() not in (None, stored)
+
+
+async def test_indexing_that_was_cut_off_between_its_commits_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words without the row that lists them: they are met again, not stumbled over."""
+    home = await project(world)
+    text = " ".join(f"w{n}" for n in range(200))
+    made = await create(world, home, "one.pdf", extraction_summary=text)
+    real, commits = world.records.put_rows, 0
+
+    async def put_rows(puts: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        if commits == 2:
+            raise asyncio.CancelledError
+        return await real(puts)
+
+    monkeypatch.setattr(world.records, "put_rows", put_rows)
+    terms = TermIndex(world.records, now=world.now)
+    with pytest.raises(asyncio.CancelledError):
+        await terms.refresh(made.document_id)
+    assert await terms.refresh(made.document_id) is not None
+    page = await world.records.run(
+        Index.BASE, f"TERM#{home}", lower="WORD#", upper="WORD$", limit=500, after=None
+    )
+    assert len(page.items) == 202

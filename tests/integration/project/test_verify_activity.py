@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
 
-from project_svc.verify_activity import verify_partition
+from project_svc.verify_activity import _Chain, verify_partition
 from services.model.canonical import canonical_json, content_digest
 from services.records.record import Activity
+from tests.chosen_records import needs_sqlite
 from tests.integration.project.files import create, documents, history, project, upload
 from tests.integration.project.world import World, open_world, refused
 
@@ -158,6 +160,7 @@ def _unreadable(db: sqlite3.Connection, pk: str) -> None:
     _write(db, pk, _events(db, pk)[2][0], body="{")
 
 
+@needs_sqlite
 @pytest.mark.parametrize(
     ("edit", "text", "sequence"),
     [
@@ -187,6 +190,7 @@ async def test_tampering_is_found(
     assert any(number == sequence and text in words for number, words in told), told
 
 
+@needs_sqlite
 async def test_at_most_a_hundred_breaks_are_listed(world: World, tmp_path: Path) -> None:
     pk = "ACCOUNT#a_one"
     for _ in range(150):
@@ -213,3 +217,10 @@ async def test_needs_manage_access_and_something_that_is_there(world: World) -> 
     assert said.code is grpc.StatusCode.PERMISSION_DENIED
     said = await refused(_verify(world, account_id="a_two"))
     assert (said.code, said.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+async def test_a_head_that_says_anything_costs_no_more_than_what_is_listed(world: World) -> None:
+    home = await _grown(world)
+    head = replace(await world.records.head(f"PROJECT#{home}"), pseq=100_000)
+    found = _Chain(head, "", {}).faults()
+    assert [fault.partition_sequence for fault in found] == list(range(1, 101))

@@ -1,6 +1,6 @@
 """Projects over the whole interceptor stack, beside an identity that tests set.
 
-The project services, the record store (SQLite) and every call are real. What
+The project services, the record store and every call are real. What
 identity would answer is held in tables here, so that a test can suspend an
 account or disable a user between two calls.
 """
@@ -49,7 +49,6 @@ from services.kernel import Kernel
 from services.model.clocks import HybridClock
 from services.model.errors import permission_denied
 from services.records.mutation import Mutations
-from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
 from services.rpc.channels import PeerChannel
 from services.rpc.consistency import ConsistencyTokens
@@ -63,6 +62,7 @@ from services.rpc.stack import build_interceptors
 from services.rpc.validation import Validator
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import open_tracing
+from tests.chosen_records import open_chosen
 
 S = TypeVar("S")
 KEY = b"k" * 32
@@ -310,7 +310,7 @@ class World:
 @asynccontextmanager
 async def open_world(data_dir: Path) -> AsyncIterator[World]:
     """A fresh store in `data_dir`, closed at the end."""
-    driver = await SqliteDriver.open(data_dir / "workspace.sqlite")
+    driver = await open_chosen(data_dir)
     clock = HybridClock(lambda: int(time.time() * 1000))
     records = RecordStore(driver, actor="n_test.1", clock=clock)
     try:

@@ -16,7 +16,7 @@ from workspace.project.v1 import document_service_pb2 as ds
 from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
-from services.model.errors import WorkspaceError
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import Key, Put
 from storage_svc.collection import GRACE_SECONDS
 from storage_svc.usage import Counters, Ledger, Quota, usage_pk
@@ -222,3 +222,33 @@ async def test_the_rows_of_a_home_are_the_sum_of_their_parts(desk: Desk) -> None
     item = await desk.ws.records.get_row(Key(usage_pk(home), "TOTAL"))
     assert item is not None
     assert item.family == "usage"
+
+
+async def test_changes_that_are_made_together_are_decided_one_by_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await desk.home()
+    key = f"workspaces/{home}/projects/{desk.project_id}/documents/d{{}}/raw/a.pdf"
+    ours, commits, real = ledger(desk), 0, desk.ws.records.put_rows
+
+    async def put_rows(puts: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        return await real(puts)
+
+    monkeypatch.setattr(desk.ws.records, "put_rows", put_rows)
+    asked = [ours.reserve(key.format(n), f"x{n}", 10, Quota(bytes=105)) for n in range(40)]
+    made = await asyncio.gather(*asked, return_exceptions=True)
+    assert [each for each in made[:10] if each is not None] == []
+    assert {each.reason for each in made[10:]} == {Reason.ERROR_REASON_QUOTA_EXCEEDED}  # type: ignore[union-attr]
+    assert commits < 6, "those who wait go together"
+    mixed = [ours.settle(key.format(n), f"x{n}", 10) for n in range(5)]
+    mixed += [ours.release(key.format(n), f"x{n}") for n in range(5, 10)]
+    tasks = [asyncio.ensure_future(each) for each in mixed]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)][1:] == (
+        [type(None)] * 9
+    )
+    await ours.settle(key.format(0), "x0", 10)
+    assert await ours.total(home) == Counters(documents=5, bytes=50)

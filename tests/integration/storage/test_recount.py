@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from unittest import mock
 
 from workspace.project.v1 import document_service_pb2 as ds
 from workspace.storage.v1.upload_pb2 import FileStatus
@@ -15,6 +17,7 @@ from services.records.port import Key, Match, Put
 from services.records.record import Activity, Write
 from storage_svc.upload_rows import UPLOADS, upload_key, upload_pk
 from storage_svc.usage import Counters, Ledger, usage_pk
+from tests.chosen_records import environment_of
 from tests.harness import Workspace
 from tests.integration.storage.people import ANN, Desk, request_id
 
@@ -39,7 +42,8 @@ async def fill(desk: Desk) -> str:
 
 
 async def usage_of(data_dir: Path) -> Finding:
-    return next(each for each in await examine(data_dir) if each.check == "usage")
+    with mock.patch.dict(os.environ, environment_of(data_dir)):
+        return next(each for each in await examine(data_dir) if each.check == "usage")
 
 
 async def test_a_recount_agrees_and_finds_what_does_not(tmp_path: Path) -> None:

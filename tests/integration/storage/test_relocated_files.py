@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import grpc
+import pytest
 from workspace.project.v1 import document_service_pb2 as ds
+from workspace.project.v1 import history_service_pb2 as hs
 from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
+from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.catalog_service_pb2 import GetParityRequest
 from workspace.storage.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
+from project_svc.access import Access
 from services.model.parity import LINES
 from tests.integration.storage.people import ANN, Desk, refused, request_id, sha256
 
@@ -114,3 +119,31 @@ async def test_anybody_signed_in_reads_the_parity_table(desk: Desk) -> None:
     nobody: Any = desk.ws.stub(CatalogServiceStub)
     refusal = await refused(nobody.GetParity(GetParityRequest()))
     assert refusal.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_history_of_a_moved_key_follows_what_was_before(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the node that moves it is behind."""
+    document_id = await desk.document()
+    done = await desk.uploaded(document_id, DATA)
+    before = await desk.read(document_id)
+    real = Access.now
+    monkeypatch.setattr(Access, "now", lambda self: real(self) - timedelta(hours=1))
+    move = ds.MoveFileKeyRequest(
+        document_id=document_id,
+        storage_key=done.storage_key,
+        new_storage_key="accounts/a_new/" + done.storage_key.split("/", 2)[2],
+        sha256=sha256(DATA),
+    )
+    assert (await asking(desk).MoveFileKey(move)).moved is True
+    monkeypatch.undo()
+    history: Any = desk.ws.stub(HistoryServiceStub, as_=ANN)
+    records = (
+        await history.ListMetadataRecords(
+            hs.ListMetadataRecordsRequest(document_id=document_id, page_size=50)
+        )
+    ).metadata_records
+    moved = [each for each in records if each.reason.startswith("relocated")]
+    assert len(moved) == 1
+    assert moved[0].timestamp.ToDatetime() > before.updated_at.ToDatetime()

@@ -7,6 +7,7 @@ import os
 import random
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 import pytest
@@ -30,6 +31,7 @@ from storage_svc.old_objects import GRACE_SECONDS, OldObjects
 from storage_svc.relocation import Relocator
 from storage_svc.relocation_rows import RelocationRows, State
 from storage_svc.usage import Counters, Ledger
+from tests.chosen_records import environment_of
 from tests.harness import Workspace
 from tests.integration.storage.people import ANN, BOB, EVE, Desk, get, refused, request_id, sha256
 
@@ -428,7 +430,8 @@ async def test_after_a_crash_doctor_finds_nothing_and_due_work_goes_on(tmp_path:
         await _planned(desk)
         assert await interrupted(desk, 25, with_effect=True)
         data_dir = Path(ws.process.settings.data_dir)
-    findings = await examine(data_dir)
+    with mock.patch.dict(os.environ, environment_of(data_dir)):
+        findings = await examine(data_dir)
     assert healthy(findings), findings
     async with Workspace.open(tmp_path) as ws:
         await ws.sign_in(ANN)
@@ -436,7 +439,8 @@ async def test_after_a_crash_doctor_finds_nothing_and_due_work_goes_on(tmp_path:
         await let_due_work_finish(desk)
         assert [key.split("/")[1] for key in desk.files()] == [account]
         assert await bytes_of(desk, document_id) == FIRST
-    findings = await examine(data_dir)
+    with mock.patch.dict(os.environ, environment_of(data_dir)):
+        findings = await examine(data_dir)
     assert healthy(findings), findings
     assert [f.detail for f in findings if f.check == "orphans"] == [
         "every object is named by a record"

@@ -1,4 +1,4 @@
-"""A real SQLite store, and short words to commit to it."""
+"""A real store, and short words to commit to it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from services.model.clocks import HybridClock
 from services.model.families import FAMILIES
 from services.records.port import Key
 from services.records.record import Activity, Committed, Write
-from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
+from tests.chosen_records import open_chosen
 
 Commit = Callable[..., Awaitable[Committed]]
 
 
 @pytest.fixture
 async def records(tmp_path: Path) -> AsyncIterator[RecordStore]:
-    driver = await SqliteDriver.open(tmp_path / "store.sqlite")
+    driver = await open_chosen(tmp_path)
     store = RecordStore(
         driver, actor="n_one.i_one", clock=HybridClock(lambda: int(time.time() * 1000))
     )

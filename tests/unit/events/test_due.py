@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.events import due as due_module
 from services.events.due import DueWork
 from services.records.store import RecordStore
 
@@ -158,6 +159,57 @@ async def test_a_slow_handler_does_not_hold_up_the_others_of_its_page(due: DueWo
         await due.schedule("slow", f"s_{number}", START)
         await due.schedule("quick", f"q_{number}", START)
     assert await due.run({"slow": slow, "quick": quick}) == 16
+
+
+async def test_a_slow_handler_does_not_hold_up_later_work(
+    due: DueWork, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the relocation of a large project that goes on after a restart."""
+    monkeypatch.setattr(due_module, "_PATIENCE_SECONDS", 0.01)
+    later, ended, begun = asyncio.Event(), asyncio.Event(), 0
+
+    async def slow(_: str) -> None:
+        nonlocal begun
+        begun += 1
+        await later.wait()
+        ended.set()
+
+    async def quick(_: str) -> None:
+        later.set()
+
+    handlers = {"slow": slow, "quick": quick}
+    await due.schedule("slow", "s", START)
+    async with asyncio.timeout(20):
+        assert await due.run(handlers) == 0
+        clock.now += 3 * 3600
+        assert await due.run(handlers) == 0
+        await due.schedule("quick", "q", clock.now)
+        assert await due.run(handlers) == 1
+        await ended.wait()
+        while due._at_work:  # noqa: ASYNC110 - its row is being taken away
+            await asyncio.sleep(0.001)
+    assert await due.run(handlers) == 0
+    assert begun == 1
+
+
+async def test_closing_cancels_what_is_at_work_and_keeps_its_row(
+    due: DueWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_module, "_PATIENCE_SECONDS", 0.01)
+    cancelled = asyncio.Event()
+
+    async def stuck(_: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    await due.schedule("stuck", "s", START)
+    assert await due.run({"stuck": stuck}) == 0
+    await due.close()
+    assert cancelled.is_set()
+    handler = Handler()
+    assert await due.run({"stuck": handler}) == 1
 
 
 async def test_an_unknown_kind_waits_and_the_watermark_with_it(

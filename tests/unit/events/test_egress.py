@@ -38,7 +38,8 @@ def resolving(*answers: Sequence[str]) -> Egress:
         "255.255.255.255", "192.88.99.1", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
         "::ffff:169.254.169.254", "64:ff9b::a00:1", "64:ff9b::7f00:1", "2002:7f00:1::",
         "2001:0:7f00:1::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "fec0::1",
-        "ff02::1", "2001:db8::1", "100::1", "not an address",
+        "ff02::1", "2001:db8::1", "100::1", "::7f00:1", "::ffff:0:7f00:1", "64:ff9b:1::1",
+        "3fff::1", "5f00::1", "not an address",
     ],
 )  # fmt: skip
 async def test_addresses_inside_are_refused(address: str) -> None:

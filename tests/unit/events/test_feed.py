@@ -186,19 +186,25 @@ async def test_tail_is_never_ahead_of_a_commit_that_is_acknowledged_later(
     records: RecordStore, commit: Commit
 ) -> None:
     """Commits run while tails are taken: each is in the changes after a tail
-    that was answered before it was acknowledged."""
+    that was answered before it was acknowledged. Where a commit is seen before its
+    acknowledgement arrives (PostgreSQL): that was answered before it began."""
     feed = Feed(records, now=time.time)
-    acknowledged: list[str] = []
+    at_begin = records.driver.capabilities.multi_process
+    told: list[str] = []
     tails: list[tuple[str, int]] = []
 
     async def write(worker: int) -> None:
         for number in range(25):
+            pk = f"PROJECT#p_{worker}_{number}"
+            if at_begin:
+                told.append(pk)
             await commit(f"p_{worker}_{number}")
-            acknowledged.append(f"PROJECT#p_{worker}_{number}")
+            if not at_begin:
+                told.append(pk)
 
     async def look(writers: asyncio.Future[Any]) -> None:
         while not writers.done():
-            tails.append((await feed.tail(), len(acknowledged)))
+            tails.append((await feed.tail(), len(told)))
             await asyncio.sleep(0)
 
     writers = asyncio.gather(*(write(worker) for worker in range(8)))
@@ -206,7 +212,7 @@ async def test_tail_is_never_ahead_of_a_commit_that_is_acknowledged_later(
     for cursor, before in tails[:: max(1, len(tails) // 50)]:
         page = await records.changes(cursor, 10_000)
         behind = {item.key.pk for item in page.items}
-        assert behind.issuperset(acknowledged[before:])
+        assert behind.issuperset(told[before:])
 
 
 async def test_a_position_inside_of_a_page_resumes_behind_its_event(

@@ -12,6 +12,7 @@ import pytest
 from services.records.lease import Lease
 from services.records.port import Key
 from services.records.store import RecordStore
+from tests.chosen_records import needs_sqlite
 
 KEY = Key("RELAY#x", "LEASE")
 
@@ -77,6 +78,7 @@ async def test_released_is_free(records: RecordStore, clock: Clock) -> None:
     assert await lease(shared, "two", clock).acquire()
 
 
+@needs_sqlite
 async def test_where_one_process_owns_the_store_the_former_holder_is_dead(
     records: RecordStore, clock: Clock
 ) -> None:

@@ -53,3 +53,17 @@ def test_a_changed_token_is_refused() -> None:
         changed = bytes(raw[:at]) + bytes([raw[at] ^ 1]) + bytes(raw[at + 1 :])
         with pytest.raises(WorkspaceError, match="page_token"):
             tokens.open("/m", "u_1", REQUEST, base64url.encode(changed))
+
+
+def test_a_token_from_before_positions_were_sealed_is_refused() -> None:
+    plain = PageTokens(KEY).issue("/m", "u_1", REQUEST, POSITION)
+    with pytest.raises(WorkspaceError, match="page_token"):
+        SealedPageTokens(KEY).open("/m", "u_1", REQUEST, plain)
+
+
+def test_a_long_position_is_deflated_before_it_is_sealed() -> None:
+    position = '["PROJECT#p"]' * 400
+    tokens = SealedPageTokens(KEY)
+    token = tokens.issue("/m", "u_1", REQUEST, position)
+    assert len(token) <= 4096
+    assert tokens.open("/m", "u_1", REQUEST, token) == position

@@ -246,6 +246,7 @@ class IdentityServiceServicer:
     def DisableUser(self, request, context):
         """Disables a user. It always succeeds and answers what is left without an
         enabled owner or root administrator. In force on every replica within 5 s.
+        MUST revoke the user's machine tokens; EnableUser brings none of them back.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is a platform admin.
         MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such user.

@@ -90,6 +90,7 @@ class IdentityServiceStub:
     DisableUser: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.DisableUserRequest, _identity_service_pb2.DisableUserResponse]
     """Disables a user. It always succeeds and answers what is left without an
     enabled owner or root administrator. In force on every replica within 5 s.
+    MUST revoke the user's machine tokens; EnableUser brings none of them back.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is a platform admin.
     MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such user.
@@ -364,6 +365,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     DisableUser: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.DisableUserRequest, _identity_service_pb2.DisableUserResponse]  # type: ignore[assignment]
     """Disables a user. It always succeeds and answers what is left without an
     enabled owner or root administrator. In force on every replica within 5 s.
+    MUST revoke the user's machine tokens; EnableUser brings none of them back.
     MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
     the caller is a platform admin.
     MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such user.
@@ -671,6 +673,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.DisableUserResponse, _abc.Awaitable[_identity_service_pb2.DisableUserResponse]]:
         """Disables a user. It always succeeds and answers what is left without an
         enabled owner or root administrator. In force on every replica within 5 s.
+        MUST revoke the user's machine tokens; EnableUser brings none of them back.
         MUST return PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless
         the caller is a platform admin.
         MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such user.

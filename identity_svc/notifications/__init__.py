@@ -1,0 +1,1 @@
+"""Mail to people about what happened: who gets which event, in what words."""

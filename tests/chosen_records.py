@@ -1,0 +1,130 @@
+"""The record store that in-process tests run on, chosen for a whole run of pytest.
+
+WM_TEST_RECORDS=postgresql gives every data folder a database of its own on one
+server of this pytest process; unset (or sqlite) it is the file in that folder.
+A test that names its records itself is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from services.records.port import RecordDriver
+from services.records.sql import PostgresDriver, SqliteDriver
+from tests.conformance.records.harness import PostgresServer
+
+__all__ = [
+    "chosen", "chosen_server", "environment_of", "needs_sqlite", "open_chosen",
+    "postgres_of", "recycle_databases", "settings_of", "stop_server",
+]  # fmt: skip
+
+
+def chosen() -> str:
+    """`sqlite` or `postgresql`."""
+    name = os.environ.get("WM_TEST_RECORDS", "sqlite")
+    if name not in {"sqlite", "postgresql"}:
+        raise pytest.UsageError(f"WM_TEST_RECORDS={name}: must be sqlite or postgresql")
+    return name
+
+
+needs_sqlite = pytest.mark.skipif(
+    chosen() != "sqlite", reason="capability: the records are a file (SQLite)"
+)
+
+
+@cache
+def chosen_server() -> PostgresServer:
+    """The one server of this process; `stop_server` ends it. Its answers are not
+    made durable: what survives a crash is the matter of tests/durability."""
+    server = PostgresServer()
+    with psycopg.connect(server.uri, autocommit=True) as connection:
+        for name, value in (("fsync", "off"), ("full_page_writes", "off")):
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    return server
+
+
+class _Databases:
+    """Databases by data folder: who opens a folder again finds its rows. What is
+    not needed any more is emptied for the next folder, for making one is slow."""
+
+    def __init__(self) -> None:
+        self._taken: dict[Path, str] = {}
+        self._empty: list[str] = []
+
+    def of(self, folder: Path) -> str:
+        """The connection string of a folder's database."""
+        if folder not in self._taken:
+            self._taken[folder] = (
+                self._empty.pop() if self._empty else chosen_server().database()
+            )
+        return self._taken[folder]
+
+    def recycle(self) -> None:
+        """Empty those that nobody has open."""
+        for folder, dsn in tuple(self._taken.items()):
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                [(others,)] = connection.execute(_OTHERS).fetchall()
+                if others:
+                    continue
+                with suppress(psycopg.errors.UndefinedTable):  # never opened
+                    connection.execute(_EMPTY)
+            self._empty.append(dsn)
+            del self._taken[folder]
+
+
+_OTHERS = """SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+# Without `meta` it is another store to those who kept a cursor.
+_EMPTY = "TRUNCATE items, meta"
+
+
+@cache
+def _databases() -> _Databases:
+    return _Databases()
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings that choose the record store of a data folder."""
+    if chosen() == "sqlite":
+        return {}
+    return postgres_of(folder)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """`settings_of` as environment variables, for what loads its settings itself."""
+    return {f"WM_{name.upper()}": value for name, value in settings_of(folder).items()}
+
+
+def postgres_of(folder: Path) -> dict[str, Any]:
+    """Settings for PostgreSQL, whatever was chosen: for tests of several processes."""
+    return {"records": "postgresql", "records_dsn": _databases().of(folder)}
+
+
+async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:
+    """The record driver of a folder (SQLite: `workspace.sqlite` in it)."""
+    if chosen() == "sqlite":
+        return await SqliteDriver.open(folder / "workspace.sqlite", clock=clock)
+    return await PostgresDriver.open(_databases().of(folder), clock=clock)
+
+
+def recycle_databases() -> None:
+    """Empty the databases that nobody has open any more."""
+    if chosen_server.cache_info().currsize:
+        _databases().recycle()
+
+
+def stop_server() -> None:
+    """End the server, if there is one."""
+    if chosen_server.cache_info().currsize:
+        chosen_server().stop()
+        chosen_server.cache_clear()
