@@ -70,7 +70,8 @@ class Claims:
         """A platform admin appoints somebody else in a personal workspace."""
         caller = current_call().user_id
         if not await self._directory.is_platform_admin(caller):
-            raise permission_denied("platform_admin", resource)
+            # As for an account that is not there: a stranger learns nothing.
+            raise permission_denied("owner", resource)
         if request.owner_user_id in ("", caller):
             raise invalid_field(
                 "owner_user_id",

@@ -47,8 +47,9 @@ TEAM = FAMILIES["team"]
 TEAM_MEMBER = FAMILIES["team_member"]
 PLATFORM_ADMIN = FAMILIES["platform_admin"]
 USER_ACTIVE = int(UserStatus.USER_STATUS_ACTIVE)
-_NAMESAKES = 100
-"""Users of one address that are looked at; more of them is ambiguous anyway."""
+_PAGE = 100
+_NAMESAKES = 2_000
+"""Rows of one address that are looked at, at most."""
 
 
 def user_pk(user: str) -> str:
@@ -150,30 +151,37 @@ class Directory:
         """The one active user with this verified address, of whatever provider, also
         by a linked identity. An address that several have is nobody's: what is given
         must not reach another than the one who was meant."""
-        users = await self._users_with(email)
+        users = await self._users_with(email, enough=2)
         return users[0] if len(users) == 1 else None
 
     async def has_address(self, user: str, email: str) -> bool:
         """Whether an issuer says that the address is this active user's."""
-        return any(row.message.user_id == user for row in await self._users_with(email))
+        users = await self._users_with(email, enough=_NAMESAKES)
+        return any(row.message.user_id == user for row in users)
 
-    async def _users_with(self, email: str) -> list[Record[User]]:
+    async def _users_with(self, email: str, *, enough: int) -> list[Record[User]]:
+        """Active users with the verified address: all, or `enough` of them. Users who
+        are not (disabled, retired, not verified) hide nobody: the next page is read."""
         wanted = canonical_email(email)
         # The local provider's user by its key: found even where an index lags.
-        own = await self.user(user_id(self._local_issuer, wanted))
-        page = await self.records.query(
-            USER, Index.USER, f"EMAIL#{email_hash(wanted)}", prefix="USER#", limit=_NAMESAKES
-        )
-        rows: list[User] = [row.message for row in [*page.records, *filter(None, [own])]]
-        ids = {
-            row.linked_to_user_id or row.user_id
-            for row in rows
-            if row.email_verified and canonical_email(row.email) == wanted
-        }
-        # An unknown address costs the reads of a known one.
-        found = await self.users(sorted(ids) or [user_id(self._local_issuer, wanted)])
-        active = [row for row in found if row and row.message.status == USER_ACTIVE]
-        return [row for row in active if row.message.user_id in ids]
+        local = user_id(self._local_issuer, wanted)
+        own = await self.user(local)
+        found: dict[str, Record[User]] = {}
+        after: str | None = None
+        for _ in range(0, _NAMESAKES, _PAGE):
+            page = await self.records.query(
+                USER, Index.USER, f"EMAIL#{email_hash(wanted)}", prefix="USER#",
+                limit=_PAGE, after=after,
+            )
+            ids = _verified([*page.records, *filter(None, [own])], wanted)
+            # An unknown address costs the reads of a known one.
+            for row in await self.users(sorted(ids) or [local]):
+                if row and row.message.status == USER_ACTIVE and row.message.user_id in ids:
+                    found[row.message.user_id] = row
+            own, after = None, page.next
+            if after is None or len(found) >= enough:
+                break
+        return list(found.values())
 
     async def is_platform_admin(self, user: str) -> bool:
         """Never by a machine token."""
@@ -201,3 +209,12 @@ class Directory:
 
     async def team_member(self, team: str, user: str) -> Record[TeamMember] | None:
         return await self.records.get(TEAM_MEMBER, Key(team_pk(team), f"MEMBER#{user}"))
+
+
+def _verified(rows: Sequence[Record[User]], wanted: str) -> set[str]:
+    """The users to whom the rows with this verified address lead."""
+    return {
+        row.message.linked_to_user_id or row.message.user_id
+        for row in rows
+        if row.message.email_verified and canonical_email(row.message.email) == wanted
+    }

@@ -222,6 +222,7 @@ class Erasures:
             changed = base.edit()
             changed.status = _DISABLED if claimed else _ACTIVE
             changed.disabled_reason = _CLAIM if claimed else ""
+            changed.ClearField("disabled_at")  # this is what tells a claim: _is_claimed
             self._stamp(changed)
             kind = "user.erasure_claimed" if claimed else "user.erasure_refused"
             await self._records.commit(
@@ -266,7 +267,13 @@ class Erasures:
 
 
 def _is_claimed(user: User) -> bool:
-    return user.status == _DISABLED and user.disabled_reason == _CLAIM
+    """Disabled by a claim alone. Whoever else disables a user also sets the time,
+    which no request names; the reason is free text and decides nothing."""
+    return (
+        user.status == _DISABLED
+        and not user.HasField("disabled_at")
+        and not user.linked_to_user_id
+    )
 
 
 def _overtaken(user: str) -> WorkspaceError:

@@ -66,7 +66,9 @@ class UserExport:
     async def page(self, request: ExportUserDataRequest) -> ExportUserDataResponse:
         await require_self_or_admin(self._directory, request.user_id, "export")
         found = await self._directory.user(request.user_id)
-        email = canonical_email(found.message.email) if found else ""
+        # An address that nobody verified may be another person's.
+        own = found.message if found and found.message.email_verified else None
+        email = canonical_email(own.email) if own else ""
         limit, answer, seen = page_size(request), ExportUserDataResponse(), 0
         position = self._pager.position(request)
         while len(answer.records) < limit and seen < _USER_ROWS:
@@ -239,5 +241,18 @@ def _account_records(items: Iterable[Item]) -> list[AccountDataRecord]:
 
 
 def _struct(members: dict[str, Any]) -> Struct:
-    open_members = {n: v for n, v in members.items() if not _SECRET.search(n)}
-    return ParseDict(open_members, Struct())
+    shown = _open(members)
+    if _EVENT_VALUES in shown:
+        shown[_EVENT_VALUES] = [_open_change(change) for change in shown[_EVENT_VALUES]]
+    return ParseDict(shown, Struct())
+
+
+def _open_change(change: dict[str, Any]) -> dict[str, Any]:
+    """A RecordChange whose records are filtered like those that stand for themselves."""
+    return {n: _open(v) if isinstance(v, dict) else v for n, v in change.items()}
+
+
+def _open(record: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a record that are no secrets. What is inside of a field is the
+    customer's (a geohash in a document), and no record has a secret there."""
+    return {n: v for n, v in record.items() if not _SECRET.search(n)}

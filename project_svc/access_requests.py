@@ -28,7 +28,7 @@ from project_svc.facts import project_key, project_pk
 from project_svc.grant_targets import GrantTargets
 from project_svc.new_grants import GrantTerms, end_of, new_grant, require_room
 from services.kernel import Kernel
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.model.permissions import MANAGE_ACCESS
@@ -126,7 +126,9 @@ class AccessRequests:
         return answer
 
     async def decide(self, request: DecideAccessRequestRequest) -> DecideAccessRequestResponse:
-        """Approve with the grant in the same commit, or decline."""
+        """Approve with the grant in the same commit, or decline. Raises INVALID_FIELD
+        for an approval that says neither what was read nor what to give."""
+        _require_what_was_read(request)
         mutation, pk = self._kernel.mutations.begin(request), project_pk(request.project_id)
 
         async def attempt() -> DecideAccessRequestResponse:
@@ -190,9 +192,9 @@ class AccessRequests:
                 f"{resource} does not exist; list the access requests of the project",
                 metadata={"resource": resource},
             )
-        require_etag(base, request.etag, resource)
         if base.message.status != _PENDING:
             raise invalid_state(resource, "decided", "the user may ask again")
+        require_etag(base, request.etag, resource)
         return base
 
     def _asked(
@@ -224,6 +226,15 @@ class AccessRequests:
         decided.decision_note = request.note
         decided.updated_at.CopyFrom(decided.decided_at)
         return decided
+
+
+def _require_what_was_read(request: DecideAccessRequestRequest) -> None:
+    """The asker may change the wish at any time: an approval of the wish as it is
+    would give what nobody looked at."""
+    if request.approve and not request.etag and not request.permissions:
+        raise invalid_field(
+            "etag", "an approval needs the etag of the request that was read, or permissions"
+        )
 
 
 def _key(project_id: str, request_id: str) -> Key:

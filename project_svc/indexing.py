@@ -103,7 +103,7 @@ class Indexing:
             if found or self._passed >= _ROWS_A_CURSOR:
                 await self._save(batch.cursor)
             if not batch.items:
-                self.ready = True
+                self.ready = self.ready or batch.complete
             elif found and self.ready:
                 await self._gather()
 

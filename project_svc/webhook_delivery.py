@@ -4,7 +4,8 @@ The relay hands events over; each that a webhook wants becomes a row
 (`WEBHOOK#{webhook_id}`, `DELIVERY#{event_id}`) and due work, and is tried at
 once. What fails is tried again after 10 s to 15 h, eight times in about a day.
 Then it is given up; a webhook of which nothing got through in that time is
-switched off (FAILING, event `webhook.disabled`). 410 Gone switches it off at once.
+switched off (FAILING, event `webhook.disabled`). 410 Gone switches it off at once,
+and so does a move of its project to another home, whose events are not its own.
 
 Bodies are CloudEvents 1.0 in JSON, signatures those of Standard Webhooks 1.0
 (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,...`). The id is that of
@@ -40,6 +41,8 @@ from project_svc.webhook_rows import (
     FAILING,
     WEBHOOK,
     account_pk,
+    home_of_project,
+    is_left_behind,
     live_webhooks,
     signing_key,
     webhook_activity,
@@ -93,7 +96,7 @@ class WebhookDelivery:
                 for pk in scopes:
                     self._scopes.pop(pk, None)
             for pk in scopes:
-                for webhook in await self._webhooks(pk):
+                for webhook in await self._of_home(pk):
                     if is_wanted(each.type, webhook.event_types):
                         await self._queue(pk, webhook, each)
 
@@ -123,6 +126,10 @@ class WebhookDelivery:
         webhook: Record[Webhook] | None = await self._records.get(WEBHOOK, key)
         event = await self._records.get_row(Key(row["event_pk"], row["event_sk"]))
         if webhook is None or webhook.message.status != ACTIVE or event is None:
+            await self._finish(item)
+            return None
+        if await self._is_left_behind(webhook.message):
+            await self._disable(webhook)
             await self._finish(item)
             return None
         status = await self._post(webhook.message, event)
@@ -160,6 +167,24 @@ class WebhookDelivery:
             return  # by another process
         if webhook.webhook_id not in self._failing and not self._soon.full():
             self._soon.put_nowait(subject)
+
+    async def _of_home(self, pk: str) -> list[Webhook]:
+        """Those of a partition that may get events; ends those whose project moved
+        to another home, at the latest with the event of the move."""
+        found = await self._webhooks(pk)
+        left = [each for each in found if await self._is_left_behind(each)]
+        for each in left:
+            self._scopes.pop(pk, None)
+            record = await self._records.get(WEBHOOK, Key(pk, f"WEBHOOK#{each.webhook_id}"))
+            if record is not None and record.message.status == ACTIVE:
+                await self._disable(record)
+        return [each for each in found if each not in left]
+
+    async def _is_left_behind(self, webhook: Webhook) -> bool:
+        if not webhook.home_id:
+            return False
+        home_id = await home_of_project(self._records, webhook.project_id)
+        return is_left_behind(webhook, home_id)
 
     async def _webhooks(self, pk: str) -> list[Webhook]:
         """The active webhooks of a partition. Every change of them is an event of
@@ -261,7 +286,7 @@ class WebhookDelivery:
             if error.reason != Reason.ERROR_REASON_ETAG_MISMATCH:
                 raise
             return  # changed meanwhile: deleted, or disabled by another try
-        _log.warning("webhook %s is switched off: nothing gets through", webhook.webhook_id)
+        _log.warning("webhook %s is switched off", webhook.webhook_id)
 
     async def _account_of(self, project_id: str) -> str:
         project = await self._records.get(FAMILIES["project"], project_key(project_id))

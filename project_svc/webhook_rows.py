@@ -22,7 +22,7 @@ from services.records.store import RecordStore
 
 __all__ = [
     "ACTIVE", "DELETED", "FAILING", "WEBHOOK", "UploadHolds", "account_pk", "find_webhook",
-    "holds_uploads", "live_webhooks", "scope_pk", "signing_key", "signing_secret",
+    "holds_uploads", "home_of_project", "is_left_behind", "live_webhooks", "scope_pk", "signing_key", "signing_secret",
     "webhook_activity",
 ]  # fmt: skip
 
@@ -67,6 +67,18 @@ async def live_webhooks(records: RecordStore, pk: str) -> AsyncIterator[Record[W
             return
 
 
+async def home_of_project(records: RecordStore, project_id: str) -> str:
+    """Account or private workspace that the project is in now, by strong read."""
+    project = await records.get(FAMILIES["project"], project_key(project_id))
+    return (project.message.account_id or project.message.workspace_id) if project else ""
+
+
+def is_left_behind(webhook: Webhook, home_id: str) -> bool:
+    """Whether its project, now in `home_id`, was in another home when it was made.
+    One without a home is of an account, or older than the field."""
+    return bool(webhook.home_id) and webhook.home_id != home_id
+
+
 async def holds_uploads(records: RecordStore, project_id: str) -> bool:
     """Whether completed uploads of the project wait in `scanning` for a receiver:
     it, or its home account, has a webhook with `document_ready_hold`. One that is
@@ -80,32 +92,33 @@ class UploadHolds:
 
     def __init__(self, records: RecordStore) -> None:
         self._records = records
-        self._found: OrderedDict[str, tuple[str | None, bool]] = OrderedDict()
+        self._found: OrderedDict[str, tuple[tuple[str | None, str], bool]] = OrderedDict()
 
     async def of_project(self, project_id: str) -> bool:
         """See `holds_uploads`."""
-        project = await self._records.get(FAMILIES["project"], project_key(project_id))
-        if project is None:
+        home = await home_of_project(self._records, project_id)
+        if not home:
             return False
-        home = project.message.account_id or project.message.workspace_id
         for pk in (project_pk(project_id), account_pk(home)):
-            if await self._in_partition(pk):
+            if await self._in_partition(pk, home):
                 return True
         return False
 
-    async def _in_partition(self, pk: str) -> bool:
-        head = (await self._records.head(pk)).token  # before the rows, so never too new
+    async def _in_partition(self, pk: str, home: str) -> bool:
+        token = (await self._records.head(pk)).token  # before the rows, so never too new
+        head = (token, home)
         known = self._found.get(pk)
         if known is None or known[0] != head:
-            known = (head, await self._reads(pk))
+            known = (head, await self._reads(pk, home))
             self._found[pk] = known
             if len(self._found) > _PARTITIONS:
                 self._found.popitem(last=False)
         return known[1]
 
-    async def _reads(self, pk: str) -> bool:
+    async def _reads(self, pk: str, home: str) -> bool:
         async for record in live_webhooks(self._records, pk):
-            if record.message.document_ready_hold:
+            webhook = record.message
+            if webhook.document_ready_hold and not is_left_behind(webhook, home):
                 return True
         return False
 

@@ -26,6 +26,7 @@ from project_svc.webhook_rows import (
     DELETED,
     WEBHOOK,
     find_webhook,
+    home_of_project,
     live_webhooks,
     scope_pk,
     signing_secret,
@@ -138,6 +139,8 @@ class Webhooks:
                 metadata={"limit": "webhooks", "maximum": str(MOST_WEBHOOKS)},
             )
         webhook = self._webhook(request, mutation.new_id("h"))
+        if request.project_id:  # under the head: a move at the same time is seen
+            webhook.home_id = await home_of_project(self._records, request.project_id)
         return await mutation.commit(
             scope.pk,
             [Write(WEBHOOK, webhook)],

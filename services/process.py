@@ -235,8 +235,11 @@ class WorkspaceProcess:
         tasks = [asyncio.ensure_future(work()) for work in loops]
 
         async def cancel() -> None:
-            for task in tasks:
-                task.cancel()
+            left = set(tasks)
+            while left:  # a library may swallow a cancellation
+                for task in left:
+                    task.cancel()
+                _, left = await asyncio.wait(left, timeout=1)
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.kernel.due.close()
 

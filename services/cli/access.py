@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 from workspace.common.v1.permission_pb2 import Permission, PermissionPreset
-from workspace.project.v1.grant_pb2 import AccessRequestStatus
+from workspace.project.v1.grant_pb2 import AccessRequest, AccessRequestStatus
 from workspace.project.v1.grant_service_pb2 import (
     DecideAccessRequestRequest,
     ListAccessRequestsRequest,
@@ -21,7 +21,7 @@ from services.cli.failures import CliError, not_found, usage
 from services.cli.options import options_of
 from services.cli.output import field_text, show_record, show_table, words_of
 from services.cli.people import People
-from services.cli.resolve import is_id, project_id_of, user_id_of
+from services.cli.resolve import project_id_of, user_id_of
 from services.model.permissions import preset_permissions
 
 app = typer.Typer(
@@ -131,7 +131,8 @@ def decide(
 
     async def work(session: Session) -> None:
         decision.project_id = await project_id_of(session, project)
-        decision.access_request_id = await _request_id(session, decision.project_id, who)
+        asked = await _waiting(session, decision.project_id, who)
+        decision.access_request_id, decision.etag = asked.access_request_id, asked.etag
         answer = await session.call(session.stub(GrantServiceStub).DecideAccessRequest, decision)
         given = [("given", words_of(answer.grant.permissions))]
         show_record(options, answer.access_request, _SHOWN, title="Decided", more=given)
@@ -148,20 +149,18 @@ def _rights(role: str, permission: list[str]) -> Any:
     return sorted(preset_permissions(number))
 
 
-async def _request_id(session: Session, project_id: str, text: str) -> str:
+async def _waiting(session: Session, project_id: str, text: str) -> AccessRequest:
     pending = AccessRequestStatus.ACCESS_REQUEST_STATUS_PENDING
-    found = await _requests(session, project_id, pending)
+    found: list[AccessRequest] = await _requests(session, project_id, pending)
     match = [each for each in found if text in (each.access_request_id, each.user_id)]
     if not match and "_" not in text:
         user_id = await user_id_of(session, text, project_id=project_id)
         match = [each for each in found if each.user_id == user_id]
-    if not match and is_id("q", text):
-        return text
     if not match:
         raise not_found(
             f"{text} has no request that waits", remedy="look at `wm access list PROJECT`"
         )
-    return str(match[0].access_request_id)
+    return match[0]
 
 
 async def _requests(

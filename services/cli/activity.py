@@ -52,7 +52,8 @@ def activity(
             await people.learn(event.actor_user_id for event in found)
 
         def row(event: Any) -> list[str]:
-            who = people.name(event.actor_user_id) or event.actor_user_id or event.actor_service or "-"
+            who = people.name(event.actor_user_id) or event.actor_user_id
+            who = who or event.actor_service or "-"
             return [field_text(event, "occurred_at"), event.type, who, event.resource]
 
         headings = ("time", "event", "who", "what")

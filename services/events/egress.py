@@ -27,6 +27,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _SECONDS = 10.0
 _PORT = 443
+# One text for a name without an address and for one inside of a network: who gives
+# URLs must not learn from the answer which names our resolver knows.
+_NOWHERE = "leads to no public address"
 # All that is public of IPv6 (RFC 4291 2.4); what lies outside of it may lead to an
 # IPv4 address inside: compatible, mapped and translated ones, NAT64.
 _UNICAST = ipaddress.ip_network("2000::/3")
@@ -88,13 +91,13 @@ class Egress:
             async with asyncio.timeout(self._seconds):
                 found = await self._resolve(parsed.raw_host.decode(), parsed.port or _PORT)
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise PostFailed("its name does not resolve") from error
+            raise PostFailed(_NOWHERE) from error
         addresses = sorted({_address(text) for text in found}, key=lambda a: (a.version, a.packed))
         if not addresses:
-            raise PostFailed("its name does not resolve")
+            raise PostFailed(_NOWHERE)
         for address in addresses:
             if not self._may_reach(address):
-                raise AddressRefused("leads to an address that is not public")
+                raise AddressRefused(_NOWHERE)
         return [str(address) for address in addresses]
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> int:
@@ -171,9 +174,9 @@ def _address(text: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError as error:
-        raise AddressRefused("leads to an address that is not public") from error
+        raise AddressRefused(_NOWHERE) from error
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id:
-            raise AddressRefused("leads to an address that is not public")
+            raise AddressRefused(_NOWHERE)
         return address.ipv4_mapped or address
     return address

@@ -131,13 +131,16 @@ RPCS: Final[Mapping[str, Needs]] = MappingProxyType(
         "RevokeMachineToken",
     )
     | _rows(_IDENTITY, Needs.DATA, "GetSession GetUser ListUsers")
-    | _rows(_ACCOUNT, Needs.NEVER, "ListAllAccounts")
+    | _rows(
+        _ACCOUNT,
+        Needs.NEVER,
+        "ListAllAccounts DeleteAccount TransferAccountOwnership ClaimOrphanedProject",
+    )
     | _rows(_ACCOUNT, Needs.WHOLE, "CreateAccount ExportAccountData")
     | _rows(
         _ACCOUNT,
         Needs.MANAGE,
-        "UpdateAccount SetAccountStatus DeleteAccount TransferAccountOwnership "
-        "ClaimOrphanedProject AddAccountMember UpdateAccountMember RemoveAccountMember "
+        "UpdateAccount SetAccountStatus AddAccountMember UpdateAccountMember RemoveAccountMember "
         "GetNotificationRouting UpdateNotificationRouting GetUsage",
     )
     | _rows(_ACCOUNT, Needs.DATA, "GetAccount ListAccounts ListAccountMembers")

@@ -178,12 +178,14 @@ class AuthenticationInterceptor(CallInterceptor):
         call.bearer = bearer
 
     async def _check_again(self, call: ServedCall) -> None:
-        """A stream outlives its first check: who was disabled or revoked since
-        gets nothing more."""
+        """A stream outlives its first check: who was disabled or revoked since, or
+        whose token has expired, gets nothing more."""
         if call.caller is None:
             return
         if call.caller.scope is not None:
             await self._verify(call.bearer)
+        elif 0 < call.caller.expires_at <= time.time():
+            raise unauthenticated()
         try:
             await self._admission.admit(call.caller)
         except WorkspaceError as error:

@@ -1,14 +1,19 @@
 """Resume tokens of streams: only their caller can use them, for the same arguments.
 
-Like page tokens (`page_tokens.py`), around a position in the change feed. The
-HMAC covers method, caller and the request without its `resume_token`.
+A token is `base64url(version | nonce | AES-256-GCM(position))` (NIST SP 800-38D)
+around a position in the change feed, which names rows that the caller may not see.
+Its key is derived from method, caller and the request without its `resume_token`:
+what was made for others does not open.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
 from services.model import base64url
@@ -17,7 +22,7 @@ from services.model.errors import FieldViolation, Reason, WorkspaceError
 __all__ = ["ResumeTokens", "cursor_lost"]
 
 _VERSION = b"\x01"
-_TAG_BYTES = 32
+_NONCE_BYTES = 12
 _MAX_TOKEN = 4096
 _FIELD = "resume_token"
 
@@ -51,14 +56,15 @@ class ResumeTokens:
         arguments.CopyFrom(request)
         arguments.ClearField(_FIELD)
         digest = hashlib.sha256(arguments.SerializeToString(deterministic=True)).digest()
-        parts = (b"workspace.resume_token.v1", method.encode(), caller.encode(), digest)
+        parts = (b"workspace.resume_token.v2", method.encode(), caller.encode(), digest)
         framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        self._key = hmac.digest(key, framed, "sha256")
+        self._cipher = AESGCM(hmac.digest(key, framed, "sha256"))
 
     def issue(self, cursor: str) -> str:
         """The token that goes on after `cursor`."""
-        where = cursor.encode()
-        return base64url.encode(_VERSION + self._tag(where) + where)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, cursor.encode(), _VERSION)
+        return base64url.encode(_VERSION + nonce + sealed)
 
     def open(self, token: str) -> str | None:
         """The cursor in `token`; None for an empty token (from now on).
@@ -74,10 +80,10 @@ class ResumeTokens:
             data = base64url.decode(token)
         except ValueError:
             raise _foreign() from None
-        tag, where = data[1 : 1 + _TAG_BYTES], data[1 + _TAG_BYTES :]
-        if data[:1] != _VERSION or not hmac.compare_digest(tag, self._tag(where)):
+        nonce, sealed = data[1 : 1 + _NONCE_BYTES], data[1 + _NONCE_BYTES :]
+        if data[:1] != _VERSION or len(nonce) != _NONCE_BYTES:
             raise _foreign()
-        return where.decode()
-
-    def _tag(self, where: bytes) -> bytes:
-        return hmac.digest(self._key, where, "sha256")
+        try:
+            return self._cipher.decrypt(nonce, sealed, _VERSION).decode()
+        except InvalidTag:
+            raise _foreign() from None

@@ -18,12 +18,14 @@ from tests.e2e.serving import ANN, Serving, differences, make_tree
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     served = Serving(tmp_path)
-    served.start()
-    served.wm("login", "--as", ANN)
-    served.wm("projects", "create", "Plans")
-    yield served
-    if served.process is not None:
-        served.end(signal.SIGKILL)
+    try:
+        served.start()
+        served.wm("login", "--as", ANN)
+        served.wm("projects", "create", "Plans")
+        yield served
+    finally:
+        if served.process is not None:
+            served.end(signal.SIGKILL)
 
 
 def restored(serving: Serving, backup: Path) -> Serving:

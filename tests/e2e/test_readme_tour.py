@@ -73,6 +73,6 @@ def test_the_tour_works_when_pasted(served: tuple[dict[str, str], int], tmp_path
     assert "identical" in out
     assert "ERROR_REASON_UNAUTHENTICATED" in out
     assert "Healthy." in out
-    imported = re.findall(r"(\d+) imported, \d+ revised, (\d+) unchanged", out)
+    imported = re.findall(r"(\d+) files? imported, \d+ revised, (\d+) unchanged", out)
     assert imported[0] == (imported[1][1], "0")
     assert imported[1][0] == "0"

@@ -33,9 +33,9 @@ def expected(world: World, cast: Cast, change: Change, now: float) -> World | No
 
 
 def finishes_removal(world: World, change: Change) -> bool:
-    """Whether somebody is taken back who was removed: that first ends what his
-    removal, if it was interrupted, left in force."""
-    if change.kind != "add_account_member":
+    """Whether somebody is taken back, or removed again, who was removed: that first
+    ends what his removal, if it was interrupted, left in force."""
+    if change.kind not in {"add_account_member", "remove_account_member"}:
         return False
     account = world.accounts.get(change.request.account_id)
     member = account.members.get(change.request.user_id) if account else None

@@ -10,7 +10,7 @@ from tests.harness import Workspace
 from tests.worlds.changes import Change, direct_change, person_change
 from tests.worlds.effects import expected, finishes_removal
 from tests.worlds.making import Cast, random_world
-from tests.worlds.oracle import World
+from tests.worlds.oracle import World, rights
 from tests.worlds.previews import Foretold, difference, foretell
 from tests.worlds.questions import Asker
 from tests.worlds.stored import stored_world
@@ -29,8 +29,9 @@ class Walk:
         self.seen: Counter[str] = Counter()
         self.cast = Cast()
 
-    async def begin(self) -> World:
-        self.cast = await random_world(self.ws, self.rng, f"w{self.seed}")
+    async def begin(self, *, of_teams: bool = False) -> World:
+        name = f"w{self.seed}"
+        self.cast = await random_world(self.ws, self.rng, name, of_teams=of_teams)
         return await stored_world(self.ws, self.cast)
 
     async def run(self, steps: int) -> None:
@@ -44,8 +45,9 @@ class Walk:
             world = await stored_world(self.ws, self.cast)
 
     async def foretell_all(self, steps: int) -> None:
-        """Changes by people alone: what was foretold of them, and what they did."""
-        world = await self.begin()
+        """Changes by people alone: what was foretold of them, and what they did. Every
+        other world is one of teams."""
+        world = await self.begin(of_teams=self.seed % 2 == 1)
         for _ in range(steps):
             change = person_change(self.rng, self.cast, world)
             if change is None or self.wrong:
@@ -76,10 +78,11 @@ class Walk:
         after = await stored_world(self.ws, self.cast)
         turns = difference(world, after, now)
         self.seen[f"{change.kind} {'refused' if refusal else 'turns' if turns else 'made'}"] += 1
-        if refusal and turns:
+        if refusal and turns and not finishes_removal(world, change):
             self._note(what, [f"refused, but it changed {turns}: {refusal}"])
         for each in foretold:
-            self._note(what, _refused_alike(each, refusal))
+            if not self._may_not_ask(each, change, world, now):
+                self._note(what, _refused_alike(each, refusal))
             # Previews do not foresee that a return finishes an interrupted removal.
             if not refusal and not each.refusal and not finishes_removal(world, change):
                 self._note(what, each.compared(turns))
@@ -89,15 +92,22 @@ class Walk:
         if by_text is not None and (other := difference(by_text, after, now)):
             self._note(what, [f"the text says otherwise: {other}"])
 
+    def _may_not_ask(self, each: Foretold, change: Change, world: World, now: float) -> bool:
+        """Whether the preview was rightly denied to who lacks `manage_access`; he may
+        still give up a grant of his own."""
+        if NO_RIGHT_TO_ASK not in each.refusal or not each.of_project:
+            return False
+        return "manage_access" not in rights(world, change.actor, each.of_project, now)
+
     def _note(self, what: str, wrong: list[str]) -> None:
         flat = " ".join(what.split())
         self.wrong += [f"seed {self.seed}: {each} (after {flat})" for each in wrong]
 
 
 def _refused_alike(each: Foretold, refusal: str) -> list[str]:
-    """A preview raises what the change would raise; but for the right to ask for
-    it, and the names of fields in what is malformed."""
-    if each.refusal == refusal or (refusal and NO_RIGHT_TO_ASK in each.refusal):
+    """A preview raises what the change would raise; but for the names of fields in
+    what is malformed."""
+    if each.refusal == refusal:
         return []
     if each.refusal.startswith("INVALID_ARGUMENT") and refusal.startswith("INVALID_ARGUMENT"):
         return []

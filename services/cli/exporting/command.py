@@ -86,7 +86,8 @@ def _report(options: Options, summary: Summary) -> int:
         return code
     seconds = max(summary.seconds, 0.001)
     print_line(
-        f"{counted(summary.exported, 'file')} exported, {summary.unchanged} unchanged, "
+        f"{summary.exported} {'file' if summary.exported == 1 else 'files'} exported, "
+        f"{summary.unchanged} unchanged, "
         f"{len(summary.skipped)} skipped, {len(summary.failed)} failed in {summary.seconds:.1f} s "
         f"({summary.exported / seconds:.0f} files/s, "
         f"{human_bytes(summary.bytes_received / seconds)}/s)."

@@ -126,7 +126,8 @@ def _print(summary: Summary) -> None:
     shown = _members(summary)
     speed = human_bytes(summary.bytes_sent / max(summary.seconds, 0.001))
     print_line(
-        f"{counted(summary.imported, 'file')} imported, {summary.revised} revised, {summary.unchanged} unchanged, "
+        f"{summary.imported} {'file' if summary.imported == 1 else 'files'} imported, "
+        f"{summary.revised} revised, {summary.unchanged} unchanged, "
         f"{len(summary.skipped)} skipped, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s ({shown['files_per_second']} files/s, {speed}/s)."
     )

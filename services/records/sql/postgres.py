@@ -276,13 +276,19 @@ class PostgresDriver:
         """Run `work` on a pooled connection; repeat what surely had no effect.
 
         That is: serialization failures, deadlocks, and connections found dead
-        before COMMIT was sent (the server was restarted, say).
+        before COMMIT was sent (the server was restarted, say). psycopg stops the
+        statement of a task that is cancelled, and may say so instead of the
+        cancellation: that must not be lost, or the task would go on for ever.
         """
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.connection() as connection:
                     return await work(connection)
             except psycopg.Error as failure:
+                if task is not None and task.cancelling() > asked:
+                    raise asyncio.CancelledError from failure
                 if attempt == _ATTEMPTS or not _is_repeatable(failure):
                     raise _port_error(failure) from failure
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter

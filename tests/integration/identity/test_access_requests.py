@@ -55,6 +55,7 @@ async def listed(scene: Scene, who: str, project_id: str, **more: Any) -> Any:
 
 
 async def decide(scene: Scene, who: str, asked: Any, **more: Any) -> Any:
+    more.setdefault("etag", asked.access_request.etag)
     request = gs.DecideAccessRequestRequest(
         project_id=asked.access_request.project_id,
         access_request_id=asked.access_request.access_request_id, **more,
@@ -270,6 +271,18 @@ class TestDeciding:
         with refused("REQUEST_ID_REUSED"):
             await decide(scene, ANN, asked, request_id=request_id)
 
+    async def test_an_approval_gives_what_was_read(self, scene: Scene) -> None:
+        project_id = await scene.project()
+        read = await ask(scene, CAT, project_id, VIEW)
+        await ask(scene, CAT, project_id, WRITE)
+        with refused("INVALID_FIELD", field="etag"):
+            await decide(scene, ANN, read, approve=True, etag="")
+        with refused("ETAG_MISMATCH"):
+            await decide(scene, ANN, read, approve=True)
+        assert not await scene.allowed(CAT, project_id)
+        done = await decide(scene, ANN, read, approve=True, permissions=[VIEW], etag="")
+        assert list(done.grant.permissions) == [VIEW]
+
     async def test_wrong_input(self, scene: Scene) -> None:
         asked = await ask(scene, CAT, await scene.project())
         with refused("INVALID_FIELD"):
@@ -290,7 +303,7 @@ async def test_over_http(scene: Scene) -> None:
         (asked,) = found["access_requests"]
         done = await client.post(
             f"/api/projects/{project_id}/accessRequests/{asked['access_request_id']}:decide",
-            json={"approve": True},
+            json={"approve": True, "etag": asked["etag"]},
         )
         assert done.json()["access_request"]["status"] == "ACCESS_REQUEST_STATUS_APPROVED"
     assert await scene.allowed(CAT, project_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc.aio
 import pytest
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.identity.v1 import account_pb2 as ac
@@ -17,6 +18,7 @@ from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 
+from services.rpc.errors import error_info, peer_status
 from tests.harness import Workspace
 from tests.integration.identity.lifecycle import (
     give,
@@ -164,6 +166,26 @@ async def test_of_two_claims_at_once_one_wins(ws: Workspace) -> None:
     won = [r.owner_user_id for r in results if not isinstance(r, BaseException)]
     assert len(won) == 1
     assert await owners_of(ws, ANN if won == [ann] else CAT, project_id) == {bob, *won}
+
+
+async def test_a_stranger_is_told_the_same_of_every_account(ws: Workspace) -> None:
+    people = People(ws)
+    await people.sign_in(ANN, BOB)
+    session = await people.identity(ANN).GetSession(ids.GetSessionRequest())
+    home = session.session.user.personal_workspace_id
+    project_id = await new_project(ws, ANN)
+    account_id = await people.account(ANN)
+    said = set()
+    for account in (home, account_id, home[:-1] + ("b" if home[-1] == "a" else "a")):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await people.accounts(BOB).ClaimOrphanedProject(_claim(account, project_id))
+        status = peer_status(caught.value)
+        assert status is not None
+        info = error_info(status)
+        assert info is not None
+        told = f"{status.message} {sorted(info.metadata.items())}"
+        said.add(told.replace(account, "it"))
+    assert len(said) == 1, said
 
 
 async def test_in_a_personal_workspace_the_platform_appoints(ws: Workspace) -> None:

@@ -56,6 +56,20 @@ async def test_not_verified_or_not_active_is_nobody(scene: Scene) -> None:
     assert await resolved(scene, EVE) == ""
 
 
+async def test_many_who_may_not_come_in_hide_nobody(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("identity_svc.directory._PAGE", 2)
+    people = sorted([await scene.outsider(EVE, subject=f"s{n}") for n in range(7)])
+    for user in people[:-2]:
+        await scene.edit("user", User(user_id=user), status=2)
+    assert await resolved(scene, EVE) == "", "two have it"
+    await scene.edit("user", User(user_id=people[-2]), status=2)
+    assert await resolved(scene, EVE) == people[-1]
+    monkeypatch.setattr("identity_svc.directory._NAMESAKES", 4)
+    assert await resolved(scene, EVE) == "", "not without end"
+
+
 async def test_an_address_that_two_have_is_nobodys(scene: Scene) -> None:
     """Until LinkIdentity joins them: then it is that of the one who stays."""
     twin = await scene.outsider(ANN)

@@ -320,6 +320,40 @@ async def test_a_call_that_dies_after_the_claim_is_taken_back(
     assert row.body == "{}"
 
 
+@pytest.mark.parametrize("disabled", ["before", "after"])
+async def test_a_reason_enables_nobody(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, disabled: str
+) -> None:
+    """Whom an admin disabled, with whatever text, stays disabled when an erasure
+    that was begun is taken back."""
+    people, bob, _, _ = await _scene(ws)
+    real: Callable[..., Any] = Erasures._set_claim
+
+    async def disable() -> None:
+        await people.identity(DAN).DisableUser(
+            ids.DisableUserRequest(user_id=bob, reason="is being erased")
+        )
+
+    async def dying(self: Erasures, *args: Any, **kwargs: Any) -> Any:
+        await real(self, *args, **kwargs)
+        raise ConnectionError("killed")
+
+    if disabled == "before":
+        await disable()
+    with monkeypatch.context() as patch:
+        patch.setattr(Erasures, "_set_claim", dying)
+        with refused("INTERNAL"):
+            await people.identity(DAN).EraseUser(_erase(bob))
+    if disabled == "after":
+        await disable()
+    with refused("ETAG_MISMATCH"):
+        await people.identity(DAN).EraseUser(_erase(bob, etag='"old"'))
+    monkeypatch.setattr("identity_svc.erasure._GRACE_SECONDS", -1.0)
+    assert await run_due(ws, "user.erasure", bob) is None
+    user = (await people.identity(DAN).GetUser(ids.GetUserRequest(user_id=bob))).user
+    assert user.status == us.USER_STATUS_DISABLED
+
+
 async def test_erased_while_the_others_leave_an_owner_stays(ws: Workspace) -> None:
     """The one who is erased and the one who leaves are the two owners."""
     people = People(ws)

@@ -324,7 +324,7 @@ async def test_who_may_decide_is_asked_and_the_asker_hears(post: Post) -> None:
     assert "please" not in text(mails[0])
     await post.grants(ANN).DecideAccessRequest(
         gs.DecideAccessRequestRequest(
-            project_id=project_id, approve=True,
+            project_id=project_id, approve=True, etag=asked.access_request.etag,
             access_request_id=asked.access_request.access_request_id,
         )
     )

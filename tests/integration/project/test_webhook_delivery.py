@@ -17,7 +17,11 @@ import pytest
 from workspace.project.v1 import history_service_pb2 as pb
 from workspace.project.v1.history_pb2 import WebhookStatus
 from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
-from workspace.project.v1.project_service_pb2 import CreateProjectRequest, UpdateProjectRequest
+from workspace.project.v1.project_service_pb2 import (
+    AssignProjectRequest,
+    CreateProjectRequest,
+    UpdateProjectRequest,
+)
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from project_svc.webhook_delivery import PAUSES, WEBHOOK_DELIVERY, WebhookDelivery
@@ -67,6 +71,11 @@ class Scene:
                 project={"project_id": self.project_id, "name": name},
                 update_mask={"paths": ["name"]},
             )
+        )
+
+    async def move(self) -> None:
+        await self.world.projects("ann").AssignProject(
+            AssignProjectRequest(project_id=self.project_id, account_id="a_one")
         )
 
     async def events(self) -> list[OutboxEvent]:
@@ -240,6 +249,31 @@ async def test_a_webhook_of_which_something_gets_through_stays(
     receiver.statuses = ["503 Down"]
     await scene.later(PAUSES[-1] * 1.1)
     assert (await scene.webhook()).status != FAILING
+
+
+async def test_what_was_queued_before_the_project_moved_stays_here(
+    scene: Scene, receiver: Receiver
+) -> None:
+    await scene.change()
+    await scene.relay()
+    await scene.move()
+    await scene.later(31)
+    assert receiver.requests == []
+    assert (await scene.webhook()).status == FAILING
+
+
+async def test_a_webhook_does_not_follow_its_project_to_another_home(
+    scene: Scene, receiver: Receiver
+) -> None:
+    assert (await scene.webhook()).home_id == "w_ann"
+    await scene.move()
+    await scene.relay()
+    assert (await scene.webhook()).status == FAILING
+    assert "webhook.disabled" in [each.event.type for each in await scene.relay()]
+    await scene.change("Secret of the new home")
+    await scene.relay()
+    await scene.later(60)
+    assert receiver.requests == []
 
 
 async def test_gone_switches_off_at_once(scene: Scene, receiver: Receiver) -> None:

@@ -12,6 +12,7 @@ from workspace.project.v1 import history_service_pb2 as pb
 from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.history_pb2 import WebhookStatus
+from workspace.project.v1.project_service_pb2 import AssignProjectRequest
 
 from project_svc.webhook_rows import UploadHolds, holds_uploads
 from tests.integration.project.files import history, project
@@ -268,3 +269,22 @@ async def test_what_is_known_of_holds_follows_every_change(world: World) -> None
                 pb.DeleteWebhookRequest(webhook_id=made.webhook_id)
             )
     assert not await holds.of_project(home)
+
+
+async def test_a_hold_does_not_follow_its_project_to_another_home(world: World) -> None:
+    home = await project(world)
+    await _create(world, project_id=home, document_ready_hold=True)
+    holds = UploadHolds(world.records)
+    assert await holds.of_project(home)
+    await world.projects("ann").AssignProject(
+        AssignProjectRequest(project_id=home, account_id="a_one")
+    )
+    assert not await holds.of_project(home)
+
+
+async def test_a_missing_name_and_one_inside_are_refused_alike(world: World) -> None:
+    said = [
+        await refused(_create(world, account_id="a_one", url=f"https://{host}/hook"))
+        for host in ("localhost", "missing.invalid", "10.1.2.3")
+    ]
+    assert len({(each.code, each.reason, each.message) for each in said}) == 1

@@ -13,7 +13,10 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
 from services.objects.port import StoreUnavailable
+from services.records.record import Activity, Write
 from storage_svc.collection import GRACE_SECONDS, Collected
+from storage_svc.stored import pending_upload_of
+from storage_svc.upload_rows import UPLOADS, upload_key
 from tests.integration.storage.people import Desk, get, put, refused, request_id, sha256
 
 DATA = b"draft\n" * 100
@@ -171,3 +174,33 @@ async def test_a_key_that_a_pending_upload_names_is_kept(desk: Desk) -> None:
     refusal = await refused(delete(pb.DeleteObjectRequest(storage_key=upload.storage_key)))
     assert (refusal.reason, refusal.metadata["state"]) == ("INVALID_STATE", "pending")
     assert desk.files() == [upload.storage_key]
+
+
+async def test_removing_a_file_reads_no_more_than_recent_uploads(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a purge of n files would read n * n uploads."""
+    records, now = desk.ws.records, desk.ws.process.kernel.now()
+    for number in range(3):
+        done = await desk.uploaded(await desk.document(f"{number}.pdf"), DATA)
+        row = await records.get(UPLOADS, upload_key(done.upload.upload_id))
+        old = row.edit()
+        old.created_at.seconds -= 9 * 24 * 3600
+        await records.commit(
+            row.key.pk, [Write(UPLOADS, old, base=row)], activity=Activity("test.aged", "uploads")
+        )
+    pending = await desk.sent(await desk.document("now.pdf"), DATA)
+    real, read = records.query, 0
+
+    async def query(*args: Any, **more: Any) -> Any:
+        nonlocal read
+        page = await real(*args, **more)
+        read += len(page.records)
+        return page
+
+    monkeypatch.setattr(records, "query", query)
+    named = await pending_upload_of(records, desk.project_id, pending.storage_key, now=now)
+    assert named is not None
+    assert (named.upload_id, read) == (pending.upload_id, 1)
+    key = done.storage_key
+    assert await pending_upload_of(records, desk.project_id, key, now=now) is None

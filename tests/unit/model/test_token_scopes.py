@@ -46,7 +46,10 @@ def test_no_scope_creates_tokens_links_identities_or_acts_for_the_platform(
         "NormalizeIdentity", "DisableUser", "EnableUser", "EraseUser",
     ):
         assert not may_call(scope, IDENTITY + name, CONTRACT[IDENTITY + name].request())
-    assert not may_call(scope, ACCOUNT + "ListAllAccounts", acs.ListAllAccountsRequest())
+    for name in (
+        "ListAllAccounts", "DeleteAccount", "TransferAccountOwnership", "ClaimOrphanedProject",
+    ):
+        assert not may_call(scope, ACCOUNT + name, CONTRACT[ACCOUNT + name].request())
 
 
 def test_without_a_scope_everything_else_is_the_users() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
@@ -89,6 +90,21 @@ async def test_a_stream_ends_for_whom_it_may_not_go_on(
         echo.gate.answer = Caller("u_1", "issuer", "subject", scope=scope)
         assert await code_of(stream(echo)) is grpc.StatusCode.UNAUTHENTICATED
         assert echo.handled == 1
+
+
+@pytest.mark.parametrize("left", [-1, 3600])
+async def test_a_stream_ends_with_the_token_of_its_person(
+    left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.rpc.authentication, "RECHECK_SECONDS", 0.0)
+    async with Echo().running() as echo:
+        expires_at = int(time.time()) + left
+        echo.gate.answer = Caller("u_1", "issuer", "subject", expires_at=expires_at)
+        if left > 0:
+            assert await stream(echo) == [VALID, VALID]
+        else:
+            assert await code_of(stream(echo)) is grpc.StatusCode.UNAUTHENTICATED
+            assert echo.handled == 1
 
 
 async def test_a_stream_goes_on_for_whom_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from workspace.project.v1.permission_service_pb2 import WatchPermissionsRequest
 
@@ -52,3 +54,10 @@ def test_edited_or_garbage_it_is_refused() -> None:
 def test_short_keys_are_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         tokens(key=b"k" * 31)
+
+
+def test_the_position_cannot_be_read_and_no_two_tokens_are_alike() -> None:
+    first, second = (tokens().issue('["PROJECT#p_hidden", 7]') for _ in range(2))
+    assert first != second
+    assert b"PROJECT" not in base64.urlsafe_b64decode(first + "==")
+    assert tokens().open(first) == tokens().open(second) == '["PROJECT#p_hidden", 7]'

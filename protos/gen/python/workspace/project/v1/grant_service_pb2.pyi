@@ -1083,14 +1083,16 @@ class DecideAccessRequestRequest(_message.Message):
     note: _builtins.str
     """Remark for the asker. Default empty."""
     etag: _builtins.str
-    """Etag of the version that was read. Empty: unconditional."""
+    """Etag of the version that was read. Required to approve without
+    `permissions`. Empty otherwise: unconditional.
+    """
     request_id: _builtins.str
     """Makes a retry safe: the same id and payload have one effect and one answer
     for 24 h. Empty: the server makes one.
     """
     @_builtins.property
     def permissions(self) -> _containers.RepeatedScalarFieldContainer[_permission_pb2.Permission.ValueType]:
-        """Rights to give. Empty: those asked for."""
+        """Rights to give. Empty: those asked for, in the version that `etag` names."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

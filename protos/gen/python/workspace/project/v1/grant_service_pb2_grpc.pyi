@@ -183,8 +183,11 @@ class GrantServiceStub:
     `manage_access`. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
-    the rules of CreateGrant for the user who asked, and returns its codes.
+    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none, and INVALID_ARGUMENT
+    with ERROR_REASON_INVALID_FIELD for an approval with neither `etag` nor
+    `permissions`: the asker may change the request after it was read. An
+    approval follows the rules of CreateGrant for the user who asked, and
+    returns its codes.
     """
 
 @_typing.type_check_only
@@ -342,8 +345,11 @@ class GrantServiceAsyncStub(GrantServiceStub):
     `manage_access`. MUST return FAILED_PRECONDITION with
     ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
     ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
-    the rules of CreateGrant for the user who asked, and returns its codes.
+    NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none, and INVALID_ARGUMENT
+    with ERROR_REASON_INVALID_FIELD for an approval with neither `etag` nor
+    `permissions`: the asker may change the request after it was read. An
+    approval follows the rules of CreateGrant for the user who asked, and
+    returns its codes.
     """
 
 class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -582,8 +588,11 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         `manage_access`. MUST return FAILED_PRECONDITION with
         ERROR_REASON_INVALID_STATE if it is decided already, PERMISSION_DENIED with
         ERROR_REASON_EXCEEDS_OWN_RIGHTS for more than the caller holds, and
-        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none. An approval follows
-        the rules of CreateGrant for the user who asked, and returns its codes.
+        NOT_FOUND with ERROR_REASON_NOT_FOUND if there is none, and INVALID_ARGUMENT
+        with ERROR_REASON_INVALID_FIELD for an approval with neither `etag` nor
+        `permissions`: the asker may change the request after it was read. An
+        approval follows the rules of CreateGrant for the user who asked, and
+        returns its codes.
         """
 
 def add_GrantServiceServicer_to_server(servicer: GrantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

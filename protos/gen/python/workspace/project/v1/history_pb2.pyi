@@ -262,6 +262,7 @@ class Webhook(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     DOCUMENT_READY_HOLD_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    HOME_ID_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """Id of the webhook. Server-set."""
     account_id: _builtins.str
@@ -285,6 +286,12 @@ class Webhook(_message.Message):
     etag: _builtins.str
     """Opaque version of what the reader saw. Server-set, not stored. In an update
     it must match, unless it is empty.
+    """
+    home_id: _builtins.str
+    """Account or private workspace that the project was in when this was
+    created. A project that moves to another home leaves its webhooks behind:
+    they get nothing more and become FAILING. Empty for one of an account.
+    Server-set.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -314,10 +321,11 @@ class Webhook(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         document_ready_hold: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        home_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "document_ready_hold", b"document_ready_hold", "etag", b"etag", "event_types", b"event_types", "project_id", b"project_id", "status", b"status", "updated_at", b"updated_at", "updated_by", b"updated_by", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "document_ready_hold", b"document_ready_hold", "etag", b"etag", "event_types", b"event_types", "home_id", b"home_id", "project_id", b"project_id", "status", b"status", "updated_at", b"updated_at", "updated_by", b"updated_by", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
