@@ -22,7 +22,8 @@ from services.records.store import RecordStore
 
 __all__ = [
     "ACTIVE", "DELETED", "FAILING", "WEBHOOK", "UploadHolds", "account_pk", "find_webhook",
-    "holds_uploads", "home_of_project", "is_left_behind", "live_webhooks", "scope_pk", "signing_key", "signing_secret",
+    "holds_uploads", "home_of_project", "is_left_behind", "live_webhooks", "scope_pk",
+    "signing_key", "signing_secret",
     "webhook_activity",
 ]  # fmt: skip
 

@@ -275,7 +275,7 @@ class TestDeciding:
         project_id = await scene.project()
         read = await ask(scene, CAT, project_id, VIEW)
         await ask(scene, CAT, project_id, WRITE)
-        with refused("INVALID_FIELD", field="etag"):
+        with refused("INVALID_FIELD"):
             await decide(scene, ANN, read, approve=True, etag="")
         with refused("ETAG_MISMATCH"):
             await decide(scene, ANN, read, approve=True)
