@@ -18,46 +18,46 @@ from workspace.project.v1 import (
 )
 from workspace.storage.v1 import storage_service_pb2_grpc
 
-from identity_svc.account_members import AccountMembers
-from identity_svc.accounts import Accounts
-from identity_svc.claims import Claims
-from identity_svc.copies import MemberCopies
-from identity_svc.deletion import ACCOUNT_PURGE, Deletion
+from identity_svc.accounts.accounts import Accounts
+from identity_svc.accounts.claims import Claims
+from identity_svc.accounts.deletion import ACCOUNT_PURGE, Deletion
+from identity_svc.accounts.grant_cleanup import GrantCleanup
+from identity_svc.accounts.members import AccountMembers
+from identity_svc.accounts.ownership import Ownership
+from identity_svc.accounts.routing import Routing
+from identity_svc.accounts.usage import Usage
 from identity_svc.directory import Directory
-from identity_svc.erasure import ERASURE, Erasures
-from identity_svc.export import AccountExport, UserExport
-from identity_svc.grant_cleanup import GrantCleanup
-from identity_svc.holdings import Holdings
-from identity_svc.invitation_module import invitation_parts
-from identity_svc.invitation_tokens import InvitationTokens
-from identity_svc.legacy_teams import LegacyTeams
-from identity_svc.links import Links
-from identity_svc.local_tokens import LocalTokens
-from identity_svc.machine_tokens import MachineTokens
-from identity_svc.membership_changes import membership_trials
-from identity_svc.memberships import Memberships
+from identity_svc.invitations.module import invitation_parts
+from identity_svc.invitations.tokens import InvitationTokens
+from identity_svc.memberships.membership_changes import membership_trials
+from identity_svc.memberships.memberships import Memberships
+from identity_svc.memberships.scope_members import ScopeMembers
+from identity_svc.memberships.watch_memberships import MembershipWatch
 from identity_svc.notifications.parts import notification_parts
-from identity_svc.orphans import Orphans
-from identity_svc.ownership import Ownership
-from identity_svc.platform import PlatformAdmins
 from identity_svc.policy import POLICY
-from identity_svc.preferences import Preferences
-from identity_svc.revocation import Revocation
-from identity_svc.routing import Routing
-from identity_svc.scope_members import ScopeMembers
 from identity_svc.servicers.account import AccountServicer
 from identity_svc.servicers.identity import IdentityServicer
 from identity_svc.servicers.preference import PreferenceServicer
 from identity_svc.servicers.team import TeamServicer
-from identity_svc.sessions import Sessions
-from identity_svc.sign_in import SignIn
-from identity_svc.team_cleanup import TeamCleanup
-from identity_svc.team_members import TeamMembers
-from identity_svc.teams import Teams
-from identity_svc.usage import Usage
-from identity_svc.users import Users
-from identity_svc.visible_teams import VisibleTeams
-from identity_svc.watch_memberships import MembershipWatch
+from identity_svc.teams.cleanup import TeamCleanup
+from identity_svc.teams.legacy import LegacyTeams
+from identity_svc.teams.members import TeamMembers
+from identity_svc.teams.teams import Teams
+from identity_svc.teams.visible import VisibleTeams
+from identity_svc.users.copies import MemberCopies
+from identity_svc.users.erasure import ERASURE, Erasures
+from identity_svc.users.export import AccountExport, UserExport
+from identity_svc.users.holdings import Holdings
+from identity_svc.users.links import Links
+from identity_svc.users.local_tokens import LocalTokens
+from identity_svc.users.machine_tokens import MachineTokens
+from identity_svc.users.orphans import Orphans
+from identity_svc.users.platform import PlatformAdmins
+from identity_svc.users.preferences import Preferences
+from identity_svc.users.revocation import Revocation
+from identity_svc.users.sessions import Sessions
+from identity_svc.users.sign_in import SignIn
+from identity_svc.users.users import Users
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 from services.rate_limits import RateLimiter
 from services.tokens.authenticator import TokenAuthenticator

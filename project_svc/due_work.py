@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from project_svc.access import Access
-from project_svc.copies import DOCUMENT_COPY, DocumentCopies
-from project_svc.denormalised import DENORMALISED, Denormalised
-from project_svc.document_changes import DocumentChanges
-from project_svc.purge import DOCUMENT_PURGE, DocumentPurge
-from project_svc.purge_project import PROJECT_PURGE, ProjectPurge
+from project_svc.access.gate import Access
+from project_svc.documents.changes import DocumentChanges
+from project_svc.documents.copies import DOCUMENT_COPY, DocumentCopies
+from project_svc.documents.denormalised import DENORMALISED, Denormalised
+from project_svc.documents.purge import DOCUMENT_PURGE, DocumentPurge
+from project_svc.projects.purge import PROJECT_PURGE, ProjectPurge
 from services.events.due import DueHandler
 from services.kernel import Kernel
 

@@ -13,37 +13,37 @@ from workspace.project.v1 import (
 )
 from workspace.storage.v1 import storage_service_pb2_grpc
 
-from project_svc.access import Access
-from project_svc.access_requests import AccessRequests
-from project_svc.billing_scopes import BillingScopes
-from project_svc.candidates import Candidates
-from project_svc.denormalised import Denormalised, RefreshingAssignments
-from project_svc.document_module import document_registrations
+from project_svc.access.candidates import Candidates
+from project_svc.access.explain import Explanations
+from project_svc.access.facts import FactsReader
+from project_svc.access.freshness import Freshness, open_freshness
+from project_svc.access.gate import Access
+from project_svc.access.permissions import Permissions
+from project_svc.access.preview_module import previews, project_users
+from project_svc.access.visible import VisibleProjects
+from project_svc.access.watch_permissions import PermissionWatch
+from project_svc.documents.denormalised import Denormalised, RefreshingAssignments
+from project_svc.documents.indexing import Indexing
+from project_svc.documents.module import document_registrations
 from project_svc.due_work import due_work
-from project_svc.explain import Explanations
-from project_svc.facts import FactsReader
-from project_svc.freshness import Freshness, open_freshness
-from project_svc.grant_targets import GrantTargets
-from project_svc.grants import Grants
-from project_svc.history_module import webhook_delivery
-from project_svc.homes import Homes
-from project_svc.indexing import Indexing
-from project_svc.invited_grants import InvitedGrants
-from project_svc.member_grants import MemberGrants
-from project_svc.orphaned_projects import OrphanedProjects
-from project_svc.permissions import Permissions
+from project_svc.grants.access_requests import AccessRequests
+from project_svc.grants.grants import Grants
+from project_svc.grants.invited_grants import InvitedGrants
+from project_svc.grants.member_grants import MemberGrants
+from project_svc.grants.orphaned_projects import OrphanedProjects
+from project_svc.grants.targets import GrantTargets
+from project_svc.history.module import webhook_delivery
+from project_svc.history.webhook_delivery import WEBHOOK_DELIVERY
 from project_svc.policy import POLICY
-from project_svc.preview_module import previews, project_users
-from project_svc.projects import Projects
-from project_svc.purge_project import ProjectPurge
+from project_svc.projects.billing_scopes import BillingScopes
+from project_svc.projects.homes import Homes
+from project_svc.projects.projects import Projects
+from project_svc.projects.purge import ProjectPurge
+from project_svc.projects.trash import Trash
+from project_svc.projects.trash_list import TrashList
 from project_svc.servicers.grant import GrantServicer
 from project_svc.servicers.permission import PermissionServicer
 from project_svc.servicers.project import ProjectServicer
-from project_svc.trash import Trash
-from project_svc.trash_list import TrashList
-from project_svc.visible import VisibleProjects
-from project_svc.watch_permissions import PermissionWatch
-from project_svc.webhook_delivery import WEBHOOK_DELIVERY
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 from services.rate_limits import RateLimiter
 from services.tokens.admission import UserAdmission

@@ -16,7 +16,7 @@ from workspace.identity.v1.team_pb2 import TeamRole
 from workspace.identity.v1.user_pb2 import UserStatus
 from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsResponse
 
-from identity_svc.account_rules import is_active
+from identity_svc.accounts.rules import is_active
 from identity_svc.notifications.invitation_facts import InvitationFacts
 from identity_svc.notifications.letters import PERSON, ROUTED, Letter
 from identity_svc.notifications.places import Places

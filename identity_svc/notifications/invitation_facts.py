@@ -5,7 +5,7 @@ from __future__ import annotations
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.identity.v1.invitation_pb2 import Invitation, InvitationStatus
 
-from identity_svc.invitation_rules import (
+from identity_svc.invitations.rules import (
     ACCOUNT_TARGET,
     INVITATION,
     PENDING,
@@ -14,7 +14,7 @@ from identity_svc.invitation_rules import (
     invitation_key,
     is_expired,
 )
-from identity_svc.invitation_tokens import InvitationTokens
+from identity_svc.invitations.tokens import InvitationTokens
 from identity_svc.notifications.letters import Letter
 from identity_svc.notifications.places import Places
 from identity_svc.notifications.wording import quoted, written_time

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from workspace.project.v1 import grant_service_pb2_grpc, permission_service_pb2_grpc
 
 from identity_svc.directory import Directory
-from identity_svc.invitation_tokens import InvitationTokens
+from identity_svc.invitations.tokens import InvitationTokens
 from identity_svc.notifications.expiry import GRANT_EXPIRY, Expiry
 from identity_svc.notifications.facts import FactsOf
 from identity_svc.notifications.invitation_facts import InvitationFacts

@@ -17,11 +17,11 @@ from workspace.project.v1.permission_service_pb2 import (
     ListProjectUsersRequest,
 )
 
-from identity_svc.account_rules import held, is_active
+from identity_svc.accounts.routing import default_routing, routing_key
+from identity_svc.accounts.rules import held, is_active
 from identity_svc.directory import ACCOUNT_MEMBER, TEAM_MEMBER, Directory, account_pk, team_pk
 from identity_svc.listing import every
-from identity_svc.routing import default_routing, routing_key
-from identity_svc.team_rules import TeamPlace, team_place
+from identity_svc.teams.rules import TeamPlace, team_place
 from services.model.families import FAMILIES, Family
 from services.model.indexes import Index
 from services.records.record import Page, Record

@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from workspace.common.v1.activity_pb2 import ActivityEvent, RecordChange
 from workspace.identity.v1.invitation_pb2 import Invitation
 
-from identity_svc.invitation_rules import INVITATION, invitation_key
+from identity_svc.invitations.rules import INVITATION, invitation_key
 from identity_svc.notifications.grant_changes import GrantChange, grant_changes
 from identity_svc.notifications.letters import MANAGER, PERSON, ROUTED, Letter, address_key
 from identity_svc.notifications.places import MOST_RECIPIENTS, Places

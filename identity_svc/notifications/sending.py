@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from identity_svc.directory import user_pk
-from identity_svc.invitation_rules import invitation_pk
+from identity_svc.invitations.rules import invitation_pk
 from identity_svc.notifications.letters import OF_ADDRESS, Letter
 from identity_svc.notifications.mailbox import Mailbox
 from identity_svc.notifications.quota import Held, Quota

@@ -44,14 +44,14 @@ from workspace.identity.v1.account_service_pb2 import (
 )
 from workspace.identity.v1.account_service_pb2_grpc import AccountServiceServicer
 
-from identity_svc.account_members import AccountMembers
-from identity_svc.accounts import Accounts
-from identity_svc.claims import Claims
-from identity_svc.deletion import Deletion
-from identity_svc.export import AccountExport
-from identity_svc.ownership import Ownership
-from identity_svc.routing import Routing
-from identity_svc.usage import Usage
+from identity_svc.accounts.accounts import Accounts
+from identity_svc.accounts.claims import Claims
+from identity_svc.accounts.deletion import Deletion
+from identity_svc.accounts.members import AccountMembers
+from identity_svc.accounts.ownership import Ownership
+from identity_svc.accounts.routing import Routing
+from identity_svc.accounts.usage import Usage
+from identity_svc.users.export import AccountExport
 
 __all__ = ["AccountServicer"]
 

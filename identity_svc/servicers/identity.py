@@ -59,20 +59,20 @@ from workspace.identity.v1.identity_service_pb2 import (
 )
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 
-from identity_svc.erasure import Erasures
-from identity_svc.export import UserExport
-from identity_svc.links import Links
-from identity_svc.local_tokens import LocalTokens
-from identity_svc.machine_tokens import MachineTokens
-from identity_svc.membership_changes import MembershipTrials
-from identity_svc.memberships import Memberships
-from identity_svc.platform import PlatformAdmins
-from identity_svc.revocation import Revocation
-from identity_svc.scope_members import ScopeMembers
-from identity_svc.sessions import Sessions
-from identity_svc.sign_in import SignIn
-from identity_svc.users import Users
-from identity_svc.watch_memberships import MembershipWatch
+from identity_svc.memberships.membership_changes import MembershipTrials
+from identity_svc.memberships.memberships import Memberships
+from identity_svc.memberships.scope_members import ScopeMembers
+from identity_svc.memberships.watch_memberships import MembershipWatch
+from identity_svc.users.erasure import Erasures
+from identity_svc.users.export import UserExport
+from identity_svc.users.links import Links
+from identity_svc.users.local_tokens import LocalTokens
+from identity_svc.users.machine_tokens import MachineTokens
+from identity_svc.users.platform import PlatformAdmins
+from identity_svc.users.revocation import Revocation
+from identity_svc.users.sessions import Sessions
+from identity_svc.users.sign_in import SignIn
+from identity_svc.users.users import Users
 
 __all__ = ["IdentityServicer"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from workspace.identity.v1 import invitation_service_pb2 as pb
 from workspace.identity.v1.invitation_service_pb2_grpc import InvitationServiceServicer
 
-from identity_svc.invitation_acceptance import InvitationAcceptance
-from identity_svc.invitation_lists import InvitationLists
-from identity_svc.invitations import Invitations
+from identity_svc.invitations.acceptance import InvitationAcceptance
+from identity_svc.invitations.invitations import Invitations
+from identity_svc.invitations.lists import InvitationLists
 
 __all__ = ["InvitationServicer"]
 

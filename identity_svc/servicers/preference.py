@@ -14,7 +14,7 @@ from workspace.identity.v1.preference_service_pb2 import (
 )
 from workspace.identity.v1.preference_service_pb2_grpc import PreferenceServiceServicer
 
-from identity_svc.preferences import Preferences
+from identity_svc.users.preferences import Preferences
 
 __all__ = ["PreferenceServicer"]
 

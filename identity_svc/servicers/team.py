@@ -32,9 +32,9 @@ from workspace.identity.v1.team_service_pb2 import (
 )
 from workspace.identity.v1.team_service_pb2_grpc import TeamServiceServicer
 
-from identity_svc.legacy_teams import LegacyTeams
-from identity_svc.team_members import TeamMembers
-from identity_svc.teams import Teams
+from identity_svc.teams.legacy import LegacyTeams
+from identity_svc.teams.members import TeamMembers
+from identity_svc.teams.teams import Teams
 
 __all__ = ["TeamServicer"]
 

@@ -9,20 +9,20 @@ from typing import Any
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceServicer
 
-from project_svc.as_of import DocumentsAsOf
-from project_svc.batch_updates import BatchUpdates
-from project_svc.copies import DocumentCopies
-from project_svc.derived import DerivedArtifacts
-from project_svc.document_files import DocumentFiles
-from project_svc.document_lists import DocumentLists
-from project_svc.document_places import DocumentPlaces
-from project_svc.documents import Documents
-from project_svc.links import Links
-from project_svc.purge import DocumentPurge
-from project_svc.relocated_files import RelocatedFiles
-from project_svc.revisions import Revisions
-from project_svc.search import Search
-from project_svc.transfers import Transfers
+from project_svc.documents.as_of import DocumentsAsOf
+from project_svc.documents.batch_updates import BatchUpdates
+from project_svc.documents.copies import DocumentCopies
+from project_svc.documents.derived import DerivedArtifacts
+from project_svc.documents.documents import Documents
+from project_svc.documents.files import DocumentFiles
+from project_svc.documents.links import Links
+from project_svc.documents.lists import DocumentLists
+from project_svc.documents.places import DocumentPlaces
+from project_svc.documents.purge import DocumentPurge
+from project_svc.documents.relocated_files import RelocatedFiles
+from project_svc.documents.revisions import Revisions
+from project_svc.documents.search import Search
+from project_svc.documents.transfers import Transfers
 
 __all__ = ["DocumentServicer"]
 

@@ -11,11 +11,11 @@ from typing import Any
 from workspace.project.v1 import history_service_pb2 as pb
 from workspace.project.v1.history_service_pb2_grpc import HistoryServiceServicer
 
-from project_svc.activity import ActivityLists
-from project_svc.history import History
-from project_svc.verify_activity import ActivityCheck
-from project_svc.watch_events import WatchedEvents
-from project_svc.webhooks import Webhooks
+from project_svc.history.activity import ActivityLists
+from project_svc.history.history import History
+from project_svc.history.verify_activity import ActivityCheck
+from project_svc.history.watch_events import WatchedEvents
+from project_svc.history.webhooks import Webhooks
 
 __all__ = ["HistoryServicer"]
 

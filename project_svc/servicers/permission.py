@@ -10,11 +10,11 @@ from typing import Any
 from workspace.project.v1 import permission_service_pb2 as pb
 from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceServicer
 
-from project_svc.explain import Explanations
-from project_svc.permissions import Permissions
-from project_svc.project_users import ProjectUsers
-from project_svc.visible import VisibleProjects
-from project_svc.watch_permissions import PermissionWatch
+from project_svc.access.explain import Explanations
+from project_svc.access.permissions import Permissions
+from project_svc.access.project_users import ProjectUsers
+from project_svc.access.visible import VisibleProjects
+from project_svc.access.watch_permissions import PermissionWatch
 
 __all__ = ["PermissionServicer"]
 

@@ -9,13 +9,13 @@ from typing import Any
 from workspace.project.v1 import project_service_pb2 as pb
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceServicer
 
-from project_svc.assignment import Assignments
-from project_svc.billing_scopes import BillingScopes
-from project_svc.projects import Projects
-from project_svc.purge_project import ProjectPurge
-from project_svc.trash import Trash
-from project_svc.trash_list import TrashList
-from project_svc.visible import VisibleProjects
+from project_svc.access.visible import VisibleProjects
+from project_svc.projects.assignment import Assignments
+from project_svc.projects.billing_scopes import BillingScopes
+from project_svc.projects.projects import Projects
+from project_svc.projects.purge import ProjectPurge
+from project_svc.projects.trash import Trash
+from project_svc.projects.trash_list import TrashList
 
 __all__ = ["ProjectServicer"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from project_svc.webhook_delivery import signature
+from project_svc.history.webhook_delivery import signature
 from tests.e2e.serving import ANN, BOB, ROOT, Serving
 
 GUIDES = ROOT / "docs/guides"

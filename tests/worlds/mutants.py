@@ -79,7 +79,7 @@ MUTANTS = [
 ]  # fmt: skip
 
 UNFILTERED = (
-    "project_svc.facts",
+    "project_svc.access.facts",
     ("for g in grants if g.message.status == _GRANT_ACTIVE)", "for g in grants)"),
 )
 SHIELDED = [
@@ -89,9 +89,9 @@ SHIELDED = [
 """Rules that are kept twice: revoked grants do not even come to the evaluator. They
 are looked for with that filter off (UNFILTERED)."""
 
-VISIBLE, CANDIDATES = "project_svc.visible", "project_svc.candidates"
-CANDIDATE_USERS, PROJECT_USERS = "project_svc.candidate_users", "project_svc.project_users"
-ASKED = "project_svc.permissions"
+VISIBLE, CANDIDATES = "project_svc.access.visible", "project_svc.access.candidates"
+CANDIDATE_USERS, PROJECT_USERS = "project_svc.access.candidate_users", "project_svc.access.project_users"
+ASKED = "project_svc.access.permissions"
 
 LISTS = [
     (CANDIDATES, "            if project_id != last:\n                last = project_id\n                yield project_id\n\n", "            yield project_id\n\n"),
@@ -114,13 +114,13 @@ LISTS = [
     (PROJECT_USERS, "                after, examined = user_id, examined + 1\n", "                after, examined = batch[-1], examined + 1\n"),
     (ASKED, "or gathered.allows(caller, item.project_id, MANAGE_ACCESS)", "or True"),
     (ASKED, "            await self._access.require(project_id, MANAGE_ACCESS, demand=demand)\n", "            pass\n"),
-    ("project_svc.access", "            and permission == VIEW\n            and leaves(facts, VIEW)\n            and may_read_suspended(facts, self.now())\n", ""),
-    ("project_svc.access", "            and may_read_suspended(facts, self.now())\n", "            and False\n"),
+    ("project_svc.access.gate", "            and permission == VIEW\n            and leaves(facts, VIEW)\n            and may_read_suspended(facts, self.now())\n", ""),
+    ("project_svc.access.gate", "            and may_read_suspended(facts, self.now())\n", "            and False\n"),
 ]  # fmt: skip
 """What gathers, merges, filters and pages around the evaluator."""
 
-TURNS, TRIALS = "project_svc.membership_changes", "project_svc.preview_changes"
-PREVIEW, OF_PERSON = "project_svc.preview", "project_svc.preview_memberships"
+TURNS, TRIALS = "project_svc.access.membership_changes", "project_svc.access.preview_changes"
+PREVIEW, OF_PERSON = "project_svc.access.preview", "project_svc.access.preview_memberships"
 
 FORETOLD = [
     (TURNS, "        return change(facts)\n\n    return MembershipChange(applied, account_id", "        return facts\n\n    return MembershipChange(applied, account_id"),

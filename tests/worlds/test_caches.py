@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from workspace.common.v1.consistency_pb2 import Consistency
 
-from identity_svc.memberships import Memberships
+from identity_svc.memberships.memberships import Memberships
 from services.records.store import RecordStore
 from tests.harness import Workspace
 from tests.worlds.changes import direct_change
@@ -25,8 +25,8 @@ from tests.worlds.questions import Asker
 from tests.worlds.stored import stored_world
 from tests.worlds.transplant import changed
 
-FACTS, MEMBERSHIPS = "project_svc.fact_cache", "project_svc.membership_cache"
-FRESHNESS = "project_svc.freshness"
+FACTS, MEMBERSHIPS = "project_svc.access.fact_cache", "project_svc.access.membership_cache"
+FRESHNESS = "project_svc.access.freshness"
 Texts = tuple[tuple[str, str], ...]
 
 STALE: dict[str, tuple[str, Texts]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from workspace.common.v1.consistency_pb2 import Consistency
 
-from project_svc.access import Access
+from project_svc.access.gate import Access
 from tests.harness import Workspace
 from tests.worlds.making import Cast, random_world
 from tests.worlds.mutants import LISTS, MUTANTS, SHIELDED, UNFILTERED

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from workspace.common.v1.consistency_pb2 import Consistency
 
-from project_svc import preview, preview_memberships, project_users, visible
+from project_svc.access import preview, preview_memberships, project_users, visible
 from services.rpc.sealed_tokens import SealedPageTokens
 from tests.harness import Workspace
 from tests.worlds.making import random_world

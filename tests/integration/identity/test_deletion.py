@@ -12,7 +12,7 @@ from workspace.identity.v1 import team_pb2 as tm
 from workspace.project.v1 import project_pb2 as pj
 from workspace.project.v1 import project_service_pb2 as ps
 
-from identity_svc.deletion import Deletion
+from identity_svc.accounts.deletion import Deletion
 from services.model.families import FAMILIES
 from services.records.port import Key
 from services.records.record import Activity, Write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workspace.identity.v1.user_pb2 import User
 
-from identity_svc.sign_in import record_claims
+from identity_svc.users.sign_in import record_claims
 from services.rpc.context import Caller
 
 

@@ -22,7 +22,7 @@ from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.project.v1 import history_service_pb2 as hs
 from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 
-from identity_svc.erasure import Erasures
+from identity_svc.users.erasure import Erasures
 from services.model.canonical import text_digest
 from services.model.families import FAMILIES
 from services.model.stamp import Stamp
@@ -259,7 +259,7 @@ async def test_killed_at_any_step_it_resumes(
 ) -> None:
     people, bob, _, _ = await _scene(ws)
     await people.identity(BOB).EraseUser(_erase(bob))
-    monkeypatch.setattr("identity_svc.erasure._ROWS_A_STEP", 1)
+    monkeypatch.setattr("identity_svc.users.erasure._ROWS_A_STEP", 1)
     monkeypatch.setattr(walk, "_SCAN", 7)
     handlers = {k: h for module in ws.process.modules for k, h in module.due.items()}
     real, failures = ws.records.rewrite, 0
@@ -309,7 +309,7 @@ async def test_a_call_that_dies_after_the_claim_is_taken_back(
     monkeypatch.undo()
     user = (await people.identity(DAN).GetUser(ids.GetUserRequest(user_id=bob))).user
     assert user.status == us.USER_STATUS_DISABLED
-    monkeypatch.setattr("identity_svc.erasure._GRACE_SECONDS", -1.0)
+    monkeypatch.setattr("identity_svc.users.erasure._GRACE_SECONDS", -1.0)
     assert await run_due(ws, "user.erasure", bob) is None
     user = (await people.identity(DAN).GetUser(ids.GetUserRequest(user_id=bob))).user
     assert user.status == us.USER_STATUS_ACTIVE
@@ -348,7 +348,7 @@ async def test_a_reason_enables_nobody(
         await disable()
     with refused("ETAG_MISMATCH"):
         await people.identity(DAN).EraseUser(_erase(bob, etag='"old"'))
-    monkeypatch.setattr("identity_svc.erasure._GRACE_SECONDS", -1.0)
+    monkeypatch.setattr("identity_svc.users.erasure._GRACE_SECONDS", -1.0)
     assert await run_due(ws, "user.erasure", bob) is None
     user = (await people.identity(DAN).GetUser(ids.GetUserRequest(user_id=bob))).user
     assert user.status == us.USER_STATUS_DISABLED

@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from workspace.identity.v1 import identity_service_pb2 as ids
 from workspace.identity.v1.user_pb2 import User
 
-from identity_svc.export import _account_records
+from identity_svc.users.export import _account_records
 from services.records.port import Item, Key
 from tests.harness import Workspace
 from tests.integration.identity.inviting import Scene

@@ -18,7 +18,7 @@ from workspace.project.v1 import grant_service_pb2 as gs
 from workspace.project.v1 import project_service_pb2 as prs
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from identity_svc.invitation_tokens import InvitationTokens
+from identity_svc.invitations.tokens import InvitationTokens
 from services.rpc.context import peek_call
 from services.rpc.local import LocalChannel
 from tests.harness import BearerChannel, Workspace

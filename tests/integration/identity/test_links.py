@@ -12,7 +12,7 @@ from workspace.identity.v1 import identity_service_pb2 as ids
 from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from identity_svc.links import Links
+from identity_svc.users.links import Links
 from services.model.errors import Reason, WorkspaceError
 from services.model.ids import identity_hash, user_id
 from tests.integration.identity.people import ANN, BOB, People, new_request_id, refused

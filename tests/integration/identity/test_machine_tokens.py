@@ -208,7 +208,7 @@ async def test_the_scope_names_only_what_the_caller_reaches(people: People) -> N
 
 
 async def test_at_most_a_hundred_are_active(people: People, monkeypatch: Any) -> None:
-    monkeypatch.setattr("identity_svc.machine_tokens.MAX_ACTIVE", 2)
+    monkeypatch.setattr("identity_svc.users.machine_tokens.MAX_ACTIVE", 2)
     first = await create(people)
     await create(people)
     with refused("LIMIT_EXCEEDED"):

@@ -23,8 +23,8 @@ from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-import project_svc.member_grants
-from project_svc.member_grants import MemberGrants
+import project_svc.grants.member_grants
+from project_svc.grants.member_grants import MemberGrants
 from services.model.errors import Reason, WorkspaceError
 from services.records.store import RecordStore
 from tests.harness import Workspace
@@ -220,8 +220,8 @@ async def test_what_is_given_later_is_not_taken(scene: Scene) -> None:
 async def test_many_projects_take_several_calls(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project_svc.member_grants, "_MOST_COMMITS", 2)
-    monkeypatch.setattr(project_svc.member_grants, "_ROWS", 2)
+    monkeypatch.setattr(project_svc.grants.member_grants, "_MOST_COMMITS", 2)
+    monkeypatch.setattr(project_svc.grants.member_grants, "_ROWS", 2)
     some = [await scene.project() for _ in range(5)]
     for project_id in some:
         await scene.give(project_id)

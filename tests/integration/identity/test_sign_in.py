@@ -17,7 +17,7 @@ from workspace.project.v1.grant_pb2 import GRANT_TARGET_TYPE_USER
 from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from identity_svc.sign_in import personal_account_id
+from identity_svc.users.sign_in import personal_account_id
 from services.model.ids import user_id
 from tests.harness import Workspace
 from tests.integration.identity.people import (

@@ -13,8 +13,8 @@ import pytest
 from workspace.identity.v1 import team_pb2 as tm
 from workspace.identity.v1 import team_service_pb2 as tms
 
-from identity_svc.team_rules import check_parent
-from identity_svc.team_tree import TeamTree
+from identity_svc.teams.rules import check_parent
+from identity_svc.teams.tree import TeamTree
 from services.model.families import FAMILIES
 from services.records.port import ABSENT, Key, Match, Put
 from services.records.record import Activity, Write

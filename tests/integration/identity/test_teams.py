@@ -11,8 +11,8 @@ from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import team_pb2 as tm
 from workspace.identity.v1 import team_service_pb2 as tms
 
-import identity_svc.teams
-import identity_svc.visible_teams
+import identity_svc.teams.teams
+import identity_svc.teams.visible
 from services.records.store import RecordStore
 from tests.harness import Workspace
 from tests.integration.identity.people import (
@@ -158,9 +158,9 @@ async def test_merged_lists_are_complete_in_order_and_bounded(
     # Bob is in none of ann's teams; as a member he finds what he is in.
     await people.add_to_team(ANN, made[4], BOB, MEMBER)
     assert (await _listed(people, BOB, page_size=size))[0] == sorted([foreign, made[4]])
-    monkeypatch.setattr(identity_svc.visible_teams, "_FIRST_READ", 1)
-    monkeypatch.setattr(identity_svc.visible_teams, "_LONGEST_READ", 1)
-    monkeypatch.setattr(identity_svc.teams, "_MOST_CANDIDATES", 2)
+    monkeypatch.setattr(identity_svc.teams.visible, "_FIRST_READ", 1)
+    monkeypatch.setattr(identity_svc.teams.visible, "_LONGEST_READ", 1)
+    monkeypatch.setattr(identity_svc.teams.teams, "_MOST_CANDIDATES", 2)
     standalone = tm.TEAM_SCOPE_TYPE_STANDALONE
     found, pages = await _listed(people, ANN, page_size=50, scope_type=standalone)
     assert (found, pages) == ([], 4)  # eight candidates, two in each call

@@ -14,8 +14,8 @@ from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.link_pb2 import LinkDirection, ObjectLink
 from workspace.project.v1.project_service_pb2 import AssignProjectRequest, GetProjectRequest
 
-from project_svc.denormalised import Denormalised
-from project_svc.document_rows import DOCUMENT, document_key
+from project_svc.documents.denormalised import Denormalised
+from project_svc.documents.rows import DOCUMENT, document_key
 from tests.integration.project.files import create, documents, project, upload
 from tests.integration.project.world import World, refused, request_id
 

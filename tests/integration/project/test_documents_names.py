@@ -11,8 +11,8 @@ import pytest
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
 
-from project_svc.document_names import Place, PlaceClaims, place_of
-from project_svc.document_rows import DOCUMENT, document_key, document_pk
+from project_svc.documents.names import Place, PlaceClaims, place_of
+from project_svc.documents.rows import DOCUMENT, document_key, document_pk
 from services.model.errors import Reason, WorkspaceError
 from services.records.port import ABSENT, Put
 from services.records.record import Activity, Write

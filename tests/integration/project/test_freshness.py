@@ -33,10 +33,10 @@ from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceSt
 from workspace.project.v1.project_pb2 import Project
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from project_svc.access import Access
-from project_svc.facts import FactsReader, project_views
-from project_svc.freshness import MembershipFollower, ViewFollower
-from project_svc.membership_cache import MembershipCache
+from project_svc.access.facts import FactsReader, project_views
+from project_svc.access.freshness import MembershipFollower, ViewFollower
+from project_svc.access.gate import Access
+from project_svc.access.membership_cache import MembershipCache
 from services.model.permissions import VIEW
 from services.rpc.consistency import AS_OF_NOW, MINIMIZE_LATENCY, STRONG, Demand
 from tests.harness import Workspace

@@ -9,8 +9,8 @@ from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.link_pb2 import LinkDirection, ObjectLink
 from workspace.project.v1.project_service_pb2 import AssignProjectRequest, DeleteProjectRequest
 
-from project_svc.denormalised import DENORMALISED, Denormalised
-from project_svc.link_index import LinkIndex
+from project_svc.documents.denormalised import DENORMALISED, Denormalised
+from project_svc.documents.link_index import LinkIndex
 from services.model.indexes import Index
 from tests.integration.project.files import create, documents, project
 from tests.integration.project.world import World

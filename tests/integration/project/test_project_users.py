@@ -15,7 +15,7 @@ from workspace.identity.v1.account_pb2 import AccountStatus
 from workspace.project.v1 import grant_service_pb2 as gs
 from workspace.project.v1 import permission_service_pb2 as pms
 
-from project_svc import candidate_users, project_users
+from project_svc.access import candidate_users, project_users
 from tests.harness import Workspace
 from tests.integration.identity.people import ANN, BOB, CAT, DAN, SUSPENDED, refused
 from tests.integration.project.scene import (

@@ -564,7 +564,7 @@ class TestList:
     async def test_many_candidates_that_lead_nowhere_are_passed_in_bounded_calls(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("project_svc.visible._MOST_EXAMINED", 3)
+        monkeypatch.setattr("project_svc.access.visible._MOST_EXAMINED", 3)
         made = [await create(world, "ann", name=f"{n % 5}") for n in range(12)]
         wanted = sorted(p.project_id for p in made if p.name == "4")
         assert await list_all(world, "ann", 10, name_prefix="4") == wanted

@@ -255,7 +255,7 @@ class TestCrossAccount:
     async def test_more_grants_than_one_commit_takes(
         self, world: World, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("project_svc.assignment._MOST_REVOKED", 2)
+        monkeypatch.setattr("project_svc.projects.assignment._MOST_REVOKED", 2)
         no = await refused(assign(world, "ann", project, account_id="a_two"))
         assert (no.reason, no.metadata) == (
             "LIMIT_EXCEEDED",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from project_svc.facts import FactsReader
+from project_svc.access.facts import FactsReader
 from tests.integration.project.test_grants import give, revoke
 from tests.integration.project.test_projects import create
 from tests.integration.project.world import World

@@ -22,9 +22,9 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from workspace.storage.v1.storage_service_pb2 import AbortUploadRequest, DeleteObjectResponse
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
-from project_svc.document_rows import DOCUMENT, document_key
-from project_svc.facts import project_key
-from project_svc.purge import DocumentPurge
+from project_svc.access.facts import project_key
+from project_svc.documents.purge import DocumentPurge
+from project_svc.documents.rows import DOCUMENT, document_key
 from services.model.families import FAMILIES
 from services.records.record import Activity, Write
 from tests.harness import Workspace

@@ -12,7 +12,7 @@ from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest, RevokeGrantRequest
 from workspace.project.v1.project_service_pb2 import DeleteProjectRequest
 
-from project_svc.search_words import words
+from project_svc.documents.search_words import words
 from tests.integration.project.files import create, documents, project
 from tests.integration.project.world import World, refused
 

@@ -12,9 +12,9 @@ import pytest
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.document_pb2 import Document
 
-from project_svc.document_rows import DOCUMENT, document_key
-from project_svc.indexing import Indexing
-from project_svc.term_index import TermIndex
+from project_svc.documents.indexing import Indexing
+from project_svc.documents.rows import DOCUMENT, document_key
+from project_svc.documents.term_index import TermIndex
 from services.model.indexes import Index
 from services.records.record import Activity, Write
 from tests.integration.project.files import create, documents, project

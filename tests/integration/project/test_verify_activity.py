@@ -18,7 +18,7 @@ from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
 
-from project_svc.verify_activity import _Chain, verify_partition
+from project_svc.history.verify_activity import _Chain, verify_partition
 from services.model.canonical import canonical_json, content_digest
 from services.records.record import Activity
 from tests.chosen_records import needs_sqlite

@@ -236,7 +236,7 @@ async def test_every_message_can_be_resumed_after(world: World) -> None:
 async def test_a_checkpoint_covers_what_others_alone_may_see(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("project_svc.watch_events.CHECKPOINT_SECONDS", 0.2)
+    monkeypatch.setattr("project_svc.history.watch_events.CHECKPOINT_SECONDS", 0.2)
     async with watch(world, "zoe") as zoe:
         home = await project(world)
         for number in range(3):
@@ -272,7 +272,7 @@ async def test_tokens_are_bound_to_caller_and_arguments(world: World) -> None:
 async def test_a_token_tells_nothing_of_the_rows_it_names(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("project_svc.watch_events.CHECKPOINT_SECONDS", 0.2)
+    monkeypatch.setattr("project_svc.history.watch_events.CHECKPOINT_SECONDS", 0.2)
     async with watch(world, "zoe") as zoe:
         start = zoe.token
         home = await project(world)

@@ -24,8 +24,8 @@ from workspace.project.v1.project_service_pb2 import (
 )
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from project_svc.webhook_delivery import PAUSES, WEBHOOK_DELIVERY, WebhookDelivery
-from project_svc.webhook_rows import find_webhook
+from project_svc.history.webhook_delivery import PAUSES, WEBHOOK_DELIVERY, WebhookDelivery
+from project_svc.history.webhook_rows import find_webhook
 from services.events.egress import Egress
 from services.events.outbox import OutboxEvent, Position, follow_events
 from services.records.port import Key

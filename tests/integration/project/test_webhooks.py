@@ -14,7 +14,7 @@ from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.history_pb2 import WebhookStatus
 from workspace.project.v1.project_service_pb2 import AssignProjectRequest
 
-from project_svc.webhook_rows import UploadHolds, holds_uploads
+from project_svc.history.webhook_rows import UploadHolds, holds_uploads
 from tests.integration.project.files import history, project
 from tests.integration.project.world import Role, World, refused, request_id
 

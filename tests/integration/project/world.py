@@ -40,7 +40,7 @@ from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
-from project_svc.indexing import Indexing
+from project_svc.documents.indexing import Indexing
 from project_svc.module import build
 from services.config import Settings
 from services.events.due import DueWork

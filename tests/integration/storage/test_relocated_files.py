@@ -18,7 +18,7 @@ from workspace.storage.v1.catalog_service_pb2 import GetParityRequest
 from workspace.storage.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
-from project_svc.access import Access
+from project_svc.access.gate import Access
 from services.model.parity import LINES
 from tests.integration.storage.people import ANN, Desk, refused, request_id, sha256
 

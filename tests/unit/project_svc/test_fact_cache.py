@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from project_svc.fact_cache import MOST_STALE_SECONDS, Cached, FactCache
+from project_svc.access.fact_cache import MOST_STALE_SECONDS, Cached, FactCache
 from services.rpc.consistency import (
     AS_OF_NOW,
     MINIMIZE_LATENCY,

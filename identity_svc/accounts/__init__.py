@@ -1,0 +1,1 @@
+"""Application accounts: their rows, members, owners, quotas and end."""

@@ -1,0 +1,1 @@
+"""Invitations: making, sending, accepting, declining."""

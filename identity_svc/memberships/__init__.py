@@ -1,0 +1,1 @@
+"""Membership facts for the other services: point reads, lists, watches, dry runs."""

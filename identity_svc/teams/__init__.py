@@ -1,0 +1,1 @@
+"""Teams: their rows, members, tree, and those from earlier systems."""

@@ -1,0 +1,1 @@
+"""Users: signing in, sessions, tokens, linked identities, preferences, export and erasure."""

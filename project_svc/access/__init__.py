@@ -1,0 +1,1 @@
+"""Who may do what on a project: facts, caches, decisions, explanations, previews, watches."""

@@ -1,0 +1,1 @@
+"""Documents: rows, files, places, links, search, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""History and events: records, activity, its verification, watches, webhooks."""

@@ -1,0 +1,1 @@
+"""Projects: their rows, homes, moves, trash, holds and purging."""
