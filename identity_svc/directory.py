@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from workspace.identity.v1.account_pb2 import Account, AccountMember
+from workspace.identity.v1.account_service_pb2 import AddAccountMemberRequest
 from workspace.identity.v1.team_pb2 import Team, TeamMember
+from workspace.identity.v1.team_service_pb2 import AddTeamMemberRequest
 from workspace.identity.v1.user_pb2 import PlatformAdmin, User, UserStatus
 
 from services.model.errors import Reason, WorkspaceError
@@ -135,6 +137,19 @@ class Directory:
         """The user, unless unknown, disabled or erased."""
         record = await self.user(user)
         return record if record and record.message.status == USER_ACTIVE else None
+
+    async def addressee(
+        self, request: AddAccountMemberRequest | AddTeamMemberRequest
+    ) -> Record[User]:
+        """Whom a request to add a member means. Raises NOT_FOUND, which never
+        echoes an address."""
+        if request.WhichOneof("who") == "email":
+            found = await self.active_user_with(request.email)
+        else:
+            found = await self.active_user(request.user_id)
+        if found is None:
+            raise not_found("users/" + (request.user_id or "?"))
+        return found
 
     async def active_user_with(self, email: str) -> Record[User] | None:
         """`only_user_with`, asked by the caller. Raises LIMIT_EXCEEDED for a caller who

@@ -99,7 +99,7 @@ class AccountMembers:
         async def attempt() -> AddAccountMemberResponse:
             head = await self._records.head(account_pk(request.account_id))
             require_open_shared(await self._authorise_add(request))
-            user = await self._addressee(request)
+            user = await self._directory.addressee(request)
             return await self._admit(mutation, head, request, user)
 
         pk = account_pk(request.account_id)
@@ -207,15 +207,6 @@ class AccountMembers:
         if is_self and place.account is not None and place.member is not None:
             return place.account, place.member
         return require_capability(place, _MANAGE, f"accounts/{request.account_id}")
-
-    async def _addressee(self, request: AddAccountMemberRequest) -> Record[User]:
-        if request.WhichOneof("who") == "email":
-            found = await self._directory.active_user_with(request.email)
-        else:
-            found = await self._directory.active_user(request.user_id)
-        if found is None:
-            raise not_found("users/" + (request.user_id or "?"))
-        return found
 
     async def _admit(
         self,

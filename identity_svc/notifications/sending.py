@@ -20,7 +20,6 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from identity_svc.directory import user_pk
@@ -29,9 +28,10 @@ from identity_svc.notifications.letters import OF_ADDRESS, Letter
 from identity_svc.notifications.mailbox import Mailbox
 from identity_svc.notifications.quota import Held, Quota
 from identity_svc.notifications.wording import SUMMARY, words_of
+from services.events.job_rows import finish_job, rewrite_job
 from services.kernel import Kernel
 from services.mail.port import Mail, MailDriver, MailRefused, MailUnavailable
-from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
+from services.records.port import ABSENT, ConditionFailed, Item, Key, Put
 from services.records.record import Activity
 
 __all__ = ["MAIL_LETTER", "Sending"]
@@ -97,7 +97,8 @@ class Sending:
         if self._waiting >= _MOST_WAITING:
             return now + 5.0
         # Claimed: whoever else finds it waits until this try must be over.
-        claimed = await self._rewrite(item, row | {"not_before": now + _SAFETY_SECONDS})
+        waits = row | {"not_before": now + _SAFETY_SECONDS}
+        claimed = await rewrite_job(self._records, item, waits)
         return now + _SAFETY_SECONDS if claimed is None else await self._try(claimed, row)
 
     async def summary(self, recipient: str) -> float | None:
@@ -162,7 +163,7 @@ class Sending:
         try:
             await self._hand_over(mail_id, said.to, letter.kind, topic, said.facts)
         except MailUnavailable:
-            await self._rewrite(item, dict(row))
+            await rewrite_job(self._records, item, dict(row))
             return max(self._down_until, self._kernel.now()) + _spread()
         except MailRefused:
             await self._end(item, row, "refused")
@@ -212,26 +213,9 @@ class Sending:
         activity = Activity(f"notification.{what}", resource)
         await self._records.commit(pk, [], activity=activity)
 
-    async def _rewrite(self, item: Item, row: dict[str, Any]) -> Item | None:
-        """The letter's row with new content; None when another try changed it."""
-        body = json.dumps(row)
-        put = Put(item.key, Match(item.token), _ROW, body, expires_at=item.expires_at)
-        try:
-            token = await self._records.put_row(put)
-        except ConditionFailed:
-            return None
-        return replace(item, token=token, body=body)
-
     async def _finish(self, item: Item) -> None:
-        """No more tries. The tombstone keeps a repeat from queueing it again."""
-        put = Put(
-            item.key, Match(item.token), _ROW, item.body, deleted=True,
-            expires_at=int(self._kernel.now()) + _KEPT_SECONDS,
-        )
-        try:
-            await self._records.put_row(put)
-        except ConditionFailed:
-            return  # by another try
+        """No more tries."""
+        await finish_job(self._records, item, kept_until=self._kernel.now() + _KEPT_SECONDS)
 
 
 def _key(recipient: str, mail_id: str) -> Key:

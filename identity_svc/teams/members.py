@@ -87,7 +87,7 @@ class TeamMembers:
             require_not_archived(place.team)
             if place.account.account is not None:
                 require_open(place.account.account)
-            user = await self._addressee(request)
+            user = await self._directory.addressee(request)
             return await self._admit(mutation, head, request, place, user.message)
 
         return await settle(mutation, pk, AddTeamMemberResponse, attempt)
@@ -207,15 +207,6 @@ class TeamMembers:
         if place is None or not (place.is_root_admin or place.is_co_administrator):
             raise permission_denied("root_admin", f"teams/{team_id}")
         return place
-
-    async def _addressee(self, request: AddTeamMemberRequest) -> Record[User]:
-        if request.WhichOneof("who") == "email":
-            found = await self._directory.active_user_with(request.email)
-        else:
-            found = await self._directory.active_user(request.user_id)
-        if found is None:
-            raise not_found("users/" + (request.user_id or "?"))
-        return found
 
     async def _admit(
         self,

@@ -27,7 +27,6 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -48,6 +47,7 @@ from project_svc.history.webhook_rows import (
     webhook_activity,
 )
 from services.events.egress import AddressRefused, Egress, PostFailed
+from services.events.job_rows import finish_job, rewrite_job
 from services.events.outbox import OutboxEvent
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
@@ -118,7 +118,8 @@ class WebhookDelivery:
         if row["not_before"] > now:
             return float(row["not_before"])
         # Claimed: whoever else finds it waits until this try must be over.
-        claimed = await self._rewrite(item, row | {"not_before": now + _SAFETY_SECONDS})
+        waits = row | {"not_before": now + _SAFETY_SECONDS}
+        claimed = await rewrite_job(self._records, item, waits)
         if claimed is None:
             return now + _SAFETY_SECONDS
         item = claimed
@@ -226,30 +227,8 @@ class WebhookDelivery:
             await self._finish(item)
             return None
         pause = PAUSES[row["tries"] - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - spreads retries
-        await self._rewrite(item, row | {"not_before": now + pause})
+        await rewrite_job(self._records, item, row | {"not_before": now + pause})
         return float(now + pause)
-
-    async def _rewrite(self, item: Item, row: dict[str, Any]) -> Item | None:
-        """The delivery's row with new content; None when another try changed it."""
-        body = json.dumps(row)
-        put = Put(item.key, Match(item.token), _ROW, body, expires_at=item.expires_at)
-        try:
-            token = await self._records.put_row(put)
-        except ConditionFailed:
-            return None
-        return replace(item, token=token, body=body)
-
-    async def _finish(self, item: Item) -> None:
-        """No more tries. The tombstone stays for a while: it keeps a repeat of the
-        relay from queueing the event again."""
-        expires = int(self._kernel.now()) + _KEPT_SECONDS
-        put = Put(
-            item.key, Match(item.token), _ROW, item.body, deleted=True, expires_at=expires
-        )
-        try:
-            await self._records.put_row(put)
-        except ConditionFailed:
-            return  # by another try
 
     async def _note_failing(self, webhook_id: str, *, since: float) -> float:
         """Since when nothing gets through (0: it does). Answers what holds now."""
@@ -291,6 +270,10 @@ class WebhookDelivery:
     async def _account_of(self, project_id: str) -> str:
         project = await self._records.get(FAMILIES["project"], project_key(project_id))
         return project.message.account_id if project else ""
+
+    async def _finish(self, item: Item) -> None:
+        """No more tries."""
+        await finish_job(self._records, item, kept_until=self._kernel.now() + _KEPT_SECONDS)
 
 
 def signed_request(

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from services.model import base64url
 from services.private_files import load_or_create_secret
 from services.tokens.claims import TokenRefusedError, VerifiedClaims
+from services.tokens.signature_keys import Ed25519Key
 from services.tokens.verifier import StrictJwtVerifier, TokenRules
 
 __all__ = [
@@ -106,22 +106,10 @@ class _OneKey:
 
     def __init__(self, kid: str, key: Ed25519PublicKey) -> None:
         self._kid = kid
-        self._key = _Ed25519(key)
+        self._key = Ed25519Key(key)
 
-    async def key(self, kid: str) -> _Ed25519 | None:
+    async def key(self, kid: str) -> Ed25519Key | None:
         return self._key if kid == self._kid else None
-
-
-class _Ed25519:
-    def __init__(self, key: Ed25519PublicKey) -> None:
-        self._key = key
-
-    def verify(self, signature: bytes, data: bytes) -> bool:
-        try:
-            self._key.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
 
 
 def _read(payload: Mapping[str, Any]) -> VerifiedClaims:

@@ -20,7 +20,7 @@ from services.tokens.claims import TokenRefusedError
 from services.tokens.compact import parse_json
 from services.tokens.verifier import MAX_KID_CHARS, VerificationKey
 
-__all__ = ["ALGORITHMS", "KeySetError", "parse_key_set"]
+__all__ = ["ALGORITHMS", "Ed25519Key", "KeySetError", "parse_key_set"]
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 _RSA_BITS: Final = range(2048, 8193)
@@ -75,7 +75,7 @@ class _Ec:
         return True
 
 
-class _Ed25519:
+class Ed25519Key:
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
 
@@ -153,7 +153,7 @@ def _ec(entry: Mapping[str, Any], algorithm: str) -> VerificationKey | None:
 def _ed25519(entry: Mapping[str, Any]) -> VerificationKey | None:
     if entry.get("kty") != "OKP" or entry.get("crv") != "Ed25519":
         return None
-    return _Ed25519(Ed25519PublicKey.from_public_bytes(_bytes(entry, "x")))
+    return Ed25519Key(Ed25519PublicKey.from_public_bytes(_bytes(entry, "x")))
 
 
 def _integer(entry: Mapping[str, Any], member: str) -> int:
