@@ -19,7 +19,6 @@ from project_svc.access.facts import FactsReader
 from project_svc.access.freshness import Freshness, open_freshness
 from project_svc.access.gate import Access
 from project_svc.access.permissions import Permissions
-from project_svc.access.preview_module import previews, project_users
 from project_svc.access.visible import VisibleProjects
 from project_svc.access.watch_permissions import PermissionWatch
 from project_svc.documents.denormalised import Denormalised, RefreshingAssignments
@@ -35,6 +34,7 @@ from project_svc.grants.targets import GrantTargets
 from project_svc.history.module import webhook_delivery
 from project_svc.history.webhook_delivery import WEBHOOK_DELIVERY
 from project_svc.policy import POLICY
+from project_svc.previews.module import previews, project_users
 from project_svc.projects.billing_scopes import BillingScopes
 from project_svc.projects.homes import Homes
 from project_svc.projects.projects import Projects

@@ -9,13 +9,13 @@ from typing import Any
 from workspace.project.v1 import grant_service_pb2 as pb
 from workspace.project.v1.grant_service_pb2_grpc import GrantServiceServicer
 
-from project_svc.access.preview import AccessPreview
-from project_svc.access.preview_memberships import MembershipPreview
 from project_svc.grants.access_requests import AccessRequests
 from project_svc.grants.grants import Grants
 from project_svc.grants.invited_grants import InvitedGrants
 from project_svc.grants.member_grants import MemberGrants
 from project_svc.grants.orphaned_projects import OrphanedProjects
+from project_svc.previews.memberships import MembershipPreview
+from project_svc.previews.preview import AccessPreview
 
 __all__ = ["GrantServicer"]
 

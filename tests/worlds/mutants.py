@@ -119,8 +119,8 @@ LISTS = [
 ]  # fmt: skip
 """What gathers, merges, filters and pages around the evaluator."""
 
-TURNS, TRIALS = "project_svc.access.membership_changes", "project_svc.access.preview_changes"
-PREVIEW, OF_PERSON = "project_svc.access.preview", "project_svc.access.preview_memberships"
+TURNS, TRIALS = "project_svc.previews.membership_changes", "project_svc.previews.changes"
+PREVIEW, OF_PERSON = "project_svc.previews.preview", "project_svc.previews.memberships"
 
 FORETOLD = [
     (TURNS, "        return change(facts)\n\n    return MembershipChange(applied, account_id", "        return facts\n\n    return MembershipChange(applied, account_id"),

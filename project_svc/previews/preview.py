@@ -24,7 +24,7 @@ from project_svc.access.candidate_users import (
 )
 from project_svc.access.facts import UserView
 from project_svc.access.gate import Access
-from project_svc.access.preview_changes import AfterChange, ChangeTrials
+from project_svc.previews.changes import AfterChange, ChangeTrials
 from services.model.permissions import MANAGE_ACCESS, evaluate
 from services.rpc.context import current_call
 from services.rpc.page_tokens import PageTokens, page_size

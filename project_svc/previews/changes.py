@@ -19,9 +19,9 @@ from workspace.project.v1.project_pb2 import Project
 from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
 
 from project_svc.access.facts import ProjectView, UserView, grant_facts
-from project_svc.access.membership_changes import MembershipChange, membership_change
 from project_svc.grants.grants import Grants
 from project_svc.grants.member_grants import MemberGrants
+from project_svc.previews.membership_changes import MembershipChange, membership_change
 from project_svc.projects.assignment import Assignments
 from project_svc.projects.projects import Projects
 from services.model.errors import invalid_field

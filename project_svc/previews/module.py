@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from project_svc.access.candidate_users import CandidateUsers
 from project_svc.access.candidates import Candidates
 from project_svc.access.gate import Access
-from project_svc.access.preview import AccessPreview
-from project_svc.access.preview_changes import ChangeTrials
-from project_svc.access.preview_memberships import MembershipPreview
 from project_svc.access.project_users import ProjectUsers
 from project_svc.access.visible import VisibleProjects
 from project_svc.grants.grants import Grants
 from project_svc.grants.member_grants import MemberGrants
 from project_svc.grants.targets import GrantTargets
+from project_svc.previews.changes import ChangeTrials
+from project_svc.previews.memberships import MembershipPreview
+from project_svc.previews.preview import AccessPreview
 from project_svc.projects.assignment import Assignments
 from project_svc.projects.homes import Homes
 from project_svc.projects.projects import Projects

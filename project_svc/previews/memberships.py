@@ -19,9 +19,9 @@ from project_svc.access.candidate_users import MOST_EXAMINED, batches
 from project_svc.access.candidates import Candidates
 from project_svc.access.facts import ProjectView, UserView
 from project_svc.access.gate import Access
-from project_svc.access.membership_changes import MembershipChange
-from project_svc.access.preview_changes import ChangeTrials
 from project_svc.access.visible import Memberships, VisibleProjects, all_sources
+from project_svc.previews.changes import ChangeTrials
+from project_svc.previews.membership_changes import MembershipChange
 from services.model.errors import invalid_field
 from services.model.permissions import MANAGE_ACCESS, VIEW, allows, evaluate
 from services.rpc.context import current_call
