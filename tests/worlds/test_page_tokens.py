@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from workspace.common.v1.consistency_pb2 import Consistency
 
-from project_svc.access import preview, preview_memberships, project_users, visible
+from project_svc.access import project_users, visible
+from project_svc.previews import memberships as preview_memberships
+from project_svc.previews import preview
 from services.rpc.sealed_tokens import SealedPageTokens
 from tests.harness import Workspace
 from tests.worlds.making import random_world

@@ -26,7 +26,8 @@ from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.grant_pb2 import Grant
 from workspace.project.v1.project_pb2 import Project
 
-from project_svc.access import candidate_users, preview
+from project_svc.access import candidate_users
+from project_svc.previews import preview
 from tests.harness import Workspace
 from tests.integration.identity.people import (
     ACTIVE,

@@ -21,7 +21,8 @@ from workspace.identity.v1.membership_change_pb2 import DisableUserChange, Propo
 from workspace.identity.v1.team_pb2 import TeamMember
 from workspace.project.v1 import grant_service_pb2 as gs
 
-from project_svc.access import candidate_users, preview_memberships
+from project_svc.access import candidate_users
+from project_svc.previews import memberships as preview_memberships
 from tests.harness import Workspace
 from tests.integration.identity.people import (
     ACTIVE,
