@@ -513,6 +513,15 @@ _GRANT: dict[str, Row] = {
     "RevokeGrant": Row(
         lambda t: gs.RevokeGrantRequest(project_id=t.project_id, grant_id=t.grant_id), OWNER
     ),
+    # Before the rows that take grants of the foreign project away.
+    "CreateInvitedGrant": Row(
+        lambda t: gs.CreateInvitedGrantRequest(
+            project_id=t.project_id, invitation_id=t.invitation_id, inviter_user_id=t.user_id,
+            target_type=gr.GRANT_TARGET_TYPE_USER, target_id=t.newcomer_id,
+            permissions=[Permission.PERMISSION_VIEW], validate_only=True,
+        ),
+        knowing=(Code.ALREADY_EXISTS, DENIED),  # the foreign newcomer has a grant there
+    ),
     "RevokeMemberGrants": Row(
         lambda t: gs.RevokeMemberGrantsRequest(
             account_id=t.account_id, user_id=t.member_id, reason="test"
@@ -534,14 +543,6 @@ _GRANT: dict[str, Row] = {
         lambda t: gs.SurveyAccountProjectsRequest(account_id=t.account_id), elsewhere=Code.OK
     ),
     "ListGrants": Row(lambda t: gs.ListGrantsRequest(project_id=t.project_id), OWNER),
-    "CreateInvitedGrant": Row(
-        lambda t: gs.CreateInvitedGrantRequest(
-            project_id=t.project_id, invitation_id=t.invitation_id, inviter_user_id=t.user_id,
-            target_type=gr.GRANT_TARGET_TYPE_USER, target_id=t.newcomer_id,
-            permissions=[Permission.PERMISSION_VIEW], validate_only=True,
-        ),
-        knowing=(Code.ALREADY_EXISTS, DENIED),  # the foreign newcomer has a grant there
-    ),
     # That foreign and missing projects answer alike: tests/integration/identity.
     "RequestAccess": Row(
         lambda t: gs.RequestAccessRequest(
@@ -841,15 +842,16 @@ _STORAGE: dict[str, Row] = {
     "GetHomeUsage": Row(
         lambda t: ss.GetHomeUsageRequest(home_id=t.account_id), elsewhere=Code.OK
     ),
-    "DeleteObject": Row(
-        lambda t: ss.DeleteObjectRequest(storage_key=t.storage_key), elsewhere=Code.OK
-    ),
+    # Before the row that deletes the object.
     "CopyObject": Row(
         lambda t: ss.CopyObjectRequest(
             source_key=t.storage_key, target_key=t.storage_key, sha256=SHA256,
             size_bytes=len(BYTES),
         ),
         knowing=(Code.OK, Code.NOT_FOUND),
+    ),
+    "DeleteObject": Row(
+        lambda t: ss.DeleteObjectRequest(storage_key=t.storage_key), elsewhere=Code.OK
     ),
 }
 
@@ -867,13 +869,14 @@ _CATALOG: dict[str, Row] = {
 ROWS: dict[str, Row] = {
     f"/workspace.{service}/{name}": row
     for service, rows in {
+        # First: rows of accounts suspend the home of the foreign project.
+        "project.v1.GrantService": _GRANT,
         "identity.v1.IdentityService": _IDENTITY,
         "identity.v1.AccountService": _ACCOUNT,
         "identity.v1.TeamService": _TEAM,
         "identity.v1.InvitationService": _INVITATION,
         "identity.v1.PreferenceService": _PREFERENCE,
         "project.v1.ProjectService": _PROJECT,
-        "project.v1.GrantService": _GRANT,
         "project.v1.PermissionService": _PERMISSION,
         "project.v1.DocumentService": _DOCUMENT,
         "project.v1.HistoryService": _HISTORY,

@@ -12,7 +12,7 @@ from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
 from workspace.identity.v1 import identity_service_pb2 as ids
 
-from identity_svc.accounts.accounts import rules as account_rules
+from identity_svc.accounts import rules as account_rules
 from services.records.store import RecordStore
 from tests.harness import Workspace
 from tests.integration.identity.people import (

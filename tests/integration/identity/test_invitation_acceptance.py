@@ -402,7 +402,7 @@ class TestInterrupted:
         before = await scene.read(made.invitation.invitation_id)
         assert before.status == [PENDING, CLAIMED, CLAIMED, ACCEPTED][commits]
         if by == "sweeper":
-            assert await scene.sweep() == 1
+            assert await scene.sweep() >= 1
             after = await scene.read(made.invitation.invitation_id)
             assert after.status == (ACCEPTED if commits else PENDING)
             assert await effects(scene, made) == bool(commits)

@@ -13,7 +13,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from workspace.storage.v1.upload_pb2 import FileStatus, Upload
 
-from project_svc.documents.documents import files as document_files
+from project_svc.documents import files as document_files
 from storage_svc import upload_rows
 from storage_svc.collection import Collector
 from storage_svc.completion import Completion
