@@ -15,7 +15,7 @@ from services.backup.backup import Backup
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError, usage
 from services.cli.options import options_of
-from services.cli.output import human_bytes, print_json, print_line
+from services.cli.output import counted, human_bytes, print_json, print_line
 from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
@@ -94,14 +94,14 @@ def _check_source(settings: Settings) -> None:
 def _print(folder: Path, manifest: Manifest) -> None:
     size = human_bytes(manifest.object_bytes)
     print_line(
-        f"{manifest.records} records, {manifest.objects} files ({size}), "
-        f"{len(manifest.keys)} key files in {folder}"
+        f"{counted(manifest.records, 'record')}, {counted(manifest.objects, 'file')} ({size}), "
+        f"{counted(len(manifest.keys), 'key file')} in {folder}"
     )
     for key in manifest.missing[:20]:
         print_line(f"  missing: {key}")
     if manifest.missing:
         print_line(
-            f"{len(manifest.missing)} files were not there: purged meanwhile, or lost; see "
+            f"{counted(len(manifest.missing), 'file')} missing: purged meanwhile, or lost; see "
             "`wm doctor`, then back up again."
         )
     else:

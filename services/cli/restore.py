@@ -13,7 +13,7 @@ from services.backup.restore import discard, restore_keys, restore_objects, rest
 from services.cli.backup import progress
 from services.cli.failures import CliError
 from services.cli.options import options_of
-from services.cli.output import human_bytes, print_json, print_line
+from services.cli.output import counted, human_bytes, print_json, print_line
 from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
@@ -48,7 +48,10 @@ def restore(
         print_json({"data_dir": str(target), **manifest.members()})
         return
     size = human_bytes(manifest.object_bytes)
-    print_line(f"{manifest.records} records and {manifest.objects} files ({size}) in {target}")
+    print_line(
+        f"{counted(manifest.records, 'record')} and {counted(manifest.objects, 'file')} ({size}) "
+        f"in {target}"
+    )
     print_line(f"Every digest is that of the backup. Start it with: wm --data {target} serve")
 
 
