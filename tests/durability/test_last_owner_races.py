@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,7 +121,7 @@ async def together(*calls: Awaitable[Any]) -> list[Any]:
     return list(await asyncio.gather(*map(one, calls)))
 
 
-class Game:
+class Game(ABC):
     """One kind of race. `play` sets up if need be, races and judges."""
 
     def __init__(self, table: Table) -> None:
@@ -136,11 +137,13 @@ class Game:
         await self.prepare()
         await self.race()
 
+    @abstractmethod
     async def prepare(self) -> None:
-        raise NotImplementedError
+        """Make what the round is about."""
 
+    @abstractmethod
     async def race(self) -> None:
-        raise NotImplementedError
+        """Both at once; afterwards the invariant must hold."""
 
     def id(self, email: str) -> str:
         return self.table.ids[email]
