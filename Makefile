@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
 GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md services/http/openapi/comments.json
-PACKAGES := services identity_svc project_svc storage_svc
+PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_POSTGRES := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
 .PHONY: help run test test-postgres check lint types contracts generate generated imports bench lock clean

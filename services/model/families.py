@@ -25,6 +25,8 @@ from workspace.project.v1.grant_pb2 import AccessRequest, Grant
 from workspace.project.v1.history_pb2 import MetadataRecord, Webhook, WriteEvent
 from workspace.project.v1.project_pb2 import Project
 from workspace.storage.v1.upload_pb2 import Upload
+from workspace.sync.v1.connection_pb2 import Connection
+from workspace.sync.v1.run_pb2 import Run
 
 from services.model.indexes import Index
 from services.model.templates import Template
@@ -114,6 +116,7 @@ _INVITATION = "INVITATION#{created_at}#{invitation_id}"
 _OFFERED = "OFFERED#{created_at}#{invitation_id}"
 _OF_DOCUMENT_OR_PROJECT = ("DOCUMENT#{document_id}", "PROJECT#{project_id}")
 _IDENTITY, _PROJECT, _STORAGE = "identity_svc", "project_svc", "storage_svc"
+_SYNC = "sync_svc"
 _NAMES = frozenset({"updated_at", "updated_by", "email", "name"})
 _HOME = frozenset({"account_id", "team_id", "workspace_id", "storage_provider"})
 
@@ -260,6 +263,19 @@ _TABLE = (
         synced=False, policy="local", local=frozenset({"provider_upload_id"}),
     ),
     _family(
+        "connection", Connection, "CONNECTION#{connection_id}", "CONNECTION", _SYNC,
+        indexes={Index.USER: _index(("CONNECTIONS", "CONNECTION#{connection_id}"))},
+        synced=False, policy="local",
+    ),
+    _family(
+        "sync_run", Run, "RUN#{run_id}", "RUN", _SYNC,
+        indexes={
+            Index.USER: _index(("RUNS", "RUN#{created_at}#{run_id}")),
+            Index.PROJECT: _index(("CONNECTION#{connection_id}", "RUN#{created_at}#{run_id}")),
+        },
+        synced=False, policy="local",
+    ),
+    _family(
         "activity_event", ActivityEvent, "(the partition that changed)",
         "EVENT#{event_id}", "kernel",
         indexes={
@@ -282,6 +298,38 @@ KERNEL_ROWS = (
     KernelRow(
         "team_tree", "TREE#{account_id or workspace_id}", "MOVE",
         "which team of a home is being moved in the tree: one at a time",
+    ),
+    KernelRow(
+        "sibling", "(the record's partition)", "~SIB#{sk}#{dot}",
+        "one of several versions of a record side by side",
+    ),
+    KernelRow(
+        "conflict", "(the record's partition)", "~CONFLICT#{sk}#{conflict_id}",
+        "a conflict that people must decide, or decided",
+    ),
+    KernelRow(
+        "sync_state", "SYNC#{connection_id}", "STATE",
+        "how far push and pull are, and the surface as it was last seen",
+    ),
+    KernelRow(
+        "quarantine", "SYNC#{connection_id}", "QUARANTINE#{quarantine_id}",
+        "an incoming version that is kept aside, with its reason",
+    ),
+    KernelRow(
+        "pending_bytes", "SYNC#{connection_id}", "PENDING#{digest}",
+        "an object that a record names and that is still to come",
+    ),
+    KernelRow(
+        "node", "NODE#{instance_id}", "NODE",
+        "a node that syncs with this surface: its incarnation and how far it has read",
+    ),
+    KernelRow(
+        "object_intent", "INTENT#{run_id}", "{part}",
+        "objects that a run is about to name here: collection spares them",
+    ),
+    KernelRow(
+        "collection", "COLLECT#{kind}", "LEASE, STATE or {digest}",
+        "what nothing names any more, and since when",
     ),
     KernelRow("instance", "INSTANCE", "INSTANCE", "identity of this store"),
     KernelRow("due", "DUE#{hour}#{shard}", "{time}#{kind}#{subject}", "work to do at a time"),

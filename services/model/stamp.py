@@ -4,6 +4,10 @@ Dotted version vectors (Preguica, Almeida et al.), one set per record:
 `clock` covers everything ever written here, `dot` names this version, `vv`
 is its causal past with itself, `fields` holds for each top-level content
 field the dot of its last writer. `hlc` is for order and display only.
+
+A record with concurrent versions (siblings) has them in rows of their own
+(`services/records/siblings.py`); its own row then has what is shown meanwhile,
+and its stamp names them all in `siblings`.
 """
 
 from __future__ import annotations
@@ -35,10 +39,26 @@ class Stamp:
     erased: bool = False
     """Personal data was taken out of this row: it is no new change, and if it is an
     event, no new event (services/records/erasure.py)."""
+    siblings: tuple[Dot, ...] = ()
+    """Sorted dots of all live versions; empty when the row itself is the only one."""
+    partial: bool = False
+    """With siblings: the row shows `dot` alone, so that a write supersedes only it.
+    Otherwise it speaks for all of them (a clean or restrictive merge)."""
+
+    @property
+    def live(self) -> tuple[Dot, ...]:
+        """Dots of all live versions."""
+        return self.siblings or (self.dot,)
+
+    @property
+    def shown(self) -> tuple[Dot, ...]:
+        """Dots that a reader of the row saw: what its etag names and a write supersedes."""
+        return (self.dot,) if self.partial else self.live
 
     def dump(self) -> str:
         """Compact JSON: actors once, then positions in that list."""
-        actors = sorted({*self.clock, *self.vv, self.dot[0], *(d[0] for d in self.fields.values())})
+        dots = (self.dot, *self.siblings, *self.fields.values())
+        actors = sorted({*self.clock, *self.vv, *(actor for actor, _ in dots)})
         at = {actor: position for position, actor in enumerate(actors)}
         document: dict[str, Any] = {
             "a": actors,
@@ -55,6 +75,10 @@ class Stamp:
             document["o"] = self.origin
         if self.erased:
             document["e"] = True
+        if self.siblings:
+            document["s"] = [[at[a], n] for a, n in self.siblings]
+        if self.partial:
+            document["p"] = True
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -73,6 +97,8 @@ class Stamp:
                 deleted=raw.get("x", False),
                 origin=raw.get("o", ""),
                 erased=raw.get("e", False),
+                siblings=tuple((actors[i], n) for i, n in raw.get("s", ())),
+                partial=raw.get("p", False),
             )
         except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a stamp: {error}") from error
@@ -88,7 +114,7 @@ def stamp_write(
     actor: str,
     hlc: str,
 ) -> Stamp:
-    """The stamp of a local write that saw `base` and supersedes exactly it.
+    """The stamp of a local write that saw what `base` shows and supersedes exactly it.
 
     `before` and `after` are the content fields, `digest` is that of `after`
     (`services.model.canonical.content_digest`). The counter is per record and
@@ -109,7 +135,7 @@ def stamp_write(
     return Stamp(
         clock=clock,
         dot=dot,
-        vv=clock,
+        vv={**base.vv, actor: dot[1]} if base and base.partial else clock,
         fields=fields,
         hlc=hlc,
         digest=digest,

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+
 from services.model.canonical import canonical_json, canonical_object
 from services.model.clocks import hlc_millis
+from services.model.families import FAMILIES
+from services.model.indexes import Index
 from services.model.times import from_micros, key_time
 from services.records.record import Activity
 from services.rpc.context import Call, peek_call
 
-__all__ = ["VALUE_LIMIT", "Change", "event_members"]
+__all__ = ["VALUE_LIMIT", "Change", "event_indexes", "event_members"]
+
+_FAMILY = FAMILIES["activity_event"]
 
 VALUE_LIMIT = 16 * 1024
 """Bytes of one record's old or new values; larger ones are left out."""
@@ -52,6 +58,11 @@ def event_members(
     if changes:
         members["changes"] = "[" + ",".join(change.text() for change in changes) + "]"
     return members
+
+
+def event_indexes(message: Message, sk: str) -> dict[Index, tuple[str, str]]:
+    """Index entries of an event in the row `sk`, by which it sorts everywhere."""
+    return {i: (partition, sk) for i, (partition, _) in _FAMILY.index_entries(message).items()}
 
 
 def _who(call: Call | None) -> dict[str, str]:

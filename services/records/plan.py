@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -19,17 +20,23 @@ from services.model.canonical import canonical_object, text_digest
 from services.model.clocks import hlc_millis
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
+from services.model.shown import shown_of
 from services.model.stamp import Stamp, stamp_write
-from services.records.codec import content_of, dump, encode
-from services.records.events import Change, event_members
+from services.model.versions import Version, supersede
+from services.records.codec import content_of, decode, dump, encode
+from services.records.conflict_rows import Found
+from services.records.events import Change, event_indexes, event_members
 from services.records.limits import check_sizes
 from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 from services.records.record import Activity, Committed, Head, Record, Write
 from services.records.requests import REQUEST_SECONDS, Once
+from services.records.siblings import Rows, travelling
+from services.rpc.context import peek_call
 
-__all__ = ["CommitPlan", "head_of"]
+__all__ = ["CommitPlan", "head_of", "next_head"]
 
 _EVENT = FAMILIES["activity_event"]
+_NO_ROWS: Mapping[Key, Rows] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class CommitPlan:
     changes: Sequence[Change]
     once: Once | None
     answer: Message | None
+    beside: Sequence[Put] = ()
+    """Sibling and conflict rows that change with the records."""
 
     @classmethod
     def of(
@@ -59,16 +68,22 @@ class CommitPlan:
         answer: Callable[[Sequence[Record[Any]]], Message] | None,
         actor: str,
         hlc: str,
+        contested: Mapping[Key, Rows] = _NO_ROWS,
     ) -> CommitPlan:
         """Stamp the writes; `answer` makes the reply from the records as they
-        will be. Raises INVALID_FIELD when they are too large."""
-        stamped = [_stamped(write, actor, hlc) for write in writes]
+        will be. `contested` has the rows of those with versions side by side.
+        Raises INVALID_FIELD when they are too large."""
+        stamped = [
+            _decided(each, contested[each.put.key]) if each.put.key in contested else each
+            for each in (_stamped(write, actor, hlc) for write in writes)
+        ]
         rows = [each.put for each in stamped]
         check_sizes([row.body for row in rows])
         records = [each.record("") for each in stamped]
         return cls(
             pk, secrets.token_hex(16), hlc, actor, activity, writes, rows, records,
             [each.change for each in stamped], once, answer(records) if answer else None,
+            [put for each in stamped for put in each.beside],
         )
 
     @property
@@ -82,12 +97,10 @@ class CommitPlan:
     def puts(self, head: Head) -> list[Put]:
         """HEAD first (position 0), then the writes, the event, the request."""
         pseq = head.pseq + 1
-        condition = Match(head.token) if head.token else ABSENT
-        body = json.dumps({"pseq": pseq, "commit_id": self.commit_id})
-        rows = [Put(Key(self.pk, "#HEAD"), condition, "head", body), *self.rows, self._event(pseq)]
+        rows = [next_head(head, self.commit_id), *self.rows, self._event(pseq)]
         if self.once is not None:
             rows.append(self._request(self.once, pseq))
-        return rows
+        return [*rows, *self.beside]
 
     def committed(self, head: Head, tokens: Sequence[str]) -> Committed:
         """What the caller learns once the driver has acknowledged."""
@@ -135,8 +148,7 @@ class CommitPlan:
             account_id=self.activity.account_id,
             project_id=self.activity.project_id,
         )
-        sort = self.event_key.sk
-        indexes = {i: (p, sort) for i, (p, _) in _EVENT.index_entries(message).items()}
+        indexes = event_indexes(message, self.event_key.sk)
         return Put(self.event_key, ABSENT, _EVENT.name, body, stamp.dump(), indexes=indexes)
 
     def _request(self, once: Once, pseq: int) -> Put:
@@ -157,6 +169,13 @@ def head_of(pk: str, item: Item | None) -> Head:
     return Head(pk, body["pseq"], item.token, body["commit_id"])
 
 
+def next_head(head: Head, commit_id: str = "") -> Put:
+    """The HEAD row after one more commit."""
+    condition = Match(head.token) if head.token else ABSENT
+    body = json.dumps({"pseq": head.pseq + 1, "commit_id": commit_id})
+    return Put(Key(head.pk, "#HEAD"), condition, "head", body)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stamped:
     """A write with everything about it computed."""
@@ -165,11 +184,15 @@ class _Stamped:
     put: Put
     stamp: Stamp
     change: Change
+    beside: Sequence[Put] = ()
 
     def record(self, token: str) -> Record[Any]:
         row = self.put
         item = Item(row.key, token, row.family, row.body, row.stamp, row.deleted)
-        return Record(self.write.family, self.write.message, item, self.stamp)
+        message = self.write.message
+        if self.beside:
+            message = decode(self.write.family.message, row.body)
+        return Record(self.write.family, message, item, self.stamp)
 
 
 def _stamped(write: Write[Any], actor: str, hlc: str) -> _Stamped:
@@ -194,6 +217,32 @@ def _stamped(write: Write[Any], actor: str, hlc: str) -> _Stamped:
         indexes={} if write.deleted else family.index_entries(write.message),
     )
     return _Stamped(write, put, stamp, _change(write, put.key.sk, old, content))
+
+
+def _decided(written: _Stamped, rows: Rows) -> _Stamped:
+    """A write to a record with versions side by side: it supersedes those that were
+    shown, or those that it names; what is shown then may be more than its own body."""
+    write, state = written.write, rows.state
+    assert write.base is not None, "a record with siblings has a row"
+    assert state is not None, "a record with siblings has a row"
+    gone = tuple(write.resolves) or write.base.stamp.shown
+    dot = written.stamp.dot
+    seen = [state.versions[each].vv for each in gone if each in state.versions]
+    vv = {a: max(each.get(a, 0) for each in seen) for each in seen for a in each}
+    body = travelling(write.family, written.put.body)
+    version = replace(Version.of(written.stamp, body), vv={**vv, dot[0]: dot[1]})
+    after = supersede(state, gone, version)
+    found = Found(hlc_millis(written.stamp.hlc), user_id=_user())
+    shown = shown_of(write.family, after)
+    main, *beside = rows.puts(after, shown, origin="", found=found, local=written.put.body)
+    stamp = Stamp.load(main.stamp)
+    put = replace(main, condition=written.put.condition, expires_at=written.put.expires_at)
+    return replace(written, put=put, stamp=stamp, beside=beside)
+
+
+def _user() -> str:
+    call = peek_call()
+    return call.user_id if call else ""
 
 
 def _change(write: Write[Any], sk: str, old: Mapping[str, Any], new: str) -> Change:

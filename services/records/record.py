@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from services.model.families import Family
-from services.model.stamp import Stamp, etag_of
+from services.model.stamp import Dot, Stamp, etag_of
 from services.records.port import Item, Key
 
 __all__ = ["Activity", "Committed", "Head", "Page", "Record", "Write"]
@@ -38,7 +38,7 @@ class Record(Generic[M]):
     @property
     def etag(self) -> str:
         """Names exactly the versions that the reader saw."""
-        return etag_of(f"{self.key.pk} {self.key.sk}", self.stamp.dot)
+        return etag_of(f"{self.key.pk} {self.key.sk}", *self.stamp.shown)
 
     def edit(self) -> M:
         """A copy to change and write back."""
@@ -57,13 +57,15 @@ class Record(Generic[M]):
 @dataclass(frozen=True, slots=True)
 class Write(Generic[M]):
     """One record of a commit. `base` is what was read (None: it must be
-    absent); `deleted` writes a tombstone. `expires_at`: unix seconds."""
+    absent); `deleted` writes a tombstone. `expires_at`: unix seconds. `resolves`
+    names the versions that it supersedes; default: those that `base` shows."""
 
     family: Family
     message: M
     base: Record[M] | None = None
     deleted: bool = False
     expires_at: int | None = None
+    resolves: Sequence[Dot] = ()
 
 
 @dataclass(frozen=True, slots=True)

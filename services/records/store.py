@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,8 +21,8 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.families import Family
 from services.model.indexes import Index
 from services.records.cache import DecodeCache
-from services.records.limits import check_writes
-from services.records.plan import CommitPlan, head_of
+from services.records.limits import MAX_WRITES, check_writes
+from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import (
     ChangePage,
     ConditionFailed,
@@ -38,11 +38,15 @@ from services.records.port import (
 )
 from services.records.record import Activity, Committed, Head, Page, Record, Write
 from services.records.requests import Once, StoredAnswer
+from services.records.siblings import Rows, read_rows
 
-__all__ = ["CommitListener", "RecordStore"]
+__all__ = ["CommitListener", "Decide", "RecordStore"]
 
 CommitListener = Callable[[str, Sequence[Key]], None]
 """Told of a durable commit: the partition and the keys that it wrote."""
+
+Decide = Callable[[Sequence[Rows]], Awaitable[Sequence[Put]]]
+"""The puts to make of what is stored of some records."""
 
 _HEAD_RETRIES = 64
 _KEYS_A_READ = 500
@@ -251,14 +255,69 @@ class RecordStore:
         request row keeps from the records as they will be.
         """
         check_writes(pk, writes)
+        contested = await self._contested(writes)
         plan = CommitPlan.of(
             pk, writes, activity=activity, once=once, answer=answer, actor=self._actor,
-            hlc=self._clock.now(),
+            hlc=self._clock.now(), contested=contested,
         )
         lock = self._locks.setdefault(pk, asyncio.Lock())
         async with lock:
             with _reasons():
                 return await self._commit(plan, if_head)
+
+    async def rows(self, keys: Sequence[Key]) -> list[Rows]:
+        """What is stored under up to 500 record keys, versions side by side included."""
+        with _reasons():
+            return await read_rows(self._driver, keys)
+
+    async def converge(
+        self, pk: str, keys: Sequence[Key], decide: Decide, most: int = MAX_WRITES
+    ) -> None:
+        """Change records of one partition as `decide` says from what is there, and
+        ask it again whenever that changed meanwhile. For state that was made
+        elsewhere: no version, no event, but a new HEAD, so that decisions under
+        way fail. An answer that is lost is settled by deciding again.
+
+        Raises OverflowError when `decide` wants more than `most` puts, and
+        CONFLICTING_WRITE when others won every retry.
+        """
+        async with self._locks.setdefault(pk, asyncio.Lock()):
+            with _reasons():
+                for _ in range(_HEAD_RETRIES):
+                    if await self._converged(pk, keys, decide, most):
+                        return
+        raise _lost_every_retry()
+
+    async def _converged(
+        self, pk: str, keys: Sequence[Key], decide: Decide, most: int
+    ) -> bool:
+        rows = await read_rows(self._driver, [Key(pk, "#HEAD"), *keys])
+        puts = await decide(rows[1:])
+        if len(puts) > most:
+            raise OverflowError(f"{len(puts)} puts")
+        if not puts:
+            return True
+        puts = [next_head(head_of(pk, rows[0].item)), *puts]
+        try:
+            await self._driver.commit(pk, puts)
+        except ConditionFailed:
+            return False
+        except DriverUnavailable as error:
+            if not error.ambiguous:
+                raise
+            return False
+        finally:
+            self._announce(pk, puts)
+        return True
+
+    def observe(self, hlc: str) -> None:
+        """Later writes of this process are later than this reading of elsewhere."""
+        self._clock.observe(hlc)
+
+    async def _contested(self, writes: Sequence[Write[Any]]) -> dict[Key, Rows]:
+        """The rows of the written records that have versions side by side."""
+        keys = [each.base.key for each in writes if each.base and each.base.stamp.siblings]
+        return {rows.key: rows for rows in await self.rows(keys)} if keys else {}
 
     async def replayed(self, pk: str, once: Once) -> StoredAnswer | None:
         """The answer that this very call gave before, or None."""
@@ -292,11 +351,7 @@ class RecordStore:
                     raise plan.conflict(failure) from None
                 continue
             return plan.committed(head, tokens)
-        raise WorkspaceError(
-            Reason.ERROR_REASON_CONFLICTING_WRITE,
-            "other changes of the same record group won every retry; repeat the call",
-            retry_after=0.1,
-        )
+        raise _lost_every_retry()
 
     async def _announced(self, plan: CommitPlan, head: Head) -> list[str]:
         """Send, and tell the listeners. A caller who is cancelled leaves at once;
@@ -362,6 +417,14 @@ class RecordStore:
         return Committed(
             plan.pk, stored.pseq, stored.time_ms, replayed=True, answer=stored.data, cut=stored.cut
         )
+
+
+def _lost_every_retry() -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_CONFLICTING_WRITE,
+        "other changes of the same record group won every retry; repeat the call",
+        retry_after=0.1,
+    )
 
 
 def _same_head(head: Head) -> Put:

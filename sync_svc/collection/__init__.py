@@ -1,0 +1,1 @@
+"""Collection: tombstones and objects that nobody needs any more."""

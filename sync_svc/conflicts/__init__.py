@@ -1,0 +1,1 @@
+"""Conflicts: what people must decide, and their decisions."""

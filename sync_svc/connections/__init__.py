@@ -1,0 +1,1 @@
+"""Connections: manifests that say how to open a surface, and their checks."""

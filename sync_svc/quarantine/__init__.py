@@ -1,0 +1,1 @@
+"""Quarantine: incoming versions that are kept aside, and why."""

@@ -1,0 +1,1 @@
+"""Runs: one push or pull, from its start to its history."""

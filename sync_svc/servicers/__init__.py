@@ -1,0 +1,1 @@
+"""gRPC servicers: requests in, use cases called, answers out."""

@@ -1,0 +1,1 @@
+"""Surfaces: a record store and an object store opened together."""
