@@ -101,6 +101,8 @@ POLICY: Policy = {
         "ListProjectFiles",
         "MoveFileKey",
     ),
+    # The user acts through the token that sync forwards.
+    **rows("workspace.project.v1.DocumentService", service("sync_svc"), "CopyDocumentVersion"),
     **rows(
         "workspace.project.v1.HistoryService",
         USER,

@@ -19,6 +19,8 @@ from workspace.project.v1.document_pb2 import Document, DocumentStatus, FileInfo
 from workspace.project.v1.document_service_pb2 import (
     CopyDocumentRequest,
     CopyDocumentResponse,
+    CopyDocumentVersionRequest,
+    CopyDocumentVersionResponse,
 )
 from workspace.project.v1.history_pb2 import MetadataRecordType
 from workspace.project.v1.project_pb2 import Project
@@ -44,12 +46,14 @@ from project_svc.documents.rows import (
     take_snapshot,
 )
 from project_svc.scans import scan
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.indexes import Index
 from services.model.names import validate_document_name, validate_relative_path
+from services.model.object_names import held_file
 from services.model.paths import home_of, raw_key
 from services.model.permissions import VIEW, WRITE
 from services.model.times import to_timestamp
+from services.records.codec import fields_of
 from services.records.record import Record, Write
 from services.rpc.errors import error_info, peer_status
 
@@ -96,7 +100,7 @@ class DocumentCopies:
         _require_file(seen)
         _require_protected(seen.access.project, found.project)
         await self._require_room(found, seen.document.file)
-        document = self._new(request, seen, found, document_id)
+        document = self._new(request, seen.document, found, document_id)
         await self._soon(document_id, GUARD_SECONDS)
         answer = await documents.insert(
             mutation,
@@ -105,6 +109,30 @@ class DocumentCopies:
             CopyDocumentResponse,
             reason="copied",
             file=seen.document.file,
+        )
+        await self._soon(document_id)
+        return answer
+
+    async def copy_version(
+        self, request: CopyDocumentVersionRequest, documents: Documents
+    ) -> CopyDocumentVersionResponse:
+        """A document of its own for one version of a document in conflict. Raises
+        INVALID_FIELD, INVALID_STATE, ALREADY_EXISTS when its place is taken."""
+        mutation = self._changes.begin(request)
+        version = request.version
+        found = await self._changes.access.require(version.project_id, WRITE, active=False)
+        _require_version_of(request, found.project)
+        document_id = mutation.new_id("d")
+        if done := await mutation.replay(document_pk(document_id), CopyDocumentVersionResponse):
+            return done
+        require_active(found.project)
+        file = version.file if held_file(fields_of(DOCUMENT, version)) else None
+        wanted = CopyDocumentRequest(name=request.name)
+        document = self._new(wanted, version, found, document_id)
+        await self._soon(document_id, GUARD_SECONDS)
+        answer = await documents.insert(
+            mutation, document, found.project, CopyDocumentVersionResponse, reason="copied",
+            file=file,
         )
         await self._soon(document_id)
         return answer
@@ -220,11 +248,11 @@ class DocumentCopies:
     def _new(
         self,
         request: CopyDocumentRequest,
-        seen: DocumentAccess,
+        source: Document,
         found: ProjectAccess,
         document_id: str,
     ) -> Document:
-        source, project, now = seen.document, found.project, to_timestamp(self._changes.now())
+        project, now = found.project, to_timestamp(self._changes.now())
         document = Document()
         document.CopyFrom(source)
         for field, _ in source.ListFields():
@@ -265,6 +293,13 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 def _require_file(seen: DocumentAccess) -> None:
     if seen.document.status not in _READABLE or not seen.document.HasField("file"):
         raise file_not_available(seen.document.document_id)
+
+
+def _require_version_of(request: CopyDocumentVersionRequest, project: Project) -> None:
+    if request.version.document_id != request.document_id:
+        raise invalid_field("version.document_id", "must be the document_id of the request")
+    if request.version.project_id != project.project_id:
+        raise invalid_field("version.project_id", "must be the project of the document")
 
 
 def _require_protected(source: Project, target: Project) -> None:

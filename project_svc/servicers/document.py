@@ -113,6 +113,11 @@ class DocumentServicer(DocumentServiceServicer):
     ) -> pb.CopyDocumentResponse:
         return await self._copies.copy(request, self._documents)
 
+    async def CopyDocumentVersion(
+        self, request: pb.CopyDocumentVersionRequest, _: Any
+    ) -> pb.CopyDocumentVersionResponse:
+        return await self._copies.copy_version(request, self._documents)
+
     async def SearchDocuments(
         self, request: pb.SearchDocumentsRequest, _: Any
     ) -> pb.SearchDocumentsResponse:

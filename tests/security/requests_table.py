@@ -738,6 +738,16 @@ _DOCUMENT: dict[str, Row] = {
         answer=Code.NOT_FOUND,
         knowing=(Code.NOT_FOUND, Code.NOT_FOUND),
     ),
+    "CopyDocumentVersion": Row(
+        lambda t: ds.CopyDocumentVersionRequest(
+            document_id=t.document_id,
+            version=doc.Document(
+                document_id=t.document_id, project_id=t.project_id, name="a.txt"
+            ),
+            name="kept.txt",
+        ),
+        answer=DENIED,
+    ),
     "AttachFile": Row(
         lambda t: ds.AttachFileRequest(
             document_id=t.empty_document_id, upload_id=t.upload_id,

@@ -913,6 +913,72 @@ class CopyDocumentResponse(_message.Message):
 Global___CopyDocumentResponse: _TypeAlias = CopyDocumentResponse  # noqa: Y015
 
 @_typing.final
+class CopyDocumentVersionRequest(_message.Message):
+    """Request of CopyDocumentVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """The document in conflict."""
+    name: _builtins.str
+    """Name of the new document, in the folder of the version."""
+    request_id: _builtins.str
+    """Makes a retry safe: the same id and payload have one effect and one answer
+    for 24 h. Empty: the server makes one.
+    """
+    @_builtins.property
+    def version(self) -> _document_pb2.Document:
+        """The version to keep as a document of its own."""
+
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        version: _document_pb2.Document | None = ...,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "name", b"name", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyDocumentVersionRequest: _TypeAlias = CopyDocumentVersionRequest  # noqa: Y015
+
+@_typing.final
+class CopyDocumentVersionResponse(_message.Message):
+    """Response of CopyDocumentVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """Pass to a permission read for at-least-as-fresh."""
+    @_builtins.property
+    def document(self) -> _document_pb2.Document:
+        """The new document. It awaits its file until the bytes are copied."""
+
+    def __init__(
+        self,
+        *,
+        document: _document_pb2.Document | None = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyDocumentVersionResponse: _TypeAlias = CopyDocumentVersionResponse  # noqa: Y015
+
+@_typing.final
 class ArchiveDocumentRequest(_message.Message):
     """Request of ArchiveDocument."""
 

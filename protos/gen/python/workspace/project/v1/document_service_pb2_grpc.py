@@ -94,6 +94,11 @@ class DocumentServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentResponse.FromString,
                 _registered_method=True)
+        self.CopyDocumentVersion = channel.unary_unary(
+                '/workspace.project.v1.DocumentService/CopyDocumentVersion',
+                request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionResponse.FromString,
+                _registered_method=True)
         self.ArchiveDocument = channel.unary_unary(
                 '/workspace.project.v1.DocumentService/ArchiveDocument',
                 request_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.ArchiveDocumentRequest.SerializeToString,
@@ -290,6 +295,22 @@ class DocumentServiceServicer:
         ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
         ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
         RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED over the quota.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyDocumentVersion(self, request, context):
+        """CopyDocumentVersion makes a new document of one version of a document, for a
+        conflict whose versions are all kept. It works as CopyDocument does, from the
+        version given instead of the one shown; a version without a file gives a
+        document that awaits one. For services, on behalf of a user: MUST return
+        PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless the caller
+        presents a service identity on the method's list and the user holds `write`.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the version is
+        of another document or project, FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE unless the project is active, and ALREADY_EXISTS
+        with ERROR_REASON_ALREADY_EXISTS if the place is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -516,6 +537,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.CopyDocument,
                     request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentResponse.SerializeToString,
+            ),
+            'CopyDocumentVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyDocumentVersion,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionResponse.SerializeToString,
             ),
             'ArchiveDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.ArchiveDocument,
@@ -873,6 +899,33 @@ class DocumentService:
             '/workspace.project.v1.DocumentService/CopyDocument',
             workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyDocumentVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.DocumentService/CopyDocumentVersion',
+            workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_document__service__pb2.CopyDocumentVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -114,6 +114,18 @@ class DocumentServiceStub:
     ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
     RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED over the quota.
     """
+    CopyDocumentVersion: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentVersionRequest, _document_service_pb2.CopyDocumentVersionResponse]
+    """CopyDocumentVersion makes a new document of one version of a document, for a
+    conflict whose versions are all kept. It works as CopyDocument does, from the
+    version given instead of the one shown; a version without a file gives a
+    document that awaits one. For services, on behalf of a user: MUST return
+    PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless the caller
+    presents a service identity on the method's list and the user holds `write`.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the version is
+    of another document or project, FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE unless the project is active, and ALREADY_EXISTS
+    with ERROR_REASON_ALREADY_EXISTS if the place is taken.
+    """
     ArchiveDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ArchiveDocumentRequest, _document_service_pb2.ArchiveDocumentResponse]
     """Archives a document, or takes it out of the archive. Needs `write`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE unless it is
@@ -309,6 +321,18 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
     ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
     RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED over the quota.
+    """
+    CopyDocumentVersion: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CopyDocumentVersionRequest, _document_service_pb2.CopyDocumentVersionResponse]  # type: ignore[assignment]
+    """CopyDocumentVersion makes a new document of one version of a document, for a
+    conflict whose versions are all kept. It works as CopyDocument does, from the
+    version given instead of the one shown; a version without a file gives a
+    document that awaits one. For services, on behalf of a user: MUST return
+    PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless the caller
+    presents a service identity on the method's list and the user holds `write`.
+    MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the version is
+    of another document or project, FAILED_PRECONDITION with
+    ERROR_REASON_INVALID_STATE unless the project is active, and ALREADY_EXISTS
+    with ERROR_REASON_ALREADY_EXISTS if the place is taken.
     """
     ArchiveDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ArchiveDocumentRequest, _document_service_pb2.ArchiveDocumentResponse]  # type: ignore[assignment]
     """Archives a document, or takes it out of the archive. Needs `write`. MUST
@@ -562,6 +586,24 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         ERROR_REASON_FILE_NOT_AVAILABLE without an available file, with
         ERROR_REASON_CLASSIFICATION_LOWERED if the target is less protected, and
         RESOURCE_EXHAUSTED with ERROR_REASON_QUOTA_EXCEEDED over the quota.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyDocumentVersion(
+        self,
+        request: _document_service_pb2.CopyDocumentVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.CopyDocumentVersionResponse, _abc.Awaitable[_document_service_pb2.CopyDocumentVersionResponse]]:
+        """CopyDocumentVersion makes a new document of one version of a document, for a
+        conflict whose versions are all kept. It works as CopyDocument does, from the
+        version given instead of the one shown; a version without a file gives a
+        document that awaits one. For services, on behalf of a user: MUST return
+        PERMISSION_DENIED with ERROR_REASON_PERMISSION_DENIED unless the caller
+        presents a service identity on the method's list and the user holds `write`.
+        MUST return INVALID_ARGUMENT with ERROR_REASON_INVALID_FIELD if the version is
+        of another document or project, FAILED_PRECONDITION with
+        ERROR_REASON_INVALID_STATE unless the project is active, and ALREADY_EXISTS
+        with ERROR_REASON_ALREADY_EXISTS if the place is taken.
         """
 
     @_abc_1.abstractmethod
