@@ -55,7 +55,10 @@ async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
     """The record store of the deployment, in a new generation."""
     driver = await open_record_driver(settings)
     instance = await open_instance(driver)
-    return RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis)), instance
+    clock = HybridClock(wall_millis)
+    if instance.floor:
+        clock.observe(instance.floor)
+    return RecordStore(driver, actor=instance.actor, clock=clock), instance
 
 
 def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> FilesystemDriver:

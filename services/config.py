@@ -100,7 +100,16 @@ class Settings(BaseSettings):
     webhook_ca_file: Path | None = Field(
         None, description="PEM of authorities of webhook receivers, beside the public ones"
     )
+    sync_places: str = Field(
+        "", description="folders and hosts, as `/srv/backup,db.example.org`, to which account "
+        "owners may connect; empty: any while both ports are local and nobody signs in from "
+        "elsewhere, else none (platform admins: always any)",
+    )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
+    sync_history_days: int = Field(365, ge=1, le=3650, description="how long ended runs are kept")
+    sync_history_runs: int = Field(
+        1000, ge=1, le=100_000, description="ended runs that are kept of one connection"
+    )
 
     @field_validator("webhook_networks")
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc.aio
+from prometheus_client import CollectorRegistry
 
 from services.config import Settings
 from services.events.due import DueHandler, DueWork
@@ -34,7 +35,8 @@ __all__ = ["Kernel", "Peers", "Registration", "ServiceModule"]
 class Kernel:
     """Opened stores and what stands on them; shared by the services of one
     process. `now` is unix seconds. `keys_dir` holds key files (0600). `mail` takes
-    mail to people (None: switched off); links in it begin with `public_url`."""
+    mail to people (None: switched off); links in it begin with `public_url`. `metrics`
+    is the registry that the process shows at `/metrics`."""
 
     settings: Settings
     records: RecordStore
@@ -50,6 +52,7 @@ class Kernel:
     due: DueWork
     mail: MailDriver | None = None
     public_url: str = ""
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 class Peers(Protocol):

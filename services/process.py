@@ -39,6 +39,7 @@ from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
 from services.records.expiry import ExpirySweep
+from services.records.incarnation_watch import IncarnationWatch
 from services.records.instance import Instance
 from services.records.mutation import Mutations
 from services.records.port import Key
@@ -167,6 +168,7 @@ class WorkspaceProcess:
             due=DueWork(records, now=time.time),
             mail=mail,
             public_url=public_url,
+            metrics=self.registry,
         )
 
     async def _serve(self) -> None:
@@ -232,6 +234,7 @@ class WorkspaceProcess:
         loops = [work for module in self.modules for work in module.background]
         loops += [self._run_due, *(relay.run for relay in self.relays)]
         loops.append(ExpirySweep(self.kernel.records.driver).run)
+        loops.append(IncarnationWatch(self.kernel.records).run)
         tasks = [asyncio.ensure_future(work()) for work in loops]
 
         async def cancel() -> None:

@@ -9,8 +9,8 @@ whose process died. Steps, each repeatable:
 1. PENDING -> EXPIRED by a conditional write; it decides against a completion.
    A claimed upload (`verified_at`) is finished instead, never collected.
 2. The parts are dropped, and the object deleted, unless another upload that is
-   pending or completed names the key. The object is looked at first: who
-   announces the same name while it is there gets another key.
+   pending or completed names the key, or the document does. The object is looked
+   at first: who announces the same name while it is there gets another key.
 3. What it reserved is released.
 4. `collected_at` is set; the row itself goes after 30 days.
 """
@@ -31,7 +31,7 @@ from services.records.port import Key
 from services.records.record import Record, Write
 from services.rpc.context import set_current_call
 from storage_svc.completion import CLAIM_SECONDS, REFUSED, Completion
-from storage_svc.gate import reason_of
+from storage_svc.gate import ProjectGate, reason_of
 from storage_svc.stored import uploads_naming
 from storage_svc.upload_rows import UPLOADS, activity_of, moment, upload_key, upload_pk
 from storage_svc.usage import Ledger
@@ -66,11 +66,13 @@ class Collector:
         *,
         kernel: Kernel,
         completion: Completion,
+        gate: ProjectGate,
         ledger: Ledger,
         first: float = FIRST_SECONDS,
         period: float = PERIOD_SECONDS,
     ) -> None:
         self._first, self._period = first, period
+        self._gate = gate
         self._ledger = ledger
         self._kernel = kernel
         self._records = kernel.records
@@ -187,8 +189,20 @@ class Collector:
             return 0
         if await uploads_naming(self._records, upload.project_id, upload.storage_key):
             return 0
+        if await self._is_named(upload):
+            return 0
         await self._objects.delete(upload.storage_key)
         return 1
+
+    async def _is_named(self, upload: Upload) -> bool:
+        """By the document: a file of the same name may have come by sync."""
+        try:
+            listed = await self._gate.files(upload.project_id, document_id=upload.document_id)
+        except grpc.aio.AioRpcError as error:
+            if reason_of(error) != Reason.ERROR_REASON_NOT_FOUND:
+                raise
+            return False
+        return any(each.file.storage_key == upload.storage_key for each in listed.files)
 
     async def _is_there(self, key: str) -> bool:
         try:

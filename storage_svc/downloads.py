@@ -27,6 +27,7 @@ from services.objects.disposition import content_disposition
 from services.rpc.context import current_call
 from services.rpc.errors import to_status
 from storage_svc.announcing import bearer_of
+from storage_svc.awaited import AwaitedFiles, still_to_come
 from storage_svc.epochs import Epochs
 from storage_svc.gate import ProjectGate
 from storage_svc.transfers import Transfers, seconds_of
@@ -58,6 +59,7 @@ class Downloads:
     def __init__(self, *, kernel: Kernel, gate: ProjectGate) -> None:
         self._gate = gate
         self._epochs = Epochs(kernel.records)
+        self._awaited = AwaitedFiles(records=kernel.records, objects=kernel.objects)
         self._transfers = Transfers(kernel.objects)
         self._default_seconds = kernel.settings.download_seconds
 
@@ -69,6 +71,8 @@ class Downloads:
             artifact_id=request.artifact_id,
             file_revision=request.file_revision,
         )
+        for connection_id in (await self._awaited.among([decision.file])).values():
+            raise still_to_come(request.document_id, connection_id)
         asked = request.expires_in if request.HasField("expires_in") else None
         epoch = await self._epochs.of(decision.document.project_id)
         made = self._prepare(decision, request.disposition, asked, epoch)
@@ -89,8 +93,10 @@ class Downloads:
             results = [_failed(document_id, error) for document_id in request.document_ids]
         else:
             epochs = await self._epochs_of(decided)
+            awaited = await self._awaited.among([each.decision.file for each in decided])
             results = [
-                self._result(each, request.disposition, asked, epochs) for each in decided
+                self._result(each, request.disposition, asked, epochs, awaited)
+                for each in decided
             ]
         return BatchCreateDownloadsResponse(results=results)
 
@@ -104,9 +110,12 @@ class Downloads:
         disposition: Disposition.ValueType,
         asked: Duration | None,
         epochs: Mapping[str, str],
+        awaited: Mapping[str, str],
     ) -> DownloadResult:
         if decided.HasField("error"):
             return DownloadResult(document_id=decided.document_id, error=decided.error)
+        if connection_id := awaited.get(decided.decision.file.storage_key):
+            return _failed(decided.document_id, still_to_come(decided.document_id, connection_id))
         try:
             epoch = epochs[decided.decision.document.project_id]
             download = self._prepare(decided.decision, disposition, asked, epoch)

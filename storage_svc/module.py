@@ -56,7 +56,7 @@ def build(
     gate = build_gate(peers)
     ledger = Ledger(kernel.records, now=kernel.now)
     completion = Completion(kernel=kernel, gate=gate, ledger=ledger, ready=ready)
-    collector = Collector(kernel=kernel, completion=completion, ledger=ledger)
+    collector = Collector(kernel=kernel, completion=completion, gate=gate, ledger=ledger)
     epochs = Epochs(kernel.records)
     old = OldObjects(kernel=kernel, gate=gate, ledger=ledger)
     relocator = Relocator(kernel=kernel, gate=gate, ledger=ledger, old=old)

@@ -11,5 +11,36 @@ from services.rpc.policy import USER, Policy, rows
 __all__ = ["POLICY"]
 
 POLICY: Policy = {
-    **rows("workspace.sync.v1.ConnectionService", USER),
+    **rows(
+        "workspace.sync.v1.ConnectionService",
+        USER,
+        "CreateConnection",
+        "GetConnection",
+        "ListConnections",
+        "UpdateConnection",
+        "DeleteConnection",
+        "TestConnection",
+    ),
+    **rows(
+        "workspace.sync.v1.SyncService",
+        USER,
+        "Push",
+        "Pull",
+        "StartSync",
+        "GetRun",
+        "ListRuns",
+        "CancelRun",
+        "WatchRun",
+        "PlanSync",
+        "CompareSurfaces",
+        "GetSyncStatus",
+        "ListConflicts",
+        "GetConflict",
+        "ResolveConflict",
+        "ResolveProjectConflicts",
+        "ListQuarantine",
+        "RetryQuarantined",
+        "ListNodes",
+        "EvictNode",
+    ),
 }

@@ -18,6 +18,7 @@ from services.backup.archive import Manifest, read_rows, row_line
 from services.model.errors import Reason, WorkspaceError
 from services.objects.port import ObjectDriver, ObjectExists, WrongBytes
 from services.private_files import PrivateFileError, install_private, make_folder, read_private
+from services.records.instance import new_incarnation, read_instance
 from services.records.port import Key, Put, RecordDriver
 
 __all__ = ["restore_keys", "restore_objects", "restore_records"]
@@ -30,7 +31,9 @@ _PAGE = 1000
 async def restore_records(
     folder: Path, manifest: Manifest, driver: RecordDriver, *, progress: Callable[[str, int], None]
 ) -> None:
-    """Write every row into the empty store of `driver`, then compare digests.
+    """Write every row into the empty store of `driver`, compare digests, and give the
+    store a new incarnation: whatever the database is, it never mints a version that
+    the workspace which was backed up may mint, too.
 
     Raises INVALID_STATE when the store is not empty or the result differs.
     """
@@ -43,6 +46,9 @@ async def restore_records(
         progress("records", written)
     if await _digest(driver) != manifest.records_sha256:
         raise _refused("the restored records are not those of the backup; restore again")
+    instance = await read_instance(driver)
+    if instance is not None:
+        await new_incarnation(driver, instance.incarnation)
 
 
 async def restore_objects(

@@ -320,8 +320,24 @@ KERNEL_ROWS = (
         "an object that a record names and that is still to come",
     ),
     KernelRow(
+        "run_claim", "SYNC#{connection_id}", "RUN",
+        "which run has the connection: one at a time",
+    ),
+    KernelRow(
+        "run_progress", "RUN#{run_id}", "PROGRESS",
+        "how far a run that is at work is, written every few seconds",
+    ),
+    KernelRow(
         "node", "NODE#{instance_id}", "NODE",
-        "a node that syncs with this surface: its incarnation and how far it has read",
+        "a node that syncs with this surface: its incarnations and how far each has read",
+    ),
+    KernelRow(
+        "node_seen", "NODE#{instance_id}", "SEEN#{connection_id}",
+        "that row of the surface of a connection, as it was last read",
+    ),
+    KernelRow(
+        "handshake", "NODE#{instance_id}", "HANDSHAKE",
+        "what is remembered here of the contacts with that surface",
     ),
     KernelRow(
         "object_intent", "INTENT#{run_id}", "{part}",
@@ -332,6 +348,10 @@ KERNEL_ROWS = (
         "what nothing names any more, and since when",
     ),
     KernelRow("instance", "INSTANCE", "INSTANCE", "identity of this store"),
+    KernelRow(
+        "connection_test", "TEST#{random}", "TEST",
+        "written and taken away again by the test of a connection, on its surface",
+    ),
     KernelRow("due", "DUE#{hour}#{shard}", "{time}#{kind}#{subject}", "work to do at a time"),
     KernelRow(
         "usage", "USAGE#{home_id}", "TOTAL or PROJECT#{project_id}",
@@ -358,7 +378,10 @@ KERNEL_ROWS = (
         "relay", "RELAY#{consumer}", "CURSOR or PARKED#{event_id}",
         "how far a consumer of events is, and what it could not take",
     ),
-    KernelRow("lease", "RELAY#{consumer}", "LEASE", "which process works, until when"),
+    KernelRow(
+        "lease", "RELAY#{consumer} or SYNC#{connection_id}", "LEASE",
+        "which process works, until when",
+    ),
     KernelRow(
         "webhook_delivery", "WEBHOOK#{webhook_id}", "STATE or DELIVERY#{event_id}",
         "an event on its way to a webhook, and since when it fails",

@@ -1,48 +1,24 @@
 """What a record with versions side by side shows, and whether people must decide.
 
-A pure function of the family's policy and the state, so that every node shows the
-same: append-only families and surfaced ones after a merge by field (`field_merge`),
+A pure function of the family's policy and the set of versions, so that every node
+shows the same: append-only families and surfaced ones after a merge by field,
 preferences by the last writer of each field, rights by the more restrictive value
-at once (`restrictive`). Nothing is discarded: the versions stay until a write
-supersedes them.
+at once (`services/model/merging`). Nothing is discarded: the versions stay until a
+write supersedes them. Versions of equal content are shown as one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from services.model.families import Family
+from services.model.merging.kinds import POLICIES, surface
+from services.model.merging.outcome import Contest, Shown, winner_of
 from services.model.stamp import Dot
-from services.model.versions import State, Version
+from services.model.versions import State
 
 __all__ = ["Contest", "Shown", "conflict_id", "shown_of", "winner_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """Why people must decide: a kind of `workspace.sync.v1.ConflictKind` in lower
-    case without its prefix, and the content fields that disagree."""
-
-    kind: str
-    fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the record's row has. `version` has the winner's dot and hlc, the body
-    that is shown and its digest. `partial`: the body is the winner's alone; else it
-    speaks for all versions. `contest` None: nothing to decide."""
-
-    version: Version
-    partial: bool = False
-    contest: Contest | None = None
-
-
-def winner_of(versions: Iterable[Version]) -> Version:
-    """Shown meanwhile: live before deleted, then the later hlc, then the dot."""
-    return max(versions, key=lambda each: (not each.deleted, each.hlc, each.dot))
 
 
 def conflict_id(pk: str, sk: str, dots: Iterable[Dot]) -> str:
@@ -51,11 +27,9 @@ def conflict_id(pk: str, sk: str, dots: Iterable[Dot]) -> str:
     return hashlib.sha256("\n".join((pk, sk, *names)).encode()).hexdigest()
 
 
-def shown_of(family: Family, state: State) -> Shown:  # noqa: ARG001 - merging comes with it
+def shown_of(family: Family, state: State) -> Shown:
     """See the module."""
-    winner = winner_of(state.versions.values())
-    if len(state.versions) == 1:
-        return Shown(winner)
-    deleted = any(each.deleted for each in state.versions.values())
-    kind = "edit_delete" if deleted else "edit_edit"
-    return Shown(winner, partial=True, contest=Contest(kind))
+    versions = list(state.versions.values())
+    if len(versions) == 1:
+        return Shown(versions[0])
+    return POLICIES.get(family.policy, surface)(family, versions)

@@ -4,6 +4,10 @@ A dotted version vector set per record (Preguica, Almeida et al., "Dotted Versio
 Vectors", 2012). `join` is the only way in which state moves between surfaces: it is
 commutative, associative and idempotent, and mints no version. A write supersedes
 exactly the versions that its author named.
+
+Versions of equal content stay side by side and are shown as one, without a conflict
+(`services/model/shown.py`). To drop one of them in `join` would break associativity:
+whether the twin is still there depends on the order of arrival.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ __all__ = [
     "Version",
     "covers",
     "join",
+    "past_kept",
+    "seen_in",
     "supersede",
 ]
 
@@ -33,9 +39,12 @@ MAX_COUNTER = 2**53 - 1
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One write. `vv` is its causal past with itself, `fields` has for each content
-    field the dot of its last writer, `body` is the canonical JSON of the members that
-    travel (`{}` of a tombstone), `digest` that of its content."""
+    """One write. `vv` is its causal past, `fields` has for each content field the dot
+    of its last writer, `body` is the canonical JSON of the members that travel (`{}`
+    of a tombstone), `digest` that of its content.
+
+    `vv` has the version itself unless its actor wrote another version just before
+    that it does not know of: then a vector that had it would claim that one too."""
 
     dot: Dot
     vv: Mapping[str, int]
@@ -53,6 +62,10 @@ class Version:
             stamp.dot, stamp.vv, stamp.fields, stamp.hlc, stamp.digest, body, stamp.deleted,
             stamp.erased,
         )
+
+    def saw(self, dot: Dot) -> bool:
+        """Whether the write `dot` is this one or lies in its past."""
+        return dot == self.dot or covers(self.vv, dot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +116,7 @@ def join(mine: State | None, theirs: State | None) -> State:
             kept[dot] = version if other is None else max(other, version, key=_weight)
     actors = mine.clock.keys() | theirs.clock.keys()
     clock = {a: max(mine.clock.get(a, 0), theirs.clock.get(a, 0)) for a in actors}
-    return State(mine.family, clock, _collapsed(kept))
+    return State(mine.family, clock, dict(sorted(kept.items())))
 
 
 def supersede(state: State, dots: Iterable[Dot], version: Version) -> State:
@@ -112,23 +125,48 @@ def supersede(state: State, dots: Iterable[Dot], version: Version) -> State:
     kept = {dot: other for dot, other in state.versions.items() if dot not in gone}
     actor, counter = version.dot
     clock = {**state.clock, actor: max(counter, state.clock.get(actor, 0))}
-    return replace(state, clock=clock, versions=_collapsed({**kept, version.dot: version}))
+    kept[version.dot] = version
+    return replace(state, clock=clock, versions=dict(sorted(kept.items())))
 
 
 def _stays(dot: Dot, other: State) -> bool:
     return dot in other.versions or not covers(other.clock, dot)
 
 
-def _weight(version: Version) -> tuple[bool, str, int, str]:
+def seen_in(state: State, shown: Iterable[Dot]) -> tuple[Dot, ...]:
+    """The dots of live versions that a reader of the versions `shown` saw: those of
+    equal content are the same to a reader."""
+    digests = {state.versions[dot].digest for dot in shown if dot in state.versions}
+    return tuple(dot for dot, each in state.versions.items() if each.digest in digests)
+
+
+def past_kept(state: State, gone: Iterable[Dot], version: Version) -> Version:
+    """A new version that supersedes the live versions `gone`, with its past.
+
+    Who supersedes all has seen all. Otherwise it is the past of those, and never
+    more: of dots that do not follow on it the vector says nothing, because it would
+    claim what lies between, and fields that nobody saw would be lost. A field whose
+    writer the vector cannot tell then counts as written by the new version.
+    """
+    seen = {each: state.versions[each] for each in gone if each in state.versions}
+    if len(seen) == len(state.versions):
+        vv = dict(state.clock)
+    else:
+        vv = {}
+        for each in seen.values():
+            vv |= {a: n for a, n in each.vv.items() if n > vv.get(a, 0)}
+    for actor, counter in sorted([*seen, version.dot]):
+        if counter == vv.get(actor, 0) + 1:
+            vv[actor] = counter
+    made = replace(version, vv=vv)
+    fields = {name: dot if made.saw(dot) else made.dot for name, dot in made.fields.items()}
+    return replace(made, fields=fields)
+
+
+def _weight(version: Version) -> tuple[bool, str, int, int, int, str]:
     """Of two texts of one version the same is kept everywhere: the one without
-    personal data first, then by content."""
-    return (version.erased, version.digest, -len(version.body), version.body)
-
-
-def _collapsed(versions: Mapping[Dot, Version]) -> dict[Dot, Version]:
-    """Of versions with one content the greatest dot is kept: nobody disagrees.
-    A version is dropped only for a greater one, so all nodes keep the same."""
-    best: dict[str, Dot] = {}
-    for dot, version in versions.items():
-        best[version.digest] = max(dot, best.get(version.digest, dot))
-    return {dot: versions[dot] for dot in sorted(best.values())}
+    personal data first, then by content, then the shorter (a causal stub)."""
+    return (
+        version.erased, version.digest, -len(version.vv), -len(version.fields),
+        -len(version.body), version.body,
+    )

@@ -88,6 +88,11 @@ class ObjectStore:
         self._driver = driver
 
     @property
+    def driver(self) -> ObjectDriver:
+        """The driver, for what is put around it."""
+        return self._driver
+
+    @property
     def name(self) -> str:
         """The driver's name, for records and metrics."""
         return self._driver.name

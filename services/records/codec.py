@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from services.model.canonical import canonical_json
 from services.model.families import Family
+from services.model.merging.content import content_of
 
 __all__ = ["as_decoded", "content_of", "decode", "encode", "fields_of"]
 
@@ -39,12 +40,6 @@ def encode(family: Family, message: Message, before: Mapping[str, Any]) -> dict[
     known = family.message.DESCRIPTOR.fields_by_name
     unknown = {name: value for name, value in before.items() if name not in known}
     return unknown | fields_of(family, message)
-
-
-def content_of(family: Family, members: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that travel and are in the digest."""
-    left_out = family.stamp_fields | family.local_fields
-    return {name: value for name, value in members.items() if name not in left_out}
 
 
 def decode(message_type: type[M], body: str) -> M:

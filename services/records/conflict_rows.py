@@ -17,7 +17,17 @@ from services.model.shown import Shown, conflict_id
 from services.model.versions import State
 from services.records.port import ABSENT, Index, Item, Key, Match, Put
 
-__all__ = ["ALL", "CONFLICT", "Found", "conflict_key", "conflict_puts", "list_prefix", "lookup"]
+__all__ = [
+    "ALL",
+    "CONFLICT",
+    "Found",
+    "closed",
+    "conflict_key",
+    "conflict_puts",
+    "list_prefix",
+    "lookup",
+    "opened",
+]
 
 CONFLICT = "conflict"
 ALL = "CONFLICTS"
@@ -56,12 +66,20 @@ def conflict_puts(
     """Open the conflict of this state if people must decide it, and close the
     conflict rows in `there` that are not about these versions."""
     wanted = conflict_id(key.pk, key.sk, state.versions) if shown.contest else ""
-    puts = [_closed(item, found) for item in there if _is_open(item) and not _is_of(item, wanted)]
+    puts = [closed(item, found) for item in there if _is_open(item) and not _is_of(item, wanted)]
     kept = [item for item in there if _is_of(item, wanted)]
     if wanted and not (kept and _is_open(kept[0])):
-        body = _body(key, state, shown, wanted, found)
-        puts.append(_put(conflict_key(key, wanted), body, kept[0] if kept else None))
+        puts.append(opened(key, state, shown, found, there=kept[0] if kept else None))
     return puts
+
+
+def opened(
+    key: Key, state: State, shown: Shown, found: Found, *, there: Item | None = None
+) -> Put:
+    """The row of a conflict about these versions (`shown.contest` says why), written
+    over the row that is `there`."""
+    conflict = conflict_id(key.pk, key.sk, state.versions)
+    return _put(conflict_key(key, conflict), _body(key, state, shown, conflict, found), there)
 
 
 def _body(key: Key, state: State, shown: Shown, conflict: str, found: Found) -> dict[str, Any]:
@@ -76,6 +94,7 @@ def _body(key: Key, state: State, shown: Shown, conflict: str, found: Found) -> 
         "family": state.family,
         "sk": key.sk,
         "status": "open",
+        "dots": [list(dot) for dot in state.dots],
         "project_id": members.get("project_id", _id_in(key, "PROJECT#")),
         "account_id": members.get("account_id", _id_in(key, "ACCOUNT#")),
         "document_id": members.get("document_id", _id_in(key, "DOCUMENT#")),
@@ -89,7 +108,8 @@ def _id_in(key: Key, prefix: str) -> str:
     return key.pk.removeprefix(prefix) if key.pk.startswith(prefix) else ""
 
 
-def _closed(item: Item, found: Found) -> Put:
+def closed(item: Item, found: Found) -> Put:
+    """The row of a conflict that is over, kept for a while as history."""
     body = json.loads(item.body)
     body |= {"status": "resolved", "resolved_by": found.user_id, "resolved_ms": found.now_ms}
     return _put(item.key, body, item, expires_at=found.now_ms // 1000 + _KEPT_SECONDS)

@@ -51,6 +51,7 @@ def event_members(
         "account_id": activity.account_id,
         "project_id": activity.project_id,
         "resource": activity.resource,
+        "note": activity.note,
         "partition_sequence": str(pseq),
         **_who(peek_call()),
     }

@@ -22,7 +22,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.shown import shown_of
 from services.model.stamp import Stamp, stamp_write
-from services.model.versions import Version, supersede
+from services.model.versions import Version, join, past_kept, seen_in, supersede
 from services.records.codec import content_of, decode, dump, encode
 from services.records.conflict_rows import Found
 from services.records.events import Change, event_indexes, event_members
@@ -222,15 +222,12 @@ def _stamped(write: Write[Any], actor: str, hlc: str) -> _Stamped:
 def _decided(written: _Stamped, rows: Rows) -> _Stamped:
     """A write to a record with versions side by side: it supersedes those that were
     shown, or those that it names; what is shown then may be more than its own body."""
-    write, state = written.write, rows.state
-    assert write.base is not None, "a record with siblings has a row"
-    assert state is not None, "a record with siblings has a row"
-    gone = tuple(write.resolves) or write.base.stamp.shown
-    dot = written.stamp.dot
-    seen = [state.versions[each].vv for each in gone if each in state.versions]
-    vv = {a: max(each.get(a, 0) for each in seen) for each in seen for a in each}
+    write = written.write
+    state = join(rows.state, write.joins)
+    shown_before = write.base.stamp.shown if write.base else ()
+    gone = tuple(write.resolves) or seen_in(state, shown_before)
     body = travelling(write.family, written.put.body)
-    version = replace(Version.of(written.stamp, body), vv={**vv, dot[0]: dot[1]})
+    version = past_kept(state, gone, Version.of(written.stamp, body))
     after = supersede(state, gone, version)
     found = Found(hlc_millis(written.stamp.hlc), user_id=_user())
     shown = shown_of(write.family, after)

@@ -136,6 +136,9 @@ class Capabilities:
     """How late an expired row may still be physically there (never visible)."""
     multi_process: bool
     """Several processes may open the same store."""
+    last_writer_wins: bool = False
+    """Regions write side by side and the later write replaces the other, whatever
+    its condition was: an acknowledged commit may vanish. No surface for us."""
 
 
 class ConditionFailed(Exception):

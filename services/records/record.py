@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from services.model.families import Family
 from services.model.stamp import Dot, Stamp, etag_of
+from services.model.versions import State
 from services.records.port import Item, Key
 
 __all__ = ["Activity", "Committed", "Head", "Page", "Record", "Write"]
@@ -58,7 +59,8 @@ class Record(Generic[M]):
 class Write(Generic[M]):
     """One record of a commit. `base` is what was read (None: it must be
     absent); `deleted` writes a tombstone. `expires_at`: unix seconds. `resolves`
-    names the versions that it supersedes; default: those that `base` shows."""
+    names the versions that it supersedes; default: those that `base` shows. `joins`:
+    state from elsewhere that the same commit joins first."""
 
     family: Family
     message: M
@@ -66,16 +68,19 @@ class Write(Generic[M]):
     deleted: bool = False
     expires_at: int | None = None
     resolves: Sequence[Dot] = ()
+    joins: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What the commit means, for audit and outbox. `type` is `noun.verb`."""
+    """What the commit means, for audit and outbox. `type` is `noun.verb`, `note` why
+    it was done in the person's words."""
 
     type: str
     resource: str
     account_id: str = ""
     project_id: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,21 @@
 Nothing is minted here: no version, no event, no sequence number but that of HEAD,
 so that the same change coming by two ways is one change, and chains of surfaces
 reach a fixpoint. All changed keys of a partition are committed together when they
-fit; if not, those that take rights away come first.
+fit; if not, those that take rights away come first. If what is joined would leave no
+owner, the same commit suspends the latest revocation (last_owners.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.model.families import FAMILIES
 from services.model.shown import Shown, conflict_id, shown_of
+from services.model.stamp import Stamp
 from services.model.versions import State, join
-from services.records.conflict_rows import Found
+from services.records.conflict_rows import CONFLICT, Found
+from services.records.last_owners import Draft, with_last_owner
 from services.records.port import Key, Put
 from services.records.siblings import Rows
 from services.records.store import RecordStore
@@ -59,34 +62,55 @@ class Replica:
         return [rows.state for rows in await self.records.rows(keys)]
 
     async def join(
-        self, pk: str, incoming: Sequence[Incoming], *, origin: str, found: Found
+        self,
+        pk: str,
+        incoming: Sequence[Incoming],
+        *,
+        origin: str,
+        found: Found,
+        known: Mapping[Key, Rows] | None = None,
     ) -> list[Joined]:
         """Join states of records of one partition; durable when it returns.
 
         `origin` is the instance that they come from: a row that then is exactly
         theirs says so. Raises the reasons of the record store; what was committed
-        before stays, and all of it may be repeated.
+        before stays, and all of it may be repeated. `known` has rows that were just
+        read, HEAD's among them: if they are still current, nothing is read again.
         """
         for each in incoming:
             for version in each.state.versions.values():
                 self.records.observe(version.hlc)
         done: list[Joined] = []
-        for part in _parts(incoming):
-            done += await self._join(pk, part, origin, found)
+        parts = _parts(incoming)
+        for part in parts:
+            rows = _known(pk, part, known) if known and len(parts) == 1 else ()
+            done += await self._join(pk, part, origin, found, rows)
         return done
 
     async def _join(
-        self, pk: str, part: Sequence[Incoming], origin: str, found: Found
+        self,
+        pk: str,
+        part: Sequence[Incoming],
+        origin: str,
+        found: Found,
+        known: Sequence[Rows] = (),
     ) -> list[Joined]:
         done: list[Joined] = []
 
         async def decide(rows: Sequence[Rows]) -> list[Put]:
-            pairs = [_joined(*each, origin, found) for each in zip(rows, part, strict=True)]
+            drafts = [_drafted(*each) for each in zip(rows, part, strict=True)]
+            shown = await with_last_owner(self.records, pk, drafts)
+            pairs = [
+                _joined(draft, shown.pop(draft.key, None), each, origin, found)
+                for draft, each in zip(drafts, part, strict=True)
+            ]
             done[:] = [joined for joined, _ in pairs]
-            return [put for _, puts in pairs for put in puts]
+            beside = [put for draft in shown.values() for put in _as_shown(draft, found)]
+            return [put for _, puts in pairs for put in puts] + beside
 
         try:
-            await self.records.converge(pk, [each.key for each in part], decide, _PUTS_A_COMMIT)
+            keys = [each.key for each in part]
+            await self.records.converge(pk, keys, decide, _PUTS_A_COMMIT, known)
         except OverflowError:
             half = len(part) // 2
             if not half:
@@ -96,20 +120,49 @@ class Replica:
         return list(done)
 
 
-def _joined(rows: Rows, each: Incoming, origin: str, found: Found) -> tuple[Joined, list[Put]]:
+def _drafted(rows: Rows, each: Incoming) -> Draft:
     before = rows.state
     after = join(before, each.state)
-    family = FAMILIES[after.family]
-    shown = shown_of(family, after)
+    return Draft(rows, before, after, shown_of(FAMILIES[after.family], after))
+
+
+def _joined(
+    draft: Draft, owner: Draft | None, each: Incoming, origin: str, found: Found
+) -> tuple[Joined, list[Put]]:
+    """`owner`: the same as the rule of the last owner lets it be shown."""
+    before, after, shown = draft.before, draft.after, (owner or draft).shown
     conflict = conflict_id(each.key.pk, each.key.sk, after.versions) if shown.contest else ""
-    opened = bool(conflict) and not (before and shown_of(family, before).contest)
+    opened = bool(conflict) and not _was_contested(draft)
     changed = not after.same_as(before)
     joined = Joined(each.key, before, after, shown, changed, conflict, opened)
     if not changed:
-        return joined, []
-    return joined, rows.puts(
-        after, shown, origin=origin if after.same_as(each.state) else "", found=found
-    )
+        return joined, _as_shown(owner, found) if owner else []
+    kept = origin if after.same_as(each.state) else ""
+    return joined, draft.rows.puts(after, shown, origin=kept, found=found)
+
+
+def _was_contested(draft: Draft) -> bool:
+    rows, before = draft.rows, draft.before
+    if any(each.family == CONFLICT for each in rows.others.values()):
+        return True
+    return before is not None and shown_of(FAMILIES[before.family], before).contest is not None
+
+
+def _as_shown(draft: Draft, found: Found) -> list[Put]:
+    """Puts for a record whose versions stay, if its row shows something else."""
+    item = draft.rows.item
+    if item is None:
+        return []
+    origin = Stamp.load(item.stamp).origin
+    puts = draft.rows.puts(draft.after, draft.shown, origin=origin, found=found)
+    same = (puts[0].body, puts[0].stamp, puts[0].deleted) == (item.body, item.stamp, item.deleted)
+    return [] if same else puts
+
+
+def _known(pk: str, part: Sequence[Incoming], known: Mapping[Key, Rows]) -> Sequence[Rows]:
+    """The rows of HEAD and of these records; none unless all of them are known."""
+    keys = [Key(pk, "#HEAD"), *(each.key for each in part)]
+    return [known[key] for key in keys] if all(key in known for key in keys) else ()
 
 
 def _parts(incoming: Sequence[Incoming]) -> list[Sequence[Incoming]]:

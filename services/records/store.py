@@ -20,6 +20,7 @@ from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import Family
 from services.model.indexes import Index
+from services.records.actors import Actors
 from services.records.cache import DecodeCache
 from services.records.limits import MAX_WRITES, check_writes
 from services.records.plan import CommitPlan, head_of, next_head
@@ -61,7 +62,7 @@ class RecordStore:
 
     def __init__(self, driver: RecordDriver, *, actor: str, clock: HybridClock) -> None:
         self._driver = driver
-        self._actor = actor
+        self.actors = Actors(actor)
         self._clock = clock
         self._decoded = DecodeCache()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -75,7 +76,20 @@ class RecordStore:
 
     @property
     def actor(self) -> str:
-        return self._actor
+        """Who mints the versions of commits that are planned now."""
+        return self.actors.current
+
+    async def become(self, actor: str) -> None:
+        """Mint later versions as `actor`; returns when every commit that was planned
+        as another has ended, so that what these wrote can be seen."""
+        await self.actors.become(actor)
+
+    def through(self, driver: RecordDriver) -> RecordStore:
+        """This store by way of another driver, for example one that limits calls.
+        Same actor and clock; listeners are not taken along."""
+        store = RecordStore(driver, actor=self.actor, clock=self._clock)
+        store.actors = self.actors
+        return store
 
     def on_commit(self, listener: CommitListener) -> Callable[[], None]:
         """Call `listener(pk, keys)` after each commit of this process is durable
@@ -166,12 +180,14 @@ class RecordStore:
         upper: str,
         limit: int,
         after: str | None,
+        descending: bool = False,
     ) -> ItemPage:
         """Undecoded items with lower <= sort < upper, tombstones included: what
         a merge of several index partitions needs of each candidate."""
         with _reasons():
             return await self._driver.query(
-                index, partition, lower=lower, upper=upper, limit=limit, after=after
+                index, partition, lower=lower, upper=upper, limit=limit, after=after,
+                descending=descending,
             )
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
@@ -255,15 +271,16 @@ class RecordStore:
         request row keeps from the records as they will be.
         """
         check_writes(pk, writes)
-        contested = await self._contested(writes)
-        plan = CommitPlan.of(
-            pk, writes, activity=activity, once=once, answer=answer, actor=self._actor,
-            hlc=self._clock.now(), contested=contested,
-        )
-        lock = self._locks.setdefault(pk, asyncio.Lock())
-        async with lock:
-            with _reasons():
-                return await self._commit(plan, if_head)
+        with self.actors.minting() as actor:
+            contested = await self._contested(writes)
+            plan = CommitPlan.of(
+                pk, writes, activity=activity, once=once, answer=answer, actor=actor,
+                hlc=self._clock.now(), contested=contested,
+            )
+            lock = self._locks.setdefault(pk, asyncio.Lock())
+            async with lock:
+                with _reasons():
+                    return await self._commit(plan, if_head)
 
     async def rows(self, keys: Sequence[Key]) -> list[Rows]:
         """What is stored under up to 500 record keys, versions side by side included."""
@@ -271,12 +288,18 @@ class RecordStore:
             return await read_rows(self._driver, keys)
 
     async def converge(
-        self, pk: str, keys: Sequence[Key], decide: Decide, most: int = MAX_WRITES
+        self,
+        pk: str,
+        keys: Sequence[Key],
+        decide: Decide,
+        most: int = MAX_WRITES,
+        known: Sequence[Rows] = (),
     ) -> None:
         """Change records of one partition as `decide` says from what is there, and
         ask it again whenever that changed meanwhile. For state that was made
         elsewhere: no version, no event, but a new HEAD, so that decisions under
-        way fail. An answer that is lost is settled by deciding again.
+        way fail. An answer that is lost is settled by deciding again. `known`: the rows
+        of HEAD and of the keys, just read, which saves reading them for the first try.
 
         Raises OverflowError when `decide` wants more than `most` puts, and
         CONFLICTING_WRITE when others won every retry.
@@ -284,14 +307,15 @@ class RecordStore:
         async with self._locks.setdefault(pk, asyncio.Lock()):
             with _reasons():
                 for _ in range(_HEAD_RETRIES):
-                    if await self._converged(pk, keys, decide, most):
+                    rows = known or await read_rows(self._driver, [Key(pk, "#HEAD"), *keys])
+                    known = ()
+                    if await self._converged(pk, rows, decide, most):
                         return
         raise _lost_every_retry()
 
     async def _converged(
-        self, pk: str, keys: Sequence[Key], decide: Decide, most: int
+        self, pk: str, rows: Sequence[Rows], decide: Decide, most: int
     ) -> bool:
-        rows = await read_rows(self._driver, [Key(pk, "#HEAD"), *keys])
         puts = await decide(rows[1:])
         if len(puts) > most:
             raise OverflowError(f"{len(puts)} puts")
@@ -310,13 +334,21 @@ class RecordStore:
             self._announce(pk, puts)
         return True
 
+    def reading(self) -> str:
+        """The clock of stamps, now: later than all that this process stamped."""
+        return self._clock.now()
+
     def observe(self, hlc: str) -> None:
         """Later writes of this process are later than this reading of elsewhere."""
         self._clock.observe(hlc)
 
     async def _contested(self, writes: Sequence[Write[Any]]) -> dict[Key, Rows]:
-        """The rows of the written records that have versions side by side."""
-        keys = [each.base.key for each in writes if each.base and each.base.stamp.siblings]
+        """The rows of the written records that have, or get, versions side by side."""
+        keys = [
+            Key(*each.family.key_of(each.message))
+            for each in writes
+            if each.joins is not None or (each.base and each.base.stamp.siblings)
+        ]
         return {rows.key: rows for rows in await self.rows(keys)} if keys else {}
 
     async def replayed(self, pk: str, once: Once) -> StoredAnswer | None:
@@ -359,6 +391,8 @@ class RecordStore:
         sending = asyncio.ensure_future(self._send_and_announce(plan, head))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
+        ended = self.actors.hold(plan.actor)
+        sending.add_done_callback(lambda _: ended())
         return await asyncio.shield(sending)
 
     async def _send_and_announce(self, plan: CommitPlan, head: Head) -> list[str]:

@@ -25,7 +25,8 @@ class SyncState:
     when unknown. `push_cursor` is of the local feed, `pull_cursor` of the surface's.
 
     `confirmed` and `pending` are tokens of the handshake (`sync_svc/nodes`),
-    `contacts` counts handshakes. `push_filter` and `pull_filter` are hashes of the
+    `contacts` counts handshakes, `epoch` is that of the surface's memory there which
+    the cursors belong to. `push_filter` and `pull_filter` are hashes of the
     scope that the cursors stand for. `push_reconciled_ms`, `pull_reconciled_ms`:
     last full reconcile; `in_step_ms`: when nothing was left to do in a direction.
     `loaded` names the row that was read and is not stored."""
@@ -39,6 +40,7 @@ class SyncState:
     confirmed: str = ""
     pending: str = ""
     contacts: int = 0
+    epoch: int = 0
     push_filter: str = ""
     pull_filter: str = ""
     push_reconciled_ms: int = 0

@@ -72,7 +72,8 @@ class FilesystemDriver:
 
     `public_url` is the configured external address of the gateway, never
     taken from a request. Opening starts a sweep, in a thread, of temporary
-    files that dead writers left. `calls` and `clock` exist for fault tests.
+    files that dead writers left, unless `sweep` is False (a store that is only
+    read). `calls` and `clock` exist for fault tests.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class FilesystemDriver:
         public_url: str,
         calls: Syscalls | None = None,
         clock: Callable[[], float] = time.time,
+        sweep: bool = True,
     ) -> None:
         self._signer = signer
         self._public_url = public_url.rstrip("/")
@@ -93,7 +95,8 @@ class FilesystemDriver:
         self._multipart = Multipart(self._blobs)
         self._threads = Offload(threads=THREADS)
         self._stop: list[bool] = []
-        self._threads.submit(lambda: self.sweep(older_than=clock() - TEMP_GRACE_SECONDS))
+        if sweep:
+            self._threads.submit(lambda: self.sweep(older_than=clock() - TEMP_GRACE_SECONDS))
 
     @property
     def name(self) -> str:

@@ -30,13 +30,19 @@ class FileLock:
     or two openers could lock two different files of the same name.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, *, create: bool = True) -> None:
+        """`create` False is for folders that cannot be written to: a lock file that
+        is there is locked; where there is none, nobody has opened the database."""
         self.path = database.with_name(database.name + ".lock")
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = self._open(create)
+        if self._fd < 0:
+            return
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise self._refused(database) from None
+        if not create:
+            return
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
@@ -45,6 +51,14 @@ class FileLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _open(self, create: bool) -> int:
+        if create:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, PermissionError):
+            return -1
 
     def _refused(self, database: Path) -> WorkspaceError:
         holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

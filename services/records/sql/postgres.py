@@ -32,7 +32,7 @@ from services.records.port import (
     Put,
     StorageFull,
 )
-from services.records.sql.provision import provision_postgres
+from services.records.sql.provision import check_postgres, provision_postgres
 from services.records.sql.rows import (
     SEQ,
     check_puts,
@@ -108,8 +108,10 @@ class PostgresDriver:
         lock_timeout: float = 10.0,
         statement_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
+        read_only: bool = False,
     ) -> PostgresDriver:
-        """Connect to `dsn` (a libpq string or URL) and make the tables if needed.
+        """Connect to `dsn` (a libpq string or URL) and make the tables if needed;
+        `read_only`: they must be there, and nothing is written.
 
         Times are in seconds; `clock` tells unix seconds (expiry is judged by
         it, so hosts need synchronised clocks). Raises DriverUnavailable when
@@ -132,7 +134,8 @@ class PostgresDriver:
             name="records",
         )
         try:
-            await asyncio.to_thread(provision_postgres, dsn, math.ceil(connect_timeout))
+            prepare = check_postgres if read_only else provision_postgres
+            await asyncio.to_thread(prepare, dsn, math.ceil(connect_timeout))
             await pool.open(wait=True, timeout=connect_timeout)
         except psycopg.Error as failure:
             await pool.close()
@@ -205,6 +208,11 @@ class PostgresDriver:
 
     async def identity(self) -> str:
         return str((await self._rows(_IDENTITY, {}))[0][0])
+
+    async def is_encrypted(self) -> bool:
+        """Whether the connections to the server are over TLS."""
+        rows = await self._rows("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", {})
+        return bool(rows and rows[0][0])
 
     async def close(self) -> None:
         await self._pool.close()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from services.records.sql.migrations import upgrade
+from services.records.sql.migrations import formats_of, require_format, upgrade
 from services.records.sql.schema import meta
 
-__all__ = ["provision_postgres"]
+__all__ = ["check_postgres", "provision_postgres"]
 
 _LOCK = 0x776D7265636F7264  # "wmrecord": one process at a time provisions
 _PROVIDER = """
@@ -26,6 +28,21 @@ def provision_postgres(dsn: str, connect_timeout: int) -> None:
 
     Raises psycopg.Error, or WorkspaceError when the database needs newer code.
     """
+    with _connected(dsn, connect_timeout) as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        upgrade(connection)
+        _identify(connection)
+
+
+def check_postgres(dsn: str, connect_timeout: int) -> None:
+    """The refusals of `provision_postgres` for what may only be read. Blocks."""
+    with _connected(dsn, connect_timeout) as connection:
+        require_format(*formats_of(connection), read_only=True)
+
+
+@contextmanager
+def _connected(dsn: str, connect_timeout: int) -> Iterator[Connection]:
+    """One transaction; errors are psycopg's own."""
     import psycopg
 
     engine = create_engine(
@@ -35,9 +52,7 @@ def provision_postgres(dsn: str, connect_timeout: int) -> None:
     )
     try:
         with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            upgrade(connection)
-            _identify(connection)
+            yield connection
     except DBAPIError as error:
         raise error.orig or error from error
 

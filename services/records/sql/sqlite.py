@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import secrets
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
@@ -46,7 +48,7 @@ from services.records.sql.files import (
     file_identity,
     refuse_network_filesystem,
 )
-from services.records.sql.migrations import upgrade
+from services.records.sql.migrations import require_format, upgrade
 from services.records.sql.rows import (
     SEQ,
     check_puts,
@@ -65,8 +67,9 @@ __all__ = ["SqliteDriver"]
 
 _T = TypeVar("_T")
 _INLINE = 16  # keys of one batch read that the loop reads itself
+_BUSY_SECONDS = 5.0
+_BUSY_SECONDS_PORTABLE = 60.0  # a rollback journal has readers wait for the fsyncs of a writer
 _PRAGMAS = (
-    "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA mmap_size=0",
     "PRAGMA trusted_schema=OFF",
@@ -83,10 +86,30 @@ _CAPABILITIES = Capabilities(
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """A database file and how it is opened."""
+
+    path: Path
+    portable: bool = False
+    read_only: bool = False
+    immutable: bool = False
+
+    @property
+    def folder_is_writable(self) -> bool:
+        return os.access(self.path.parent, os.W_OK)
+
+    @property
+    def address(self) -> str:
+        """The file as SQLite takes it (https://sqlite.org/uri.html)."""
+        mode = ("mode=ro&immutable=1" if self.immutable else "mode=ro") if self.read_only else ""
+        return f"file:{quote(str(self.path))}?{mode}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Opened:
     """A database file made ready: locked, migrated, with its writing connection."""
 
-    path: Path
+    file: _File
     lock: FileLock
     connection: sqlite3.Connection
     identity: str
@@ -113,14 +136,21 @@ class SqliteDriver:
         self._clock = clock
         self._statements = SqliteStatements()
         self._cache = PointCache(max_items=cache_items, max_bytes=cache_bytes)
-        self._point = _connect(opened.path, reader=True)
+        self._portable = opened.file.portable
+        self._point = _connect(opened.file, reader=True)
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="records-reader")
         self._connections: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         for _ in range(readers):
-            self._connections.put(_connect(opened.path, reader=True))
+            self._connections.put(_connect(opened.file, reader=True))
         self._readers = readers
-        wal = opened.path.with_name(opened.path.name + "-wal")
-        self._writer = Writer(opened.connection, wal, self._cache, seq=opened.seq)
+        path = opened.file.path
+        if self._portable:  # without a write-ahead log none is ever too long
+            self._writer = Writer(
+                opened.connection, path, self._cache, seq=opened.seq, wal_limit=sys.maxsize
+            )
+        else:
+            wal = path.with_name(path.name + "-wal")
+            self._writer = Writer(opened.connection, wal, self._cache, seq=opened.seq)
         self._closing: asyncio.Future[None] | None = None
 
     @classmethod
@@ -132,15 +162,22 @@ class SqliteDriver:
         cache_items: int = 50_000,
         cache_bytes: int = 64 << 20,
         clock: Callable[[], float] = time.time,
+        portable: bool = False,
+        read_only: bool = False,
     ) -> SqliteDriver:
         """Open or create the database at `path`; its folder must exist.
 
+        `portable` is for surfaces that are carried away and come back: with a
+        rollback journal and synchronous=EXTRA the file alone is the database
+        whenever no commit is under way, whatever happens to the medium. `read_only`
+        writes nothing and needs a database that is there; commits then fail.
         `clock` tells unix seconds (expiry is judged by it). Raises
         WorkspaceError INVALID_STATE when another process holds the file, it is
         on a network file system, or it needs newer software; DriverUnavailable
         when it cannot be read.
         """
-        opened = await asyncio.to_thread(_open_file, path)
+        file = _File(path, portable or read_only, read_only)
+        opened = await asyncio.to_thread(_open_file, file)
         try:
             return cls(
                 opened,
@@ -160,6 +197,8 @@ class SqliteDriver:
         item = self._cache.get(key, now)
         if not isinstance(item, Miss):
             return item
+        if self._portable:  # a reader may have to wait for a writer, on a thread
+            return (await self._fetch_aside([key], now))[key]
         try:
             item = self._read_point(self._point, key, now)
         except sqlite3.Error as error:
@@ -260,8 +299,11 @@ class SqliteDriver:
 
     async def _fetch(self, keys: Sequence[Key], now: int) -> dict[Key, Item | None]:
         """Read keys that the cache does not know: a few here, many in a thread."""
-        if len(keys) <= _INLINE:
+        if len(keys) <= _INLINE and not self._portable:
             return {key: await self.get(key) for key in keys}
+        return await self._fetch_aside(keys, now) if keys else {}
+
+    async def _fetch_aside(self, keys: Sequence[Key], now: int) -> dict[Key, Item | None]:
         before = self._cache.settled
         read = await self._read(lambda connection: self._read_points(connection, keys, now))
         if self._cache.settled == before:  # else a commit may have overtaken the read
@@ -334,18 +376,17 @@ class SqliteDriver:
         return len(gone)
 
 
-def _open_file(path: Path) -> _Opened:
+def _open_file(file: _File) -> _Opened:
     """Lock, create, migrate and identify the file. Blocks; call it in a thread."""
+    path = file.path
     refuse_network_filesystem(path)
-    lock = FileLock(path)
+    lock = FileLock(path, create=not file.read_only or file.folder_is_writable)
     connection = None
     try:
-        create_file(path)
-        connection = _connect(path)
-        _use_wal(connection)
-        _migrate(connection)
-        identity = file_identity(path, _store_id(connection))
-        return _Opened(path, lock, connection, identity, _last_seq(connection))
+        file = replace(file, immutable=_is_clean_wal(file)) if file.read_only else file
+        connection = _connect_first(file)
+        identity = file_identity(path, _store_id(connection, make=not file.read_only))
+        return _Opened(file, lock, connection, identity, _last_seq(connection))
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -355,13 +396,34 @@ def _open_file(path: Path) -> _Opened:
         raise
 
 
-def _connect(path: Path, *, reader: bool = False) -> sqlite3.Connection:
-    """A connection with our settings. A reader neither writes nor checkpoints."""
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+def _connect_first(file: _File) -> sqlite3.Connection:
+    """The connection that writes, to a database of our format."""
+    if not file.read_only:
+        create_file(file.path)
+    connection = _connect(file)
     try:
+        if file.read_only:
+            _check_format(connection)
+        else:
+            _use_journal(connection, "DELETE" if file.portable else "WAL")
+            _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(file: _File, *, reader: bool = False) -> sqlite3.Connection:
+    """A connection with our settings. A reader neither writes nor checkpoints."""
+    connection = sqlite3.connect(
+        file.address, uri=True, isolation_level=None, check_same_thread=False,
+        timeout=_BUSY_SECONDS_PORTABLE if file.portable else _BUSY_SECONDS,
+    )  # fmt: skip
+    try:
+        connection.execute(f"PRAGMA synchronous={'EXTRA' if file.portable else 'FULL'}")
         for pragma in _PRAGMAS + (_MACOS_PRAGMAS if sys.platform == "darwin" else ()):
             connection.execute(pragma)
-        if reader:
+        if reader or file.read_only:
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute("PRAGMA query_only=ON")
     except BaseException:
@@ -370,14 +432,36 @@ def _connect(path: Path, *, reader: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-    if mode != "wal":
+def _use_journal(connection: sqlite3.Connection, wanted: str) -> None:
+    mode = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()[0]
+    if mode != wanted.lower():
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
-            f"the file system of the record store cannot hold a write-ahead log (it gave {mode}): "
+            f"the file system of the record store cannot hold a {wanted} journal (it gave {mode}): "
             "move the data folder to a local disk",
         )
+
+
+def _is_clean_wal(file: _File) -> bool:
+    """A database in WAL mode that was closed in order: it can be read as it is, and
+    only so without writing beside it (bytes 18 and 19 of
+    https://sqlite.org/fileformat2.html). Raises INVALID_STATE when its log is there."""
+    try:
+        with file.path.open("rb") as opened:
+            head = opened.read(20)
+    except OSError as error:
+        raise DriverUnavailable(f"there is no readable {file.path.name}") from error
+    if head[18:20] != b"\x02\x02":
+        return False
+    wal = file.path.with_name(file.path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"{file.path} was not closed in order and cannot be read without writing: start "
+            "`wm serve` on that folder once and stop it, or open it for writing",
+            metadata={"file": file.path.name},
+        )
+    return True
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -392,9 +476,17 @@ def _migrate(connection: sqlite3.Connection) -> None:
         raise error.orig or error from error
 
 
-def _store_id(connection: sqlite3.Connection) -> str:
-    made = ("store_id", secrets.token_hex(8))
-    connection.execute("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", made)
+def _check_format(connection: sqlite3.Connection) -> None:
+    """The same refusals as `upgrade`, for what may not be changed."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchone()
+    rows = dict(connection.execute("SELECT name, value FROM meta").fetchall()) if found else {}
+    require_format(int(rows.get("format", 0)), int(rows.get("min_format", 0)), read_only=True)
+
+
+def _store_id(connection: sqlite3.Connection, *, make: bool) -> str:
+    text = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
+    if make:
+        connection.execute(text, ("store_id", secrets.token_hex(8)))
     row = connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
     return str(row[0])
 

@@ -170,7 +170,8 @@ class Desk:
         ledger = Ledger(kernel.records, now=kernel.now)
         completion = Completion(kernel=kernel, gate=gate, ledger=ledger)
         return Collector(
-            kernel=kernel, completion=completion, ledger=ledger, first=period, period=period
+            kernel=kernel, completion=completion, gate=gate, ledger=ledger, first=period,
+            period=period,
         )
 
     def files(self) -> list[str]:

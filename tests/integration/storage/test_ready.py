@@ -164,7 +164,7 @@ async def completed_with(desk: Desk, scanner: Scanner) -> tuple[Collector, Uploa
     kernel, gate = desk.ws.process.kernel, build_gate(desk.ws.process.channel)
     ledger = Ledger(kernel.records, now=kernel.now)
     completion = Completion(kernel=kernel, gate=gate, ledger=ledger, ready=scanner)
-    collector = Collector(kernel=kernel, completion=completion, ledger=ledger)
+    collector = Collector(kernel=kernel, completion=completion, gate=gate, ledger=ledger)
     upload = await desk.sent(await desk.document(), DATA)
     record = await kernel.records.get(
         upload_rows.UPLOADS, upload_rows.upload_key(upload.upload_id)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, insert, inspect, select, update
 from services.model.errors import Reason, WorkspaceError
 from services.records.sql.schema import FORMAT, meta
 
-__all__ = ["HEAD", "upgrade"]
+__all__ = ["HEAD", "formats_of", "require_format", "upgrade"]
 
 HEAD = f"{FORMAT:04d}"
 
@@ -27,7 +27,16 @@ def upgrade(connection: Connection) -> None:
     Does nothing (and does not import Alembic) when it is there already. Raises
     INVALID_STATE when the database needs newer code than this.
     """
-    found, oldest = _formats(connection)
+    found, oldest = formats_of(connection)
+    require_format(found, oldest)
+    if found < FORMAT:
+        _run(connection)
+        _set(connection, "format", str(FORMAT))
+
+
+def require_format(found: int, oldest: int, *, read_only: bool = False) -> None:
+    """Raises INVALID_STATE when the database needs newer code than this, or with
+    `read_only` when it would have to be brought to the format of this code first."""
     if oldest > FORMAT:
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
@@ -35,12 +44,15 @@ def upgrade(connection: Connection) -> None:
             f"(it knows format {FORMAT}): update the software, or restore an older backup",
             metadata={"format": str(found)},
         )
-    if found < FORMAT:
-        _run(connection)
-        _set(connection, "format", str(FORMAT))
+    if read_only and found < FORMAT:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            "the file is not a record store of this release's format: open it for writing once",
+            metadata={"format": str(found)},
+        )
 
 
-def _formats(connection: Connection) -> tuple[int, int]:
+def formats_of(connection: Connection) -> tuple[int, int]:
     """The format of the database (0: empty) and the oldest code it admits."""
     if not inspect(connection).has_table(meta.name):
         return 0, 0

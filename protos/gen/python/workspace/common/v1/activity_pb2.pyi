@@ -79,6 +79,7 @@ class ActivityEvent(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     PARTITION_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique id of the event; equals the commit id."""
     type: _builtins.str
@@ -97,6 +98,8 @@ class ActivityEvent(_message.Message):
     """Resource name of what changed, for example `projects/p_abc`."""
     partition_sequence: _builtins.int
     """Partition sequence number of the commit: gap-free per partition."""
+    note: _builtins.str
+    """Why, in the words of the person who did it; empty when nothing was said."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """Server time of the commit."""
@@ -121,10 +124,11 @@ class ActivityEvent(_message.Message):
         resource: _builtins.str = ...,
         changes: _abc.Iterable[Global___RecordChange] | None = ...,
         partition_sequence: _builtins.int = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_service", b"actor_service", "actor_user_id", b"actor_user_id", "changes", b"changes", "event_id", b"event_id", "occurred_at", b"occurred_at", "partition_sequence", b"partition_sequence", "project_id", b"project_id", "request_id", b"request_id", "resource", b"resource", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_service", b"actor_service", "actor_user_id", b"actor_user_id", "changes", b"changes", "event_id", b"event_id", "note", b"note", "occurred_at", b"occurred_at", "partition_sequence", b"partition_sequence", "project_id", b"project_id", "request_id", b"request_id", "resource", b"resource", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""How versions side by side become what is shown: pure rules, by family."""

@@ -1,0 +1,61 @@
+"""The collection mark of a store: a point of its history that nodes say they passed.
+
+    COLLECT#tombstones STATE   {number, cursor, made_ms, ...}
+
+Marks are counted, not timed. A node reads the number before it pulls and writes it
+into its node row afterwards: then it has everything that was in the store when the
+mark was made. No clock takes part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+from services.records.port import ABSENT, Condition, Item, Key, Match, Put
+
+__all__ = ["MARK_KEY", "Mark", "Relayed", "mark_of", "mark_put"]
+
+MARK_KEY = Key("COLLECT#tombstones", "STATE")
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """How far one connection is with the mark `number` of the local store. A push
+    began after the mark was made, when the one before had ended at `began` (unix
+    milliseconds). Once a push has ended since, what the mark covers is in the surface,
+    and `needed` is the first mark there that is later. `passed`: every node of the
+    surface has passed that one."""
+
+    number: int = 0
+    began: int = 0
+    needed: int = 0
+    passed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`cursor` is the tail of the store's feed when the mark was made, at `made_ms`.
+    `relayed` is used in a store of one's own, by connection."""
+
+    number: int = 0
+    cursor: str = ""
+    made_ms: int = 0
+    relayed: Mapping[str, Relayed] = field(default_factory=dict)
+
+
+def mark_of(item: Item | None) -> Mark:
+    """What the row says; a store without one has mark 0."""
+    if item is None:
+        return Mark()
+    names = {each.name for each in fields(Mark)}
+    raw = {name: value for name, value in json.loads(item.body).items() if name in names}
+    relayed = {c: Relayed(**each) for c, each in raw.get("relayed", {}).items()}
+    return Mark(**raw | {"relayed": relayed})
+
+
+def mark_put(mark: Mark, there: Item | None) -> Put:
+    """Replace what was read."""
+    condition: Condition = Match(there.token) if there else ABSENT
+    return Put(MARK_KEY, condition, "collection", json.dumps(asdict(mark), sort_keys=True))

@@ -1,0 +1,113 @@
+"""What there is to look at, in batches that fit into memory.
+
+A batch has whole rows of records. Changes of one commit stay together: when a page
+of the feed ends inside a partition, a little more is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+from services.records.port import Item
+from services.records.siblings import Rows
+from services.records.store import RecordStore
+from sync_svc.engine.reading import record_key, rows_of
+
+__all__ = ["BATCH_BYTES", "BATCH_KEYS", "Batch", "changed", "scanned"]
+
+BATCH_KEYS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+_MORE = 100
+_FEWEST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of the source. `cursor`: everything up to it has been delivered with this
+    batch ('' when that cannot be said). `last`: nothing comes after it."""
+
+    rows: Sequence[Rows]
+    cursor: str = ""
+    last: bool = False
+
+
+async def changed(
+    records: RecordStore, cursor: str, *, keys: int = BATCH_KEYS
+) -> AsyncIterator[Batch]:
+    """What changed after `cursor`, each key with its latest rows. Kernel rows are
+    among them. Always one batch at least. Raises CURSOR_LOST."""
+    limit = keys
+    while True:
+        page = await records.changes(cursor or None, limit)
+        items, cursor, complete = list(page.items), page.cursor, page.complete
+        if items and not complete:
+            more = await records.changes(cursor, _MORE)
+            items, cursor = [*items, *more.items], more.cursor
+            complete = more.complete
+        limit = _next_limit(items, keys)
+        last = complete or not page.items  # what PostgreSQL holds back comes with the next run
+        found = list(_slices(await _records(records, items), keys))
+        for rows in found[:-1]:
+            yield Batch(rows)
+        yield Batch(found[-1] if found else [], cursor, last)
+        if last:
+            return
+
+
+async def scanned(records: RecordStore, *, keys: int = BATCH_KEYS) -> AsyncIterator[Batch]:
+    """Everything there is in key order, versions side by side with their record."""
+    after, limit = None, keys
+    while True:
+        items = await records.scan(after, limit)
+        last = len(items) < limit
+        after = items[-1].key if items else after
+        limit = _next_limit(items, keys)
+        mains = [item for item in items if record_key(item) == item.key]
+        found = list(_slices(await rows_of(records, mains), keys))
+        for rows in found[:-1]:
+            yield Batch(rows)
+        yield Batch(found[-1] if found else [], last=last)
+        if last:
+            return
+
+
+async def _records(records: RecordStore, items: Sequence[Item]) -> list[Rows]:
+    """The rows of the records that items of a feed belong to, each record once."""
+    latest = {item.key: item for item in items}
+    beside = {record_key(item) for item in latest.values()} - latest.keys()
+    mains = [item for item in latest.values() if record_key(item) == item.key]
+    found = await rows_of(records, mains)
+    if beside:  # a version was rewritten (erased) without its record's row
+        found += [rows for rows in await records.rows(sorted(beside)) if rows.item]
+    return found
+
+
+def _slices(rows: Sequence[Rows], keys: int) -> Iterator[list[Rows]]:
+    """Parts that fit. A partition is not cut for a little too much."""
+    part: list[Rows] = []
+    room = BATCH_BYTES
+    for each in rows:
+        room -= _size(each)
+        full = room < 0 or len(part) >= keys
+        far = room < -BATCH_BYTES or len(part) >= keys + _MORE
+        if part and (far or (full and each.key.pk != part[-1].key.pk)):
+            yield part
+            part, room = [], BATCH_BYTES - _size(each)
+        part.append(each)
+    if part:
+        yield part
+
+
+def _next_limit(items: Sequence[Item], keys: int) -> int:
+    """As many rows as fit into a batch if they are like those just read."""
+    size = sum(len(item.body) + len(item.stamp) for item in items)
+    fitting = BATCH_BYTES * len(items) // size if size else keys
+    return max(_FEWEST, min(keys, fitting))
+
+
+def _size(rows: Rows) -> int:
+    items = [*([rows.item] if rows.item else []), *rows.others.values()]
+    return sum(len(item.body) + len(item.stamp) for item in items)
+
+

@@ -1,0 +1,104 @@
+"""Foreign edits: somebody changed a row of a surface, with its digest, but made no
+version of it.
+
+Then one version has two texts, which no join can tell apart. The changed text gets a
+version of its own, of the pseudo-actor `ext:{instance_id}` of that surface, by
+compare-and-swap in the surface itself: whoever comes second finds it there. It
+follows the version that was edited; beside a record that is only ever added it
+stands as a second text (`integrity`). Events are no such case: nobody edits them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from services.model.families import FAMILIES, Family
+from services.model.shown import shown_of
+from services.model.stamp import Dot
+from services.model.versions import State, Version, supersede
+from services.records.codec import content_of
+from services.records.conflict_rows import Found
+from services.records.port import Key, Put
+from services.records.siblings import Rows
+from sync_svc.surfaces.surface import Surface
+
+__all__ = ["edited", "mint", "minted"]
+
+
+def edited(theirs: State, local: State | None) -> tuple[Dot, ...]:
+    """Versions that have another content there than here. Taking out personal data
+    is no edit."""
+    if local is None:
+        return ()
+    return tuple(
+        dot
+        for dot, version in sorted(theirs.versions.items())
+        if (mine := local.versions.get(dot)) is not None
+        and mine.digest != version.digest
+        and not (mine.erased or version.erased)
+    )
+
+
+def minted(theirs: State, local: State, *, instance_id: str) -> State:
+    """The surface's state with each edit as a version of its own. The same for every
+    node that saw the same two texts."""
+    family, actor = FAMILIES[theirs.family], f"ext:{instance_id}"
+    state = theirs
+    for dot in edited(theirs, local):
+        counter = max(state.clock.get(actor, 0), local.clock.get(actor, 0)) + 1
+        version = _version(family, theirs.versions[dot], local.versions[dot], (actor, counter))
+        gone: tuple[Dot, ...] = (dot,)
+        if family.policy == "append_only":
+            state = replace(state, versions={**state.versions, dot: local.versions[dot]})
+            gone = ()
+        state = supersede(state, gone, version)
+    return state
+
+
+async def mint(
+    surface: Surface, key: Key, *, seen: State, local: State, now_ms: int
+) -> State | None:
+    """`minted` written to the surface, where `seen` was read and screened. None when
+    the record was changed there meanwhile: its feed tells of it again."""
+    done: list[State] = []
+
+    async def decide(found: Sequence[Rows]) -> list[Put]:
+        done.clear()
+        rows = found[0]
+        if not _is(rows, seen):
+            return []
+        done.append(minted(seen, local, instance_id=surface.instance.instance_id))
+        shown = shown_of(FAMILIES[seen.family], done[0])
+        return rows.puts(done[0], shown, origin="", found=Found(now_ms))
+
+    await surface.records.converge(key.pk, [key], decide)
+    return done[0] if done else None
+
+
+def _is(rows: Rows, seen: State) -> bool:
+    try:
+        return rows.state == seen
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False  # whoever writes there now writes what cannot be read
+
+
+def _version(family: Family, theirs: Version, mine: Version, dot: Dot) -> Version:
+    alone = family.policy == "append_only"
+    before = {} if alone else _content(family, mine)
+    after = _content(family, theirs)
+    kept = {} if alone else mine.fields
+    fields = {
+        name: kept[name] if name in kept and before.get(name) == value else dot
+        for name, value in after.items()
+    }
+    fields |= {name: dot for name in before if name not in after}
+    fields |= {name: last for name, last in kept.items() if name not in fields}
+    past = {} if alone else dict(theirs.vv)
+    return replace(theirs, dot=dot, vv={**past, dot[0]: dot[1]}, fields=fields)
+
+
+def _content(family: Family, version: Version) -> Mapping[str, Any]:
+    return content_of(family, json.loads(version.body))

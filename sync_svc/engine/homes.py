@@ -1,0 +1,55 @@
+"""Which projects are here and in the scope of a connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from services.model.families import FAMILIES
+from services.model.shown import winner_of
+from services.model.versions import State
+from services.records.port import Key
+from services.records.store import RecordStore
+
+__all__ = ["Homes", "document_project"]
+
+_KEYS_A_READ: Final = 500
+
+
+class Homes:
+    """Projects that documents may be taken for."""
+
+    def __init__(self, projects: frozenset[str]) -> None:
+        self._projects = projects
+
+    def has(self, project_id: str) -> bool:
+        """Whether this one is here, lives, and is covered by the connection."""
+        return project_id in self._projects
+
+    @classmethod
+    async def read(
+        cls,
+        records: RecordStore,
+        project_ids: Sequence[str],
+        *,
+        accounts: frozenset[str] | None,
+        projects: frozenset[str] | None,
+    ) -> Homes:
+        """`accounts` and `projects` are what the scope names; None: it names none."""
+        wanted = [each for each in project_ids if projects is None or each in projects]
+        found: set[str] = set()
+        for at in range(0, len(wanted), _KEYS_A_READ):
+            keys = [Key(f"PROJECT#{i}", f"PROJECT#{i}") for i in wanted[at : at + _KEYS_A_READ]]
+            for record in await records.batch_get(FAMILIES["project"], keys):
+                project = record.message if record else None
+                if project and (accounts is None or project.account_id in accounts):
+                    found.add(project.project_id)
+        return cls(frozenset(found))
+
+
+def document_project(state: State) -> str:
+    """The project that a document says it is of; '' for other families."""
+    if state.family != "document":
+        return ""
+    return str(json.loads(winner_of(state.versions.values()).body).get("project_id", ""))

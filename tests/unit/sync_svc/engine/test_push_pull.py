@@ -1,0 +1,145 @@
+"""Push, pull and the bridge of both: what arrives, and that it comes to rest."""
+
+from __future__ import annotations
+
+from workspace.sync.v1.plan_pb2 import PlanAction
+
+from tests.unit.sync_svc.engine.world import (
+    PULL,
+    PUSH,
+    World,
+    document,
+    document_key,
+    same,
+    with_file,
+)
+
+
+async def test_push_brings_everything_and_then_nothing(world: World) -> None:
+    await world.project()
+    await world.documents(5)
+    first = await world.push()
+    assert first.full_reconcile
+    assert first.counts.records_written == 12  # 6 records, 6 events
+    assert same(await world.states("local"), await world.states("remote"))
+    second = await world.push()
+    assert not second.full_reconcile
+    assert second.counts.records_written == 0
+
+
+async def test_pull_brings_everything_and_then_nothing(world: World) -> None:
+    await world.project(on="remote")
+    await world.documents(5, on="remote")
+    first = await world.pull()
+    assert first.counts.records_written == 12
+    assert same(await world.states("local"), await world.states("remote"))
+    assert (await world.pull()).counts.records_written == 0
+    assert (await world.push()).counts.records_written == 0
+
+
+async def test_bridge_reaches_a_fixpoint(world: World) -> None:
+    await world.open("b")
+    await world.project(on="remote")
+    await world.documents(3, on="remote")
+    await world.pull()
+    await world.push(remote="b")
+    assert same(await world.states("remote"), await world.states("b"))
+    for remote in ("remote", "b"):
+        pulled, pushed = await world.pull(remote=remote), await world.push(remote=remote)
+        assert pulled.counts.records_written == pushed.counts.records_written == 0
+
+
+async def test_edits_on_both_sides_become_one_conflict(world: World) -> None:
+    await world.project()
+    await world.documents(1)
+    await world.push()
+    await world.write(document("d_0", "here"))
+    await world.write(document("d_0", "there"), on="remote")
+    tally = await world.push()
+    assert tally.counts.conflicts == 1
+    key = document_key("d_0")
+    here, there = await world.state(key, on="local"), await world.state(key, on="remote")
+    assert here is not None
+    assert here.same_as(there)
+    assert len(here.versions) == 2
+    assert len(await world.rows("local", "conflict")) == 1
+    assert len(await world.rows("remote", "conflict")) == 1
+    await world.pull()
+    assert same(await world.states("local"), await world.states("remote"))
+
+
+async def test_objects_travel_with_their_records(world: World) -> None:
+    await world.project(account_id="a_1")
+    made = with_file(document("d_0"), b"bytes")
+    await world.put_object(made.storage_key, b"bytes")
+    await world.write(made)
+    tally = await world.push()
+    assert tally.counts.objects_done == 1
+    info = await world.surfaces["remote"].objects.head(made.storage_key)
+    assert info.size == 5
+
+
+async def test_a_record_without_its_bytes_waits_and_goes_later(world: World) -> None:
+    await world.project(account_id="a_1")
+    made = with_file(document("d_0"), b"bytes")
+    await world.write(made)
+    await world.push()
+    assert await world.state(document_key("d_0"), on="remote") is None
+    await world.put_object(made.storage_key, b"bytes")
+    await world.push()
+    assert await world.state(document_key("d_0"), on="remote") is not None
+
+
+async def test_the_plan_is_what_the_run_does(world: World) -> None:
+    await world.project()
+    await world.documents(4)
+    await world.push()
+    await world.write(document("d_0", "edited"))
+    await world.write(document("d_1", "here"))
+    await world.write(document("d_1", "there"), on="remote")
+    await world.write(document("d_9"))
+    before = await world.states("remote")
+    lines, summary = await world.plan(PUSH)
+    assert same(before, await world.states("remote"))
+    planned = {(line.key.pk, line.key.sk) for line in lines if line.action < 6}
+    actions = {line.key.pk: line.action for line in lines if line.key.sk.startswith("ARTIFACT")}
+    assert actions == {
+        "DOCUMENT#d_0": PlanAction.PLAN_ACTION_UPDATE,
+        "DOCUMENT#d_1": PlanAction.PLAN_ACTION_CONFLICT,
+        "DOCUMENT#d_9": PlanAction.PLAN_ACTION_CREATE,
+    }
+    assert (summary.updates, summary.conflicts, summary.creates) == (1, 1, 1 + 3)
+    assert not summary.needs_force
+    tally = await world.push()
+    after = await world.states("remote")
+    written = {
+        (key.pk, key.sk)
+        for key, state in after.items()
+        if not state.same_as(before.get(key))
+    }
+    assert written == planned
+    assert tally.counts.records_written == len(planned)
+
+
+async def test_a_plan_of_a_pull_writes_nothing(world: World) -> None:
+    await world.project(on="remote")
+    await world.documents(2, on="remote")
+    local, remote = world.count("local"), world.count("remote")
+    lines, summary = await world.plan(PULL)
+    assert len(lines) == summary.creates == 6
+    assert not [each for each in (*local.calls, *remote.calls) if each.startswith("commit")]
+
+
+async def test_a_record_that_came_to_the_surface_otherwise_waits_no_more(world: World) -> None:
+    await world.open("other")
+    await world.project(account_id="a_1")
+    await world.push()
+    made = with_file(document("d_0"), b"bytes")
+    await world.write(made)
+    await world.pull(local="other", remote="local")
+    await world.push()
+    assert len(await world.rows("local", "pending_bytes")) == 1
+    await world.put_object(made.storage_key, b"bytes", on="other")
+    await world.push(local="other")
+    await world.push()
+    assert await world.rows("local", "pending_bytes") == []
