@@ -77,7 +77,9 @@ _PACKAGE = "workspace.identity.v1."
 
 def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     """The identity services of one process; makes the key files at the first start."""
-    issuer = LocalIssuer.open(kernel.keys_dir, instance_id=kernel.instance_id)
+    issuer = LocalIssuer.open(
+        kernel.keys_dir, realm=kernel.settings.local_realm or kernel.instance_id
+    )
     secret = LocalSecret.open(kernel.keys_dir, now=kernel.now)
     lookups = RateLimiter("failed_lookups", maximum=20, period=60, now=time.monotonic)
     directory = Directory(kernel.records, local_issuer=issuer.issuer, lookups=lookups)

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         "info", description="least level that is logged"
     )
     local_token_seconds: int = Field(3600, ge=60, le=3600, description="life of local tokens")
+    local_realm: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$",
+        description="people who sign in locally are the same on all nodes with this name; set it "
+        "before the first sign-in. Default: this instance alone",
+    )
     oidc_issuer: str = Field(
         "", description="exact `iss` of a sign-in provider (https); `oidc_issuers` takes several"
     )
@@ -106,6 +112,12 @@ class Settings(BaseSettings):
         "elsewhere, else none (platform admins: always any)",
     )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
+    sync_node_lease_days: int = Field(
+        30, ge=1, le=3650, description="a node that syncs and is silent for longer shows as SILENT"
+    )
+    sync_retention_days: int = Field(
+        30, ge=1, le=3650, description="how old deletions are at least before they are purged"
+    )
     sync_history_days: int = Field(365, ge=1, le=3650, description="how long ended runs are kept")
     sync_history_runs: int = Field(
         1000, ge=1, le=100_000, description="ended runs that are kept of one connection"

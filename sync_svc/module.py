@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-
 from workspace.sync.v1 import connection_service_pb2_grpc, sync_service_pb2_grpc
 
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 from sync_svc.collection.daily import KIND, DailyCollection
-from sync_svc.collection.objects import ObjectCollector
 from sync_svc.conflicts.module import build_conflicts
 from sync_svc.connections.assembly import build_connections
 from sync_svc.engine.wiring import run_parts
@@ -19,11 +15,9 @@ from sync_svc.policy import POLICY
 from sync_svc.quarantine.listing import QuarantineList
 from sync_svc.quarantine.retry import QuarantineRetry
 from sync_svc.runs.assembly import build_runs
-from sync_svc.runs.ports import Connections
 from sync_svc.runs.rows import RunRows
 from sync_svc.servicers.connection import ConnectionServicer
 from sync_svc.servicers.sync import SyncServicer
-from sync_svc.surfaces.surface import OpenSurface
 
 __all__ = ["build"]
 
@@ -49,7 +43,9 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         nodes=NodeListing(kernel=kernel, access=parts.access),
         evicting=Evicting(kernel=kernel, access=parts.access),
     )
-    daily = _daily(kernel, parts.connections, parts.opener)
+    daily = DailyCollection(
+        kernel=kernel, registered=parts.connections.everything, open_surface=parts.opener
+    )
     registrations = [
         Registration(
             connection_service_pb2_grpc.add_ConnectionServiceServicer_to_server,
@@ -65,15 +61,4 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     return ServiceModule(
         name=_ME, registrations=registrations, policy=POLICY, due={KIND: daily.handle},
         background=(*runs.background, daily.start)
-    )
-
-
-def _daily(
-    kernel: Kernel, connections: Connections, open_surface: OpenSurface
-) -> DailyCollection:
-    holder = f"{kernel.instance_id}/{os.getpid()}/{secrets.token_hex(8)}"
-    objects = ObjectCollector(holder=holder, now=kernel.now)
-    return DailyCollection(
-        kernel=kernel, registered=connections.everything, open_surface=open_surface,
-        objects=objects.run,
     )

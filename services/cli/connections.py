@@ -176,8 +176,8 @@ def set_(
     in_session(options, work)
 
 
-@app.command()
-def test(
+@app.command("test")
+def check(
     ctx: typer.Context,
     connection: str = _CONNECTION,
     read_only: bool = typer.Option(False, "--read-only", help="Check reading alone."),

@@ -410,6 +410,10 @@ KERNEL_ROWS = (
         "index_cursor", "INDEX#documents", "CURSOR",
         "how far the indexes of words and links follow the change feed",
     ),
+    KernelRow(
+        "follower", "FOLLOW#{name}", "CURSOR",
+        "how far a service follows the change feed for records that come by sync",
+    ),
 )
 
 

@@ -100,7 +100,9 @@ class Stamp:
                 siblings=tuple((actors[i], n) for i, n in raw.get("s", ())),
                 partial=raw.get("p", False),
             )
-        except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+        except (
+            KeyError, IndexError, TypeError, AttributeError, RecursionError, json.JSONDecodeError
+        ) as error:
             raise ValueError(f"not a stamp: {error}") from error
 
 

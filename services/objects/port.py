@@ -193,8 +193,9 @@ class ObjectDriver(Protocol):
         sha256: str | None,
         content_type: str,
     ) -> ObjectInfo:
-        """Create-only and durable when it returns. Writing the same bytes
-        again is a success; other bytes raise ObjectExists. Raises WrongBytes,
+        """Create-only and durable when it returns, whatever the size: a driver
+        whose provider limits one PUT sends parts. Writing the same bytes again
+        is a success; other bytes raise ObjectExists. Raises WrongBytes,
         StoreFull, StoreUnavailable."""
         ...
 

@@ -12,7 +12,9 @@ one.
 Replaced are, for an object about the person (its `user_id`), the fields of
 `_PERSONAL`; the name of the personal account; and, in every text of every row,
 the person's e-mail addresses, except in an object about somebody else who has the
-same address. The walk is in key order and resumable at any row. It is repeated
+same address. Of a record with versions side by side each version is rewritten, under its own
+dot: nobody has to decide anew, and where the full text comes along again the one
+without personal data stays. The walk is in key order and resumable at any row. It is repeated
 until a whole pass finds nothing: an event that was written while the first pass
 was on its way has old values only of rows that the pass had not reached.
 """
@@ -24,6 +26,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -32,11 +35,16 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import DecodeError
 
 from services.model.canonical import text_digest
+from services.model.clocks import hlc_millis
 from services.model.families import FAMILIES, Family
 from services.model.ids import canonical_email
+from services.model.shown import Contest, Shown, shown_of
 from services.model.stamp import Stamp, stamp_write
+from services.model.versions import Version
 from services.records.codec import content_of, decode, dump
+from services.records.conflict_rows import CONFLICT, Found
 from services.records.port import ConditionFailed, Item, Key, Match, Put
+from services.records.siblings import SIBLING, Rows, record_key, travelling
 from services.records.store import RecordStore
 
 __all__ = ["Erasure", "Person", "Position", "Scrubber"]
@@ -181,13 +189,81 @@ class Erasure:
     async def _rewrite_all(self, items: Iterable[Item]) -> int:
         """By partition, a few rows at once. How many were rewritten."""
         waiting: dict[str, list[Item]] = {}
+        changed = 0
         for item in items:
-            if self._rewritten(item) is not None:
+            if (record := _record_of_versions(item)) is not None:
+                changed += await self._rewrite_versions(record, item)
+            elif item.family == CONFLICT:
+                changed += await self._rewrite_conflict(item)
+            elif self._rewritten(item) is not None:
                 waiting.setdefault(item.key.pk, []).append(item)
         for pk, found in waiting.items():
             for at in range(0, len(found), _AT_ONCE):
                 await self._commit(pk, found[at : at + _AT_ONCE])
-        return sum(map(len, waiting.values()))
+        return changed + sum(map(len, waiting.values()))
+
+    async def _rewrite_versions(self, record: Key, item: Item) -> bool:
+        """Rewrite the versions side by side of a record, and what they show. Whether
+        the row `item`, the record's or that of a version, had something of the person."""
+        if not self._scrubber.mentioned_in(item.body):
+            return False
+        (rows,) = await self._records.rows([record])
+        return await self._rewrite(record.pk, self._version_puts(rows))
+
+    async def _rewrite_conflict(self, item: Item) -> bool:
+        """The row of a conflict without the name of the person whose record it is."""
+        row = json.loads(item.body)
+        clean = self._scrubber.scrub(row)
+        if row["name"] and await self._is_of_person(item.key.pk, row):
+            clean["name"] = self._person.pseudonym
+        if clean == row:
+            return False
+        put = _put(item, json.dumps(clean, sort_keys=True), item.stamp)
+        return await self._rewrite(item.key.pk, [put])
+
+    async def _is_of_person(self, pk: str, row: Mapping[str, Any]) -> bool:
+        """Whether a conflict is about the user, a membership or the own account."""
+        if row["family"] != "account":
+            return row["sk"].rpartition("#")[2] in self._person.ids
+        account = await self._records.get_row(Key(pk, row["sk"]))
+        members = json.loads(account.body) if account and account.body else {}
+        owner = members.get("owner_user_id")
+        return members.get("type") == "personal" and owner in self._person.ids
+
+    async def _rewrite(self, pk: str, puts: list[Put]) -> bool:
+        """Whether there was something to rewrite. What changed meanwhile is met again
+        in the next pass."""
+        if puts:
+            with suppress(ConditionFailed):
+                await self._records.rewrite(pk, puts)
+        return bool(puts)
+
+    def _version_puts(self, rows: Rows) -> list[Put]:
+        """Nothing if the record has one version by now: then it is a row like others."""
+        state, item = rows.state, rows.item
+        if state is None or item is None or not Stamp.load(item.stamp).siblings:
+            return []
+        family = FAMILIES[state.family]
+        clean = {dot: self._clean(family, each) for dot, each in state.versions.items()}
+        after = replace(state, versions=clean)
+        stamp = Stamp.load(item.stamp)
+        shown = shown_of(family, after)
+        if stamp.digest != shown_of(family, state).version.digest:  # a suspended revocation
+            kept = self._clean(family, Version.of(stamp, travelling(family, item.body)))
+            shown = Shown(kept, stamp.partial, Contest("policy"))
+        found = Found(hlc_millis(stamp.hlc))
+        puts = rows.puts(after, shown, origin=stamp.origin, found=found)
+        same = clean == state.versions and puts[0].body == item.body
+        return [] if same else puts
+
+    def _clean(self, family: Family, version: Version) -> Version:
+        members = json.loads(version.body)
+        scrubbed = self._scrubber.scrub(members)
+        if scrubbed == members:
+            return version
+        content = dump(content_of(family, scrubbed))
+        digest = text_digest(family.name, version.deleted, content)
+        return replace(version, body=dump(scrubbed), digest=digest, erased=True)
 
     async def _commit(self, pk: str, items: list[Item]) -> None:
         """Rewrite these rows; those that change meanwhile are read again."""
@@ -255,6 +331,14 @@ class Erasure:
         if answer == data:
             return None
         return json.dumps(row | {"answer": base64.b64encode(answer).decode()})
+
+
+def _record_of_versions(item: Item) -> Key | None:
+    """The record with versions side by side that a row belongs to."""
+    if item.family == SIBLING:
+        return None if item.deleted else record_key(item.key)
+    several = item.family in FAMILIES and bool(Stamp.load(item.stamp).siblings)
+    return item.key if several else None
 
 
 def _scrubbed_answer(scrubber: Scrubber, kind: str, data: bytes) -> bytes:

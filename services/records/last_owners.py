@@ -146,7 +146,7 @@ class _Partition:
             if item.key in found:
                 continue
             rows = Rows(item.key, item)
-            if '"s":[' in item.stamp:
+            if '"s"' in item.stamp:
                 (rows,) = await self.records.rows([item.key])
             draft = _draft(rows)
             if draft is None:

@@ -13,7 +13,8 @@ have it, its dot names one content, and it stays as it is, whether or not R has 
 (it may be out of scope, or R has it superseded already). A version that lies in R
 exactly as here stays, too. Any other version of A may be one of the second life:
 
-- It gets a dot of B in place of its own. The versions beside it stay.
+- It gets a dot of B in place of its own; body, digest and hlc are as before. The
+  versions beside it stay.
 - "(A, n) was seen here" may be about the other content of that dot. If the clock went
   on saying so, `join` would drop the other content from all surfaces as superseded:
   a lost update. So everything that the clock, the causal past and the fields' dots
@@ -25,7 +26,7 @@ exactly as here stays, too. Any other version of A may be one of the second life
 
 What follows. Nothing of either life is lost: at worst R's version of A that this
 life never saw and the one minted again are concurrent. When their content is equal
-they collapse, else people see a conflict. False conflicts are possible, and accepted:
+they are shown as one, else people see a conflict. False conflicts are possible, and accepted:
 versions that were written between `bound` and T and that R has superseded already
 are minted again needlessly, and where R has no version of A left, fields that only A
 changed count as changed by the new version. Lost updates are possible in one case
@@ -147,7 +148,9 @@ def _without(actor: str, bound: str, mine: State, theirs: State | None, minter: 
     there = theirs.versions if theirs else {}
     kept, doubtful = {}, []
     for dot, version in mine.versions.items():
-        if dot[0] == actor and version.hlc > bound and not _same(version, there.get(dot)):
+        if dot[0] == actor and not (
+            _is_before(version, bound) or _same(version, there.get(dot))
+        ):
             doubtful.append(version)
         else:
             kept[dot] = version
@@ -162,7 +165,7 @@ def _without(actor: str, bound: str, mine: State, theirs: State | None, minter: 
         name = _next(minter, taken)
         taken.add(name)
         dot = (name, mine.clock.get(name, 0) + 1)
-        kept[dot] = replace(_cut(version, dot, actor, common), dot=dot)
+        kept[dot] = _cut(version, dot, actor, common)
     clock = dict(mine.clock)
     clock[actor] = max([common, *(each.vv.get(actor, 0) for each in kept.values())])
     for minted, counter in kept:
@@ -175,21 +178,29 @@ def _common(
 ) -> int:
     """Up to which counter the versions of `actor` surely are the same in both lives."""
     counters = [dot[1] for dot in kept if dot[0] == actor]
-    counters += [d[1] for d, v in there.items() if d[0] == actor and v.hlc <= bound]
+    counters += [d[1] for d, v in there.items() if d[0] == actor and _is_before(v, bound)]
     return max(counters, default=0)
 
 
 def _cut(version: Version, dot: Dot, actor: str, common: int) -> Version:
     """The version as `dot`, with claims about `actor` only up to `common`."""
-    vv = {a: n for a, n in version.vv.items() if a not in (actor, dot[0])}
-    if seen := min(common, version.vv.get(actor, 0)):
+    seen = min(common, version.vv.get(actor, 0))
+    vv = {a: n for a, n in version.vv.items() if a != actor}
+    if seen:
         vv[actor] = seen
-    vv[dot[0]] = dot[1]
+    if dot != version.dot:
+        vv[dot[0]] = dot[1]
     fields = {
-        name: dot if each[0] == actor and each[1] > common else each
+        name: dot if each == version.dot or (each[0] == actor and each[1] > seen) else each
         for name, each in version.fields.items()
     }
-    return replace(version, vv=vv, fields=fields)
+    return replace(version, dot=dot, vv=vv, fields=fields)
+
+
+def _is_before(version: Version, bound: str) -> bool:
+    """Surely of common history. An erasure keeps the reading of what it erases, so
+    that this says nothing of when it was."""
+    return version.hlc <= bound and not version.erased
 
 
 def _same(mine: Version, other: Version | None) -> bool:

@@ -9,7 +9,7 @@ same partition, written by the same commit; an open conflict has a row
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ from services.records.conflict_rows import Found, conflict_key, conflict_puts
 from services.records.events import event_indexes
 from services.records.port import ABSENT, Condition, Index, Item, Key, Match, Put, RecordDriver
 
-__all__ = ["SIBLING", "Rows", "indexes_of", "read_rows", "sibling_key", "travelling"]
+__all__ = ["SIBLING", "Rows", "indexes_of", "read_rows", "record_key", "sibling_key", "travelling"]
 
 SIBLING = "sibling"
 _TRIES = 10
@@ -120,12 +120,19 @@ class Rows:
         return conflict_puts(self.key, state, shown, there=there, found=found)
 
 
-async def read_rows(driver: RecordDriver, keys: Sequence[Key]) -> list[Rows]:
+async def read_rows(
+    driver: RecordDriver, keys: Sequence[Key], met: Collection[Key] = ()
+) -> list[Rows]:
     """The rows of up to 500 record keys. Read again when a commit came between the
-    record's row and those beside it; raises CONFLICTING_WRITE when it always does."""
+    record's row and those beside it; raises CONFLICTING_WRITE when it always does.
+    `met`: rows that were found beside records which do not name them, for example
+    that of a conflict which was told of before its versions came."""
     for _ in range(_TRIES):
         items = await driver.batch_get(keys)
-        needed = [_beside(item) if item else [] for item in items]
+        needed = [
+            [*(_beside(item) if item else []), *(each for each in met if _lies_beside(each, key))]
+            for key, item in zip(keys, items, strict=True)
+        ]
         flat = [key for each in needed for key in each]
         others: dict[Key, Item] = {}
         for at in range(0, len(flat), _KEYS_A_READ):
@@ -147,7 +154,7 @@ async def read_rows(driver: RecordDriver, keys: Sequence[Key]) -> list[Rows]:
 
 def _beside(item: Item) -> list[Key]:
     """Keys of the rows beside a record's row that `Rows` needs."""
-    if item.family not in FAMILIES or '"s":[' not in item.stamp:  # cheap: nearly all rows
+    if item.family not in FAMILIES or '"s"' not in item.stamp:  # cheap: nearly all rows
         return []
     stamp = Stamp.load(item.stamp)
     if not stamp.siblings:
@@ -156,9 +163,18 @@ def _beside(item: Item) -> list[Key]:
     return [*(sibling_key(item.key, dot) for dot in stamp.siblings), conflict]
 
 
+def _lies_beside(other: Key, key: Key) -> bool:
+    return other.pk == key.pk and other.sk.startswith((f"~SIB#{key.sk}#", f"~CONFLICT#{key.sk}#"))
+
+
 def sibling_key(key: Key, dot: Dot) -> Key:
     """Where the version `dot` of a record lies while it has siblings."""
     return Key(key.pk, f"~SIB#{key.sk}#{dot[0]}:{dot[1]}")
+
+
+def record_key(sibling: Key) -> Key:
+    """The record of which a sibling row has a version."""
+    return Key(sibling.pk, sibling.sk.removeprefix("~SIB#").rpartition("#")[0])
 
 
 def travelling(family: Family, body: str) -> str:

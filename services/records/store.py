@@ -306,16 +306,18 @@ class RecordStore:
         """
         async with self._locks.setdefault(pk, asyncio.Lock()):
             with _reasons():
+                met: set[Key] = set()
                 for _ in range(_HEAD_RETRIES):
-                    rows = known or await read_rows(self._driver, [Key(pk, "#HEAD"), *keys])
+                    rows = known or await read_rows(self._driver, [Key(pk, "#HEAD"), *keys], met)
                     known = ()
-                    if await self._converged(pk, rows, decide, most):
+                    if await self._converged(pk, rows, decide, most, met):
                         return
         raise _lost_every_retry()
 
     async def _converged(
-        self, pk: str, rows: Sequence[Rows], decide: Decide, most: int
+        self, pk: str, rows: Sequence[Rows], decide: Decide, most: int, met: set[Key]
     ) -> bool:
+        """`met` gets the key of a row that was not expected: it is read the next time."""
         puts = await decide(rows[1:])
         if len(puts) > most:
             raise OverflowError(f"{len(puts)} puts")
@@ -324,7 +326,8 @@ class RecordStore:
         puts = [next_head(head_of(pk, rows[0].item)), *puts]
         try:
             await self._driver.commit(pk, puts)
-        except ConditionFailed:
+        except ConditionFailed as failed:
+            met.add(puts[failed.position].key)
             return False
         except DriverUnavailable as error:
             if not error.ambiguous:

@@ -48,22 +48,24 @@ class LocalIdentity:
 
 
 class LocalIssuer:
-    """Signs and verifies the tokens of this deployment."""
+    """Signs and verifies the tokens of this deployment. `realm` is whose people it
+    names: the instance's own, or those that nodes which sync have in common. Each
+    node still signs with a key of its own."""
 
-    def __init__(self, key: Ed25519PrivateKey, *, instance_id: str) -> None:
-        if not instance_id:
-            raise ValueError("the local issuer needs an instance id")
-        self.issuer = f"workspace-local:{instance_id}"
+    def __init__(self, key: Ed25519PrivateKey, *, realm: str) -> None:
+        if not realm:
+            raise ValueError("the local issuer needs a realm")
+        self.issuer = f"workspace-local:{realm}"
         self._key = key
         self._public = key.public_key()
         self.kid = _thumbprint(self._public)
 
     @classmethod
-    def open(cls, keys_dir: Path, *, instance_id: str) -> LocalIssuer:
+    def open(cls, keys_dir: Path, *, realm: str) -> LocalIssuer:
         """Load the key (32 bytes, 0600), making it at the first start. Raises
         INVALID_STATE for a file that others can read or that is damaged."""
         seed = load_or_create_secret(keys_dir / LOCAL_KEY_FILE)
-        return cls(Ed25519PrivateKey.from_private_bytes(seed), instance_id=instance_id)
+        return cls(Ed25519PrivateKey.from_private_bytes(seed), realm=realm)
 
     def issue(self, identity: LocalIdentity, *, token_id: str, issued_at: int, seconds: int) -> str:
         """A token for `seconds`, at most an hour. Whoever holds the local

@@ -14,7 +14,8 @@ from workspace.sync.v1.connection_pb2 import Connection, ConnectionStatus
 
 from services.kernel import Kernel
 from services.model.errors import WorkspaceError
-from sync_svc.collection.tombstones import RETENTION_MS, purge_tombstones
+from services.records.store import RecordStore
+from sync_svc.collection.tombstones import Purged, purge_tombstones
 from sync_svc.surfaces.surface import OpenSurface, Surface
 
 __all__ = ["KIND", "DailyCollection"]
@@ -30,7 +31,7 @@ Registered = Callable[[], Awaitable[Iterable[Connection]]]
 
 class DailyCollection:
     """`registered` gives all connections; `objects`, if given, collects the objects of
-    a surface afterwards. `retention_ms`: how old a tombstone must be at least."""
+    a surface afterwards. Lease and retention are those of the settings."""
 
     def __init__(
         self,
@@ -39,13 +40,11 @@ class DailyCollection:
         registered: Registered,
         open_surface: OpenSurface,
         objects: Callable[[Surface], Awaitable[object]] | None = None,
-        retention_ms: int = RETENTION_MS,
     ) -> None:
         self._kernel = kernel
         self._registered = registered
         self._open_surface = open_surface
         self._objects = objects
-        self._retention_ms = retention_ms
 
     async def start(self) -> None:
         """Have tomorrow's work done; a background loop that ends at once. Connections
@@ -63,12 +62,7 @@ class DailyCollection:
 
     async def _local(self) -> None:
         connections = list(await self._registered())
-        await purge_tombstones(
-            self._kernel.records,
-            now_ms=self._now_ms(),
-            connections=[each.connection_id for each in connections],
-            retention_ms=self._retention_ms,
-        )
+        await self._purge(self._kernel.records, [each.connection_id for each in connections])
         for each in connections:
             if _is_active(each):
                 subject = _CONNECTION + each.connection_id
@@ -89,9 +83,7 @@ class DailyCollection:
     async def _collect(self, surface: Surface) -> None:
         if surface.read_only:
             return
-        await purge_tombstones(
-            surface.records, now_ms=self._now_ms(), retention_ms=self._retention_ms
-        )
+        await self._purge(surface.records, [])
         if self._objects is not None:
             await self._objects(surface)
 
@@ -99,8 +91,15 @@ class DailyCollection:
         """At the same moment for every process, so that it is one row a day."""
         return (int(self._kernel.now()) // _DAY + 1) * _DAY
 
-    def _now_ms(self) -> int:
-        return int(self._kernel.now() * 1000)
+    async def _purge(self, records: RecordStore, connections: list[str]) -> Purged:
+        settings = self._kernel.settings
+        return await purge_tombstones(
+            records,
+            now_ms=int(self._kernel.now() * 1000),
+            connections=connections,
+            retention_ms=settings.sync_retention_days * _DAY * 1000,
+            lease_ms=settings.sync_node_lease_days * _DAY * 1000,
+        )
 
 
 def _is_active(connection: Connection) -> bool:

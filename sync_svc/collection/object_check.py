@@ -52,7 +52,7 @@ async def _is_kept(records: RecordStore, key: str, parts: StorageKey, *, now: fl
     async for item in _partition(records, pk):
         if key in naming.of(item):
             return True
-    return False
+    return key in naming.rest()
 
 
 async def _is_held(records: RecordStore, parts: StorageKey) -> bool:

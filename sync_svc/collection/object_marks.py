@@ -124,6 +124,8 @@ async def _mark(
         missing.discard(item.key)
         for key in naming.of(item):
             marks.mark(key)
+    for key in naming.rest():
+        marks.mark(key)
     if missing:
         raise Incomplete("rows are missing from the listing of the records")
 

@@ -7,8 +7,10 @@ A stub has the key, the clock, the dot, the digest and `deleted`, about 150 byte
 causal past and the writers of fields go. It stays for ever: a counter of a record must
 never start again, and a node that slept through everything still has the record as it
 was, which only the clock of the stub covers. To `join` the stub and the tombstone are
-one version, so neither replaces the other, nothing travels, and no two surfaces need
-purge at the same time.
+two texts of one version, of which the shorter is kept: a stub travels like a change,
+and wherever it comes the tombstone shrinks, too. It covers exactly what the tombstone
+did, so that this is safe even where a node has not heard of the deletion yet; what is
+lost, and waited for, is the detail of who had seen and written what.
 
 In the store of this workspace, nodes that use it as their surface are waited for like
 those of any surface, and each connection besides (relaying.py). A node that never

@@ -15,13 +15,13 @@ from typing import Any
 
 from services.model.families import FAMILIES, Family
 from services.model.stamp import Dot
-from services.model.versions import State, covers
+from services.model.versions import State
 from services.records.conflict_rows import Found, closed, lookup
 from services.records.port import ConditionFailed, Index, Item, Key
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.conflicts.parents import is_gone, project_key
-from sync_svc.quarantine.held import held_state
+from sync_svc.quarantine.held import held_state, is_settled
 
 __all__ = ["FoundConflict", "conflict_of", "find", "refreshed"]
 
@@ -56,8 +56,7 @@ class FoundConflict:
         """Whether it is about the versions that are live now."""
         state = self.rows.state
         if self.held is not None:
-            clock = state.clock if state else {}
-            return not all(covers(clock, dot) for dot in self.held.versions)
+            return not is_settled(self.held, state)
         return state is not None and list(state.dots) == self.dots
 
     @property

@@ -9,7 +9,7 @@ project was gone already: not when both come in one run, as at first contact.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from services.model.shown import Contest, Shown, conflict_id
@@ -17,12 +17,15 @@ from services.model.versions import State
 from services.records.conflict_rows import Found, conflict_key, opened
 from services.records.port import ConditionFailed, Item, Key
 from services.records.replica import Joined
+from services.records.siblings import Rows
 from services.records.store import RecordStore
+from sync_svc.engine.order import members_of
 
 __all__ = ["ParentWatch", "is_gone", "project_key"]
 
 _GONE = frozenset({"PROJECT_STATUS_TRASHED", "PROJECT_STATUS_PURGED"})
 _KIND = "parent_deleted"
+_MOST_KNOWN = 50_000
 
 
 def project_key(project_id: str) -> Key:
@@ -32,7 +35,9 @@ def project_key(project_id: str) -> Key:
 
 def is_gone(item: Item | None) -> bool:
     """Whether the row of a project says that it is in the trash or deleted."""
-    return item is not None and (item.deleted or json.loads(item.body).get("status") in _GONE)
+    if item is None or item.deleted:
+        return item is not None
+    return str(members_of(item).get("status")) in _GONE
 
 
 class ParentWatch:
@@ -41,6 +46,15 @@ class ParentWatch:
     def __init__(self) -> None:
         self._gone_now: set[str] = set()
         self._known: dict[str, bool] = {}
+
+    def learn(self, rows: Mapping[Key, Rows]) -> None:
+        """Rows of the target, read before the join: projects among them need not be
+        read again."""
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        for key, each in rows.items():
+            if key.sk == key.pk and key.pk.startswith("PROJECT#"):
+                self._known.setdefault(key.pk, is_gone(each.item))
 
     async def look(
         self, joined: Sequence[Joined], places: Sequence[RecordStore], found: Found

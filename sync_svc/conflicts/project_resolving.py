@@ -24,6 +24,7 @@ from services.model.permissions import WRITE
 from services.records.record import Activity
 from services.rpc.context import current_call
 from services.rpc.errors import to_status
+from services.rpc.page_tokens import page_size
 from sync_svc.conflicts.access import ConflictAccess
 from sync_svc.conflicts.listing import Conflicts
 from sync_svc.conflicts.resolving import Resolving
@@ -58,7 +59,7 @@ class ProjectResolving:
         if done := await mutation.replay(pk, ResolveProjectConflictsResponse):
             return done
         listed, following = await self._conflicts.of_project(
-            project_id, position or None, page_size=request.page_size
+            project_id, position or None, page_size=page_size(request)
         )
         answer = ResolveProjectConflictsResponse()
         for conflict in listed:

@@ -29,8 +29,10 @@ from services.model.times import from_micros, to_timestamp
 from services.model.versions import Version
 from services.records.codec import decode, fields_of
 from services.records.deciding import deciding
+from services.records.instance import read_instance
 from services.records.mutation import Mutation
 from services.records.record import Activity, Record, Write
+from services.records.replica import Incoming
 from services.rpc.context import current_call
 from services.rpc.validation import Validator, invalid_request
 from sync_svc.conflicts.access import ConflictAccess, resource_of
@@ -41,6 +43,8 @@ from sync_svc.conflicts.listing import Conflicts
 from sync_svc.conflicts.merging import merged_members
 from sync_svc.conflicts.rights import Rights
 from sync_svc.conflicts.shape import as_struct, dot_message, live_versions, outline
+from sync_svc.engine.objects import expect_objects
+from sync_svc.surfaces.surface import Surface
 
 __all__ = ["Resolving"]
 
@@ -100,6 +104,7 @@ class Resolving:
         head = await self._records.head(pk)
         prepared = await self._prepare(found, request)
         await self._require_rights(prepared)
+        await self._expect_objects(prepared.found)
         made = await self._copies.make(
             prepared.found, prepared.decision.losers, name=request.resolution.both.name,
             seed=mutation.new_id("d"),
@@ -189,6 +194,21 @@ class Resolving:
         if not record.deleted:
             answer.result.CopyFrom(as_struct(record.item.body))
         return answer
+
+    async def _expect_objects(self, found: FoundConflict) -> None:
+        """The next run over its connection brings the bytes of a version that was held
+        aside; before the commit, so that a crash does not lose the note."""
+        if found.held is None:
+            return
+        kernel = self._kernel
+        instance = await read_instance(kernel.records.driver)
+        if instance is None:
+            return
+        here = Surface("", instance, kernel.records, kernel.objects)
+        await expect_objects(
+            here, [Incoming(found.key, found.held)], connection_id=found.row["connection_id"],
+            now_ms=int(kernel.now() * 1000),
+        )
 
     async def _close(self, found: FoundConflict) -> None:
         """The row of a version that was held aside is none of the commit's own rows."""

@@ -54,6 +54,7 @@ class Applier:
     async def apply(self, judged: Judged, source: Mapping[Key, Rows]) -> None:
         """Objects, then records, then (push) the answer of the remote surface.
         `source` has the rows as they are there."""
+        self._parents.learn(judged.known)
         if self._task.direction == _PUSH:
             await self._push(judged, source)
             await self._parts.mover.settle(self._task, judged.equal)

@@ -1,7 +1,7 @@
 """What there is to look at, in batches that fit into memory.
 
 A batch has whole rows of records. Changes of one commit stay together: when a page
-of the feed ends inside a partition, a little more is read.
+ends inside a partition, the rows of this partition go with the next batch.
 """
 
 from __future__ import annotations
@@ -37,32 +37,30 @@ async def changed(
 ) -> AsyncIterator[Batch]:
     """What changed after `cursor`, each key with its latest rows. Kernel rows are
     among them. Always one batch at least. Raises CURSOR_LOST."""
-    limit = keys
+    limit, kept = keys, list[Item]()
     while True:
         page = await records.changes(cursor or None, limit)
-        items, cursor, complete = list(page.items), page.cursor, page.complete
-        if items and not complete:
-            more = await records.changes(cursor, _MORE)
-            items, cursor = [*items, *more.items], more.cursor
-            complete = more.complete
-        limit = _next_limit(items, keys)
-        last = complete or not page.items  # what PostgreSQL holds back comes with the next run
+        limit = _next_limit(page.items, keys)
+        last = page.complete or not page.items  # what PostgreSQL holds back: with the next run
+        items, kept = _cut([*kept, *page.items], last)
+        delivered, cursor = cursor if kept else page.cursor, page.cursor
         found = list(_slices(await _records(records, items), keys))
         for rows in found[:-1]:
             yield Batch(rows)
-        yield Batch(found[-1] if found else [], cursor, last)
+        yield Batch(found[-1] if found else [], delivered, last)
         if last:
             return
 
 
 async def scanned(records: RecordStore, *, keys: int = BATCH_KEYS) -> AsyncIterator[Batch]:
     """Everything there is in key order, versions side by side with their record."""
-    after, limit = None, keys
+    after, limit, kept = None, keys, list[Item]()
     while True:
-        items = await records.scan(after, limit)
-        last = len(items) < limit
-        after = items[-1].key if items else after
-        limit = _next_limit(items, keys)
+        page = await records.scan(after, limit)
+        last = len(page) < limit
+        after = page[-1].key if page else after
+        limit = _next_limit(page, keys)
+        items, kept = _cut([*kept, *page], last)
         mains = [item for item in items if record_key(item) == item.key]
         found = list(_slices(await rows_of(records, mains), keys))
         for rows in found[:-1]:
@@ -81,6 +79,15 @@ async def _records(records: RecordStore, items: Sequence[Item]) -> list[Rows]:
     if beside:  # a version was rewritten (erased) without its record's row
         found += [rows for rows in await records.rows(sorted(beside)) if rows.item]
     return found
+
+
+def _cut(items: list[Item], last: bool) -> tuple[list[Item], list[Item]]:
+    """Those that may go now, and those of the last partition, which may go on. Not of
+    a partition that is a batch by itself."""
+    at = len(items)
+    while not last and at and items[at - 1].key.pk == items[-1].key.pk:
+        at -= 1
+    return (items[:at], items[at:]) if 0 < len(items) - at <= _MORE and at else (items, [])
 
 
 def _slices(rows: Sequence[Rows], keys: int) -> Iterator[list[Rows]]:

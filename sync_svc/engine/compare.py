@@ -7,7 +7,6 @@ can go on after any key.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -28,6 +27,7 @@ from services.records.port import Item, Key
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.engine.objects.needed import NeededObject, named_objects
+from sync_svc.engine.objects.parallel import in_parallel
 from sync_svc.engine.reading import is_synced, rows_of, state_of
 from sync_svc.engine.scope import Scope
 from sync_svc.engine.task import Task
@@ -151,7 +151,7 @@ class Comparison:
         one = _Pages(self._task, self._task.local.records, self._scope, self.after)
         other = _Pages(self._task, self._task.remote.records, self._scope, self.after)
         while True:
-            await asyncio.gather(one.fill(), other.fill())
+            await in_parallel((one, other), _Pages.fill, concurrency=2)
             if not (one.rows or other.rows):
                 return
             # What is not beyond the end of either page is complete on both sides.
@@ -248,7 +248,7 @@ def _is_whole(state: State) -> bool:
 def _content_digest(family: str, version: Version) -> str:
     try:
         content = content_of(FAMILIES[family], json.loads(version.body or "{}"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""
     return content_digest(family, version.deleted, content)
 

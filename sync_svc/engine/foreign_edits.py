@@ -23,6 +23,7 @@ from services.records.codec import content_of
 from services.records.conflict_rows import Found
 from services.records.port import Key, Put
 from services.records.siblings import Rows
+from sync_svc.engine.reading import BROKEN
 from sync_svc.surfaces.surface import Surface
 
 __all__ = ["edited", "mint", "minted"]
@@ -81,7 +82,7 @@ async def mint(
 def _is(rows: Rows, seen: State) -> bool:
     try:
         return rows.state == seen
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except BROKEN:
         return False  # whoever writes there now writes what cannot be read
 
 

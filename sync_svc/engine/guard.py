@@ -5,12 +5,12 @@ than 25 % of a scope or 100 records needs --force". Records are counted once eac
 however many versions they lose. Two kinds of change are told apart, because one limit
 cannot serve both:
 
-- *Losses*: deletes, a version side by side that a resolution removes, a winner that
-  loses to a version whose author never saw it. Nobody at the target agreed to these.
-  The stricter limit holds: 25 % of the records in scope at the target, and never
-  more than 100.
+- *Losses*: deletes, what goes into the trash or is purged, several versions that one
+  resolution removes. The stricter limit holds: 25 % of the records in scope at the
+  target, and never more than 100.
 - *Overwrites*: an ordinary edit, that is, the winner is replaced by a successor whose
-  author saw it. They are overwritten winners as well, and a program gone wild (or
+  author saw it; and a new conflict in which another version is shown, for the one
+  before stays beside it. They are overwritten winners, and a program gone wild (or
   ransomware) makes nothing else, so they do count; but a week of ordinary work
   must not need --force, or people would always give it and the guard would be worth
   nothing. Together with the losses they may be 100 records or 25 %, whichever is more.

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 from workspace.sync.v1.run_pb2 import SyncDirection
 
-from services.model.versions import State, join
+from services.model.versions import State, covers, join
 from services.records.port import Key
 from services.records.replica import Incoming
 from services.records.siblings import Rows
 from sync_svc.engine.operations import Operation, kept, operation, refused
 from sync_svc.engine.parts import Intake, Sorted
-from sync_svc.engine.reading import read_rows, state_of
+from sync_svc.engine.reading import BROKEN, read_rows, state_of
+from sync_svc.engine.refusal import UNSOUND
 from sync_svc.engine.task import Task
 
 __all__ = ["Judged", "Matched", "judge", "match"]
@@ -36,9 +37,9 @@ class Judged:
     """What is to be done with a batch.
 
     `incoming`: states to join at the target; `before`: the target's states as they
-    were seen. `answers`: on a push, what the remote surface has and this one not.
-    `operations`: lines of the plan, equal records left out. `looked`: records in it, `equal`: those
-    that are the same on both sides."""
+    were seen. `answers`: on a push, what the remote surface has besides, of records that
+    go there. `operations`: lines of the plan, equal records left out. `looked`: how many
+    records are in it, `equal`: those that are the same on both sides."""
 
     known: Mapping[Key, Rows]
     looked: int = 0
@@ -47,7 +48,6 @@ class Judged:
     incoming: list[Incoming] = field(default_factory=list)
     before: dict[Key, State | None] = field(default_factory=dict)
     answers: list[Incoming] = field(default_factory=list)
-    here: dict[Key, State | None] = field(default_factory=dict)
     operations: dict[Key, Operation] = field(default_factory=dict)
 
 
@@ -74,7 +74,9 @@ async def judge(task: Task, intake: Intake, matched: Matched, *, preview: bool) 
     for each in differing:
         theirs = matched.known[each.key]
         if push:
-            _send(done, each, theirs, taken.get(each.key))
+            refusal = sorted_.refused.get(each.key) if sorted_ else None
+            unsound = refusal is not None and refusal.reason in UNSOUND
+            _send(done, each, theirs, taken.get(each.key), unsound=unsound)
         else:
             _receive(done, each, theirs, taken.get(each.key))
         if sorted_ and each.key in sorted_.refused:
@@ -94,18 +96,36 @@ async def _sort(
     return await (intake.preview(task, rows) if preview else intake.sort(task, rows))
 
 
-def _send(done: Judged, rows: Rows, theirs: Rows, taken: Incoming | None) -> None:
+def _send(
+    done: Judged, rows: Rows, theirs: Rows, taken: Incoming | None, *, unsound: bool
+) -> None:
+    """`unsound`: what the target has may be anything. It is only written over when
+    nothing of it is left then."""
     source, target = state_of(rows), state_of(theirs)
     if source is None:
         return  # damaged here: `wm doctor` says so
-    if target is None and theirs.item is not None:
-        # A row that no software can read cannot be joined; it stays as it is.
+    try:
+        if target is None and theirs.item is not None:
+            raise ValueError("its stamp cannot be read")
+        if unsound and target is not None and not _follows(source, target):
+            raise ValueError("it cannot be joined to anything")
+        _join(done, Incoming(rows.key, source), None if unsound else target)
+    except BROKEN:
+        # A row that cannot be read cannot be joined; it stays as it is.
+        assert theirs.item is not None, "only the target's row was not written here"
         done.operations[rows.key] = refused(theirs.item, _UNREADABLE)
         return
-    _join(done, Incoming(rows.key, source), target)
+    if not done.operations[rows.key].changes:
+        return  # where the target is ahead a pull brings it, guarded as pulls are
     if taken is not None and not join(source, taken.state).same_as(source):
         done.answers.append(taken)
-        done.here[rows.key] = source
+
+
+def _follows(source: State, target: State) -> bool:
+    """Whether no version of the target stays when the source is joined to it."""
+    return all(
+        covers(source.clock, dot) and dot not in source.versions for dot in target.versions
+    )
 
 
 def _receive(done: Judged, rows: Rows, ours: Rows, taken: Incoming | None) -> None:
@@ -126,5 +146,8 @@ def _join(done: Judged, incoming: Incoming, target: State | None) -> None:
 def _same(one: Rows, other: Rows) -> bool:
     if one.item is None or other.item is None or one.item.family != other.item.family:
         return False
-    mine, theirs = state_of(one), state_of(other)
-    return mine is not None and mine.same_as(theirs)
+    try:
+        mine, theirs = one.state, other.state
+        return mine is not None and mine.same_as(theirs)
+    except BROKEN:
+        return False

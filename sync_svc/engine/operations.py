@@ -11,6 +11,7 @@ from workspace.sync.v1.plan_pb2 import PlanAction, PlannedOperation, RecordKey
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 
 from services.model.families import FAMILIES
+from services.model.merging.rules import DELETED_STATUSES
 from services.model.shown import Shown, shown_of
 from services.model.versions import State, join
 from services.records.port import Item, Key
@@ -28,8 +29,9 @@ _KEEP = PlanAction.PLAN_ACTION_KEEP
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A line of the plan, and what the guard counts of it. `removed`: versions live
-    at the target that the join removes. `is_loss`: something goes whose author's
-    successor is not simply put in its place; `is_overwrite`: it is."""
+    at the target that the join removes. `is_loss`: something goes, into the trash or
+    for good, or several versions go at once; `is_overwrite`: another is shown in the
+    place of one that was, its successor or one that stands beside it."""
 
     line: PlannedOperation
     removed: int = 0
@@ -60,7 +62,7 @@ def operation(key: Key, source: State, target: State | None) -> Operation:
     line.action = _action(source, target, after, before, shown)
     line.replaces_winner = before.version.digest != shown.version.digest
     line.fields.extend(_differing(before, shown))
-    return _weighed(line, removed)
+    return _weighed(line, removed, trashed=_is_trashed(before, shown))
 
 
 def refused(item: Item, reason: QuarantineReason.ValueType) -> Operation:
@@ -99,12 +101,21 @@ def _action(
     return _MERGE
 
 
-def _weighed(line: PlannedOperation, removed: int) -> Operation:
-    action, replaced = line.action, line.replaces_winner
-    loss = action == _DELETE or removed > 1 or (action == _CONFLICT and replaced)
-    loss = loss or (removed == 1 and action not in (_UPDATE, _DELETE) and replaced)
-    overwrite = not loss and (replaced or removed > 0)
+def _weighed(line: PlannedOperation, removed: int, *, trashed: bool) -> Operation:
+    loss = trashed or line.action == _DELETE or removed > 1
+    overwrite = not loss and (line.replaces_winner or removed > 0)
     return Operation(line, removed, is_loss=loss, is_overwrite=overwrite)
+
+
+def _is_trashed(before: Shown, shown: Shown) -> bool:
+    """Whether the status that is shown now stands for a deletion, and did not before."""
+    return _status(shown) in DELETED_STATUSES and _status(before) not in DELETED_STATUSES
+
+
+def _status(shown: Shown) -> str:
+    if shown.version.deleted or '"status"' not in shown.version.body:
+        return ""
+    return str(json.loads(shown.version.body).get("status", ""))
 
 
 def _line(key: Key, family: str, members: Mapping[str, Any]) -> PlannedOperation:

@@ -20,6 +20,7 @@ _RANKS: Mapping[str, int] = {
     "INVITATION": 4, "DOCUMENT": 4,
 }
 _LAST = 5
+_ID_CHARS = 64
 
 
 def waves(partitions: Mapping[str, _T]) -> list[list[tuple[str, _T]]]:
@@ -34,7 +35,7 @@ def parents_of(item: Item) -> list[Key]:
     """Keys of the records without which this one hangs in the air; those that it
     names and those of its partition. Never itself."""
     kind, _, name = item.key.pk.partition("#")
-    members = members_of(item)
+    members = {name: v for name, v in members_of(item).items() if _is_id(v)}
     found: list[Key] = []
     match kind:
         case "PROJECT":
@@ -56,9 +57,13 @@ def members_of(item: Item) -> Mapping[str, Any]:
     """The members of a body; none when it cannot be parsed (screening says so)."""
     try:
         found = json.loads(item.body or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _ID_CHARS and value.isascii()
 
 
 def _homes(members: Mapping[str, Any]) -> Iterable[Key]:

@@ -59,6 +59,7 @@ class Pipeline:
         self._states = SyncStates(task.local.records)
         self._applier = Applier(task, parts)
         self._moved_in = False
+        self._is_planned = False
         self._arrived: set[Key] = set()
 
     async def looked(self) -> Source:
@@ -74,6 +75,7 @@ class Pipeline:
             state = await self._states.load(task.connection.connection_id)
             checked = await self._parts.checks.preflight(task, state)
             state = await self._states.load(task.connection.connection_id)
+        with phase(task, RunPhase.RUN_PHASE_OBJECTS):
             await self._parts.mover.fetch_pending(task)
         source = await self.source(state, full=checked.full_reconcile)
         try:
@@ -136,7 +138,7 @@ class Pipeline:
         checked: Matched | None = None
         free = await self._is_free(source)
         batches = self.batches(source)
-        first = True
+        first, self._is_planned = True, False
         while True:
             with phase(task, RunPhase.RUN_PHASE_SCAN):
                 batch = await anext(batches, None)
@@ -170,10 +172,14 @@ class Pipeline:
                 matched = await self._counted(first, count)
                 await self._pass(count)
                 return matched
+            planned = 0
             async for batch in self.batches(source):
                 self._task.check()
                 await self._counted(batch, count)
+                planned += len(batch.rows)
             await self._pass(count)
+        self._task.tally.counts.records_planned += planned
+        self._is_planned = True
         return None
 
     async def _counted(self, batch: Batch, count: Count) -> Matched | None:
@@ -191,7 +197,8 @@ class Pipeline:
 
     async def _apply(self, batch: Batch, matched: Matched | None) -> None:
         task = self._task
-        task.tally.counts.records_planned += len(batch.rows)
+        if not self._is_planned:
+            task.tally.counts.records_planned += len(batch.rows)
         with phase(task, RunPhase.RUN_PHASE_RECORDS):
             matched = matched or await match(task, batch.rows)
             done = await judge(task, self._parts.intake, matched, preview=False)
@@ -227,10 +234,14 @@ class Pipeline:
     async def _advance(
         self, state: SyncState, cursor: str, *, reconciled: bool = False
     ) -> SyncState:
-        """Remember how far this direction is. A run of some projects only, does not."""
+        """Remember how far this direction is. A run of some projects only does not.
+        While something moved into the scope and is not sought yet, the cursor stands
+        for nothing: a run that is cut off now is followed by one of everything."""
         if self._task.options.project_ids:
             return state
+        seeking = self._moved_in and not reconciled
         now, covers = self._task.now_ms(), filter_hash(self._task.connection)
+        covers = "" if seeking else covers
         with phase(self._task, RunPhase.RUN_PHASE_CURSOR):
             if self.is_push:
                 state = replace(state, push_cursor=cursor, push_filter=covers)

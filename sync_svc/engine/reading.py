@@ -3,7 +3,6 @@ nothing but itself."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 from services.model.errors import Reason, WorkspaceError
@@ -13,11 +12,14 @@ from services.records.port import Item, Key
 from services.records.siblings import SIBLING, Rows
 from services.records.store import RecordStore
 
-__all__ = ["is_foreign", "is_synced", "read_rows", "record_key", "rows_of", "state_of"]
+__all__ = ["BROKEN", "is_foreign", "is_synced", "read_rows", "record_key", "rows_of", "state_of"]
 
 _KEYS_A_READ = 500
 _KERNEL = frozenset(row.name for row in KERNEL_ROWS)
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+BROKEN = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RecursionError
+)
+"""What reading rows that nobody screened may raise."""
 
 
 async def read_rows(records: RecordStore, keys: Sequence[Key]) -> list[Rows]:
@@ -39,7 +41,7 @@ def state_of(rows: Rows) -> State | None:
     """The state; None when there is none or it cannot be read."""
     try:
         return rows.state
-    except _BROKEN:
+    except BROKEN:
         return None
 
 
@@ -79,7 +81,7 @@ def record_key(item: Item) -> Key:
 async def _part(records: RecordStore, keys: Sequence[Key]) -> list[Rows]:
     try:
         return await records.rows(keys)
-    except _BROKEN:
+    except BROKEN:
         pass
     except WorkspaceError as error:
         if error.reason != Reason.ERROR_REASON_CONFLICTING_WRITE:
@@ -87,10 +89,7 @@ async def _part(records: RecordStore, keys: Sequence[Key]) -> list[Rows]:
     if len(keys) == 1:
         return [Rows(keys[0], await records.get_row(keys[0]))]
     middle = len(keys) // 2
-    first, second = await asyncio.gather(
-        _part(records, keys[:middle]), _part(records, keys[middle:])
-    )
-    return first + second
+    return await _part(records, keys[:middle]) + await _part(records, keys[middle:])
 
 
 def _may_have_siblings(item: Item) -> bool:

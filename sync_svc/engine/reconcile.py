@@ -7,7 +7,6 @@ the target has no records, everything the source has is streamed at once.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -18,10 +17,12 @@ from services.records.port import Item, Key
 from services.records.siblings import SIBLING
 from services.records.store import RecordStore
 from sync_svc.engine.batches import Batch, scanned
+from sync_svc.engine.objects.parallel import in_parallel
 from sync_svc.engine.phases import phase
 from sync_svc.engine.reading import is_foreign, is_synced, record_key
 from sync_svc.engine.scope import Scope
 from sync_svc.engine.task import Task
+from sync_svc.surfaces.surface import Surface
 
 __all__ = ["differing", "has_records", "shard_of", "sums"]
 
@@ -51,9 +52,13 @@ async def differing(task: Task, scope: Scope) -> AsyncIterator[Batch]:
             yield batch
         return
     with phase(task, RunPhase.RUN_PHASE_VERIFY):
-        one, other = await asyncio.gather(
-            sums(task, task.source.records, scope), sums(task, task.target.records, scope)
-        )
+        found: dict[str, list[int]] = {}
+
+        async def add_up(surface: Surface) -> None:
+            found[surface.name] = await sums(task, surface.records, scope)
+
+        await in_parallel((task.local, task.remote), add_up, concurrency=2)
+    one, other = found[task.local.name], found[task.remote.name]
     shards = {at for at in range(SHARDS) if one[at] != other[at]}
     if not shards:
         yield Batch([], last=True)
@@ -110,7 +115,7 @@ def _weight(item: Item) -> int:
             "" if raw.get("s") else raw["g"],  # of several versions each has its row
             bool(raw.get("e")),
         ]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         said = [item.key.pk, item.key.sk, item.stamp]
     text = json.dumps(said, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
@@ -119,5 +124,5 @@ def _weight(item: Item) -> int:
 def _body(item: Item) -> str:
     try:
         return str(json.loads(item.body)["body"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "{}"

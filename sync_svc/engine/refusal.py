@@ -6,7 +6,22 @@ from dataclasses import dataclass
 
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 
-__all__ = ["Refusal", "Refused"]
+__all__ = ["UNSOUND", "Refusal", "Refused"]
+
+UNSOUND = frozenset(
+    {
+        QuarantineReason.QUARANTINE_REASON_NO_VERSION,
+        QuarantineReason.QUARANTINE_REASON_COUNTER_RANGE,
+        QuarantineReason.QUARANTINE_REASON_KEY_MISMATCH,
+        QuarantineReason.QUARANTINE_REASON_FOREIGN_STORAGE_KEY,
+        QuarantineReason.QUARANTINE_REASON_DIGEST_MISMATCH,
+        QuarantineReason.QUARANTINE_REASON_TOO_LARGE,
+        QuarantineReason.QUARANTINE_REASON_SCHEMA_UNKNOWN,
+        QuarantineReason.QUARANTINE_REASON_INVALID,
+    }
+)
+"""Reasons for which not even the versions of a record can be believed. With the
+others the record is whole, and only too early, too many or from another life."""
 
 
 @dataclass(frozen=True, slots=True)

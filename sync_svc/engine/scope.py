@@ -102,8 +102,11 @@ class Scope:
             return False
         if after.family not in ("project", "team") or after.deleted:
             return False
-        fields: Mapping[str, Any] = json.loads(after.stamp).get("f", {})
-        return fields.get("account_id") != fields.get(f"{after.family}_id")
+        try:
+            fields: Mapping[str, Any] = json.loads(after.stamp).get("f", {})
+            return fields.get("account_id") != fields.get(f"{after.family}_id")
+        except (ValueError, AttributeError, RecursionError):
+            return False  # screening has said what is wrong with it
 
     def _holds(self, place: _Place) -> bool:
         if self._projects is not None and place.project not in self._projects:
@@ -166,16 +169,16 @@ def _place(item: Item) -> _Place:
     return _Place()
 
 
-def _invited(members: Mapping[str, str]) -> _Place:
-    target = members.get("target_id", "")
-    match members.get("target_type", "").rpartition("_")[2]:
+def _invited(members: Mapping[str, Any]) -> _Place:
+    target = str(members.get("target_id", ""))
+    match str(members.get("target_type", "")).rpartition("_")[2]:
         case "PROJECT":
             return _Place(project=target)
         case "TEAM":
             return _Place(team=target)
         case "ACCOUNT":
             return _Place(account=target)
-    return _Place(account=members.get("account_id", ""))
+    return _Place(account=str(members.get("account_id", "")))
 
 
 def _said(item: Item) -> _Place:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from services.model.errors import Reason, WorkspaceError
 from sync_svc.engine.sync_state import SyncState, SyncStates
 from sync_svc.engine.task import Task
 from sync_svc.nodes.contact import Contact, acknowledge, announce_export
-from sync_svc.nodes.preflight import Preflight, look, preflight
+from sync_svc.nodes.preflight import Preflight, Sleep, look, preflight
 
 __all__ = ["NodeChecks"]
 
@@ -19,9 +20,11 @@ class _Looked:
 
 
 class NodeChecks:
-    """One object a run."""
+    """One object a run. `sleep` (seconds) waits for other processes of this workspace
+    when it was restored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sleep: Sleep = asyncio.sleep) -> None:
+        self._sleep = sleep
         self._contact: Contact | None = None
         self._reconciles = False
 
@@ -32,7 +35,7 @@ class NodeChecks:
     async def preflight(self, task: Task, state: SyncState) -> Preflight:
         """Stores the sync state when the surface is new or its cursors mean nothing
         any more: load it again. Raises SURFACE_CHANGED, INVALID_STATE."""
-        found = await preflight(task, state)
+        found = await preflight(task, state, sleep=self._sleep)
         self._contact, self._reconciles = found.contact, found.full_reconcile
         return found
 

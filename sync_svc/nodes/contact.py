@@ -26,6 +26,7 @@ __all__ = ["ACKNOWLEDGE_MS", "Contact", "acknowledge", "announce_export", "renew
 
 ACKNOWLEDGE_MS = 3_600_000
 """How often a node says how far it has read."""
+LOOK_MS = 300_000
 _TRIES = 10
 
 
@@ -216,10 +217,10 @@ async def _read(task: Task, contact: Contact) -> Contact:
 
 
 async def _looked_around(task: Task, contact: Contact) -> Contact:
-    """Every hour: the other nodes of the surface are remembered here, and evictions
-    that were decided here take place there."""
+    """Every five minutes: the other nodes of the surface are remembered here, and
+    evictions that were decided here take place there."""
     now = task.now_ms()
-    if now - contact.memory.looked_ms < ACKNOWLEDGE_MS:
+    if now - contact.memory.looked_ms < LOOK_MS:
         return contact
     await mirror(task)
     return await _remember(task, contact, replace(contact.memory, looked_ms=now))

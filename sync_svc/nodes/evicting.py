@@ -21,21 +21,19 @@ from services.records.port import ConditionFailed, Put
 from services.records.record import Activity
 from services.rpc.context import current_call
 from sync_svc.connections.access import ConnectionAccess
-from sync_svc.nodes.rows import LEASE_MS, NodeRow, node_key, node_put, seen_key
+from sync_svc.nodes.rows import DAY_MS, NodeRow, node_key, node_put, seen_key
 from sync_svc.nodes.shape import KnownNode, known_nodes, message_of
 
 __all__ = ["Evicting"]
 
 
 class Evicting:
-    """`lease_ms`: a node that was seen within it is LIVE."""
+    """A node that was seen within the lease (settings) is LIVE."""
 
-    def __init__(
-        self, *, kernel: Kernel, access: ConnectionAccess, lease_ms: int = LEASE_MS
-    ) -> None:
+    def __init__(self, *, kernel: Kernel, access: ConnectionAccess) -> None:
         self._kernel = kernel
         self._access = access
-        self._lease_ms = lease_ms
+        self._lease_ms = kernel.settings.sync_node_lease_days * DAY_MS
 
     async def evict(self, request: EvictNodeRequest) -> EvictNodeResponse:
         """Evict, audited. Raises PERMISSION_DENIED, NOT_FOUND, INVALID_STATE for this

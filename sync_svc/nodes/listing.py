@@ -11,21 +11,19 @@ from services.records.instance import read_instance
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
 from sync_svc.connections.access import ConnectionAccess
-from sync_svc.nodes.rows import LEASE_MS
+from sync_svc.nodes.rows import DAY_MS
 from sync_svc.nodes.shape import known_nodes, message_of, own_message
 
 __all__ = ["NodeListing"]
 
 
 class NodeListing:
-    """`lease_ms`: a node that is not seen for longer is SILENT."""
+    """A node that is not seen for longer than the lease (settings) is SILENT."""
 
-    def __init__(
-        self, *, kernel: Kernel, access: ConnectionAccess, lease_ms: int = LEASE_MS
-    ) -> None:
+    def __init__(self, *, kernel: Kernel, access: ConnectionAccess) -> None:
         self._kernel = kernel
         self._access = access
-        self._lease_ms = lease_ms
+        self._lease_ms = kernel.settings.sync_node_lease_days * DAY_MS
 
     async def list(self, request: ListNodesRequest) -> ListNodesResponse:
         """A page of nodes by id, this one included. Platform admins only."""

@@ -52,9 +52,12 @@ from sync_svc.nodes.contact import Contact, acknowledge, announce_export, renew
 from sync_svc.nodes.handshake import Handshake, Verdict, judge, load_handshake
 from sync_svc.nodes.rows import Entry, NodeRow, node_key
 
-__all__ = ["Contact", "Preflight", "acknowledge", "announce_export", "look", "preflight"]
+__all__ = [
+    "Contact", "Preflight", "Sleep", "acknowledge", "announce_export", "look", "preflight",
+]  # fmt: skip
 
 Sleep = Callable[[float], Awaitable[None]]
+_LEAST_LEASE_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,8 @@ async def look(task: Task, state: SyncState) -> bool:
 def _reconciles(task: Task, state: SyncState, verdict: Verdict, contact: Contact) -> bool:
     push = task.direction == SyncDirection.SYNC_DIRECTION_PUSH
     never = not (state.push_reconciled_ms if push else state.pull_reconciled_ms)
-    entry = contact.entry  # one that collection did not wait for rejoins
-    rejoins = entry is not None and entry not in contact.row.awaited(task.now_ms())
+    entry = contact.entry  # one that collection may not have waited for rejoins
+    rejoins = entry is not None and entry not in contact.row.awaited(task.now_ms(), _LEAST_LEASE_MS)
     return verdict.starts_over or never or rejoins or task.options.full_reconcile
 
 

@@ -15,9 +15,12 @@ from typing import Any
 from services.records.port import ABSENT, Condition, Index, Item, Key, Match, Put
 from services.records.store import RecordStore
 
-__all__ = ["LEASE_MS", "Entry", "NodeRow", "node_key", "node_put", "node_rows", "seen_key"]
+__all__ = [
+    "DAY_MS", "LEASE_MS", "Entry", "NodeRow", "node_key", "node_put", "node_rows", "seen_key",
+]  # fmt: skip
 
-LEASE_MS = 30 * 86_400_000
+DAY_MS = 86_400_000
+LEASE_MS = 30 * DAY_MS
 """A node that is silent for longer is SILENT."""
 ALL = "NODES"
 """Partition of index USER that lists the node rows of a store."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from services.model.canonical import content_digest
+from services.model.families import FAMILIES, Family
 from services.model.stamp import Dot
 from services.model.versions import State, Version
+from services.records.codec import content_of
 from services.records.port import Item, Key
 from services.records.siblings import Rows
 
@@ -27,7 +32,9 @@ def pack_state(state: State) -> dict[str, Any]:
 
 
 def unpack_state(members: Mapping[str, Any]) -> State:
-    """Inverse of `pack_state`."""
+    """Inverse of `pack_state`. A body out of which personal data was taken meanwhile
+    (services/records/erasure.py rewrites texts in every row) is marked as erased."""
+    family = FAMILIES[members["family"]]
     versions = [
         Version(
             _dot(each["dot"]), each["vv"], {n: _dot(d) for n, d in each["fields"].items()},
@@ -35,7 +42,8 @@ def unpack_state(members: Mapping[str, Any]) -> State:
         )
         for each in members["versions"]
     ]
-    return State(members["family"], members["clock"], {each.dot: each for each in versions})
+    whole = [_erased_if_changed(family, each) for each in versions]
+    return State(family.name, members["clock"], {each.dot: each for each in whole})
 
 
 def pack_rows(rows: Rows) -> dict[str, Any]:
@@ -49,6 +57,12 @@ def unpack_rows(members: Mapping[str, Any]) -> Rows:
     key = Key(members["pk"], members["sk"])
     items = {item.key: item for item in map(_unpacked, members["items"])}
     return Rows(key, items.pop(key, None), items)
+
+
+def _erased_if_changed(family: Family, version: Version) -> Version:
+    content = content_of(family, json.loads(version.body))
+    digest = content_digest(family.name, version.deleted, content)
+    return version if digest == version.digest else replace(version, digest=digest, erased=True)
 
 
 def _packed(item: Item) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class Quarantine:
         """`put` for several records."""
         if not refused:
             return
-        entries = [_Entry(rows, refusal) for rows, refusal in refused]
+        latest = {rows.key: _Entry(rows, refusal) for rows, refusal in refused}
+        entries = list(latest.values())
         known = await self._of(connection_id)
         for at in range(0, len(entries), _PUTS):
             await self._put_part(connection_id, run_id, entries[at : at + _PUTS])

@@ -50,10 +50,10 @@ async def backlog_of(
             cursor = None
             continue
         wanted = [item for item in page.items if _waits(item, state.instance_id)]
-        for item in await scope.select(wanted):
-            count += 1
-            changed = _changed_ms(item)
-            oldest = min(oldest, changed) if oldest else changed
+        chosen = await scope.select(wanted)
+        count += len(chosen)
+        if chosen and not oldest:  # the feed is in the order of changes
+            oldest = _changed_ms(chosen[0])
         cursor = page.cursor
         if not page.items:
             break

@@ -15,7 +15,7 @@ from sync_svc.runs.status import SyncStatuses
 
 __all__ = ["Housekeeping"]
 
-_METRICS_SECONDS = 30.0
+_METRICS_SECONDS = 60.0
 _TRIM_SECONDS = 3600.0
 _log = logging.getLogger("workspace.sync.runs")
 

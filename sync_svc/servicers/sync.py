@@ -25,8 +25,8 @@ class SyncServicer(SyncServiceServicer):
     """Each method is a call of a use case."""
 
     def __init__(
-        self, *, runs: RunCases, conflicts: ConflictCases, quarantine: QuarantineList, retry: QuarantineRetry,
-        nodes: NodeListing, evicting: Evicting,
+        self, *, runs: RunCases, conflicts: ConflictCases, quarantine: QuarantineList,
+        retry: QuarantineRetry, nodes: NodeListing, evicting: Evicting,
     ) -> None:  # fmt: skip
         self._runs = runs
         self._conflicts = conflicts

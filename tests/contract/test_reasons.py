@@ -1,4 +1,4 @@
-"""Every documented error reason is given somewhere, or waits for RPCs that are not built."""
+"""Every documented error reason is given somewhere."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ import pytest
 from workspace.common.v1.error_reason_pb2 import ErrorReason
 
 from services.rpc.errors import CODES
-from tests.contract.served import CONTRACT, PROTOS, ROOT
+from tests.contract.served import PROTOS, ROOT
 
 PREFIX = "ERROR_REASON_"
-WAITING = {
-    "SURFACE_CHANGED": "/workspace.sync.v1.ConnectionService/TestConnection",
-    "MASS_CHANGE": "/workspace.sync.v1.SyncService/Push",
-    "RUN_ACTIVE": "/workspace.sync.v1.SyncService/StartSync",
-}
-"""Reasons that come with RPCs that are not served yet (test_served.py checks that)."""
 
 
 def used_in(tree: ast.AST) -> set[str]:
@@ -66,11 +60,8 @@ NAMES = [name.removeprefix(PREFIX) for name in ErrorReason.keys()]  # noqa: SIM1
 
 
 @pytest.mark.parametrize("reason", [name for name in NAMES if name != "UNSPECIFIED"])
-def test_reason_is_given_or_waits_for_its_service(reason: str) -> None:
-    if reason in WAITING:
-        assert reason not in used(), f"{reason} is given now: take it out of WAITING"
-    else:
-        assert reason in used(), f"{reason} is documented, but nothing gives it"
+def test_reason_is_given(reason: str) -> None:
+    assert reason in used(), f"{reason} is documented, but nothing gives it"
 
 
 def test_unspecified_is_never_given() -> None:
@@ -87,12 +78,6 @@ def given_unspecified() -> set[str]:
         for argument in node.args
         if isinstance(argument, ast.Attribute) and argument.attr == PREFIX + "UNSPECIFIED"
     }
-
-
-@pytest.mark.parametrize(("reason", "rpc"), WAITING.items())
-def test_waiting_reasons_name_rpcs_of_the_contract(reason: str, rpc: str) -> None:
-    assert reason in NAMES
-    assert rpc in CONTRACT
 
 
 def test_every_reason_has_one_code_and_no_other_does() -> None:

@@ -19,7 +19,6 @@ from services.rpc.errors import error_info, peer_status
 from services.rpc.policy import KERNEL_POLICY, Kind
 from services.rpc.registration import contract_methods, registered_methods
 from tests.contract.served import CONTRACT, ROOT, Rpc, channel_of
-from tests.contract.test_reasons import WAITING
 from tests.harness import Workspace
 
 ANN = "ann@example.com"
@@ -145,18 +144,8 @@ async def test_internal_and_unserved_rpcs_are_not_reachable_over_http(ws: Worksp
         assert answer.status_code == (405 if elsewhere else 404), (rpc.path, answer.text)
 
 
-async def test_reasons_wait_only_for_rpcs_that_are_not_served(ws: Workspace) -> None:
-    assert set(WAITING.values()) & set(ws.process.rpc.methods) == set()
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_what_is_not_built_is_unimplemented_over(ws: Workspace, transport: str) -> None:
-    missing = not_served(ws)
-    assert "/workspace.sync.v1.SyncService/Push" in {rpc.path for rpc in missing}
-    for rpc in missing:
-        error = await refusal(rpc, channel(ws, transport))
-        assert error is not None, rpc.path
-        assert error.code() is grpc.StatusCode.UNIMPLEMENTED, rpc.path
+async def test_everything_in_the_contract_is_served(ws: Workspace) -> None:
+    assert [rpc.path for rpc in not_served(ws)] == []
 
 
 async def test_socket_and_in_process_channel_answer_alike(ws: Workspace) -> None:

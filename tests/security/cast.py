@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.identity.v1 import account_pb2 as ac
 from workspace.identity.v1 import account_service_pb2 as acs
@@ -36,7 +37,13 @@ from workspace.project.v1.history_service_pb2_grpc import HistoryServiceStub
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from workspace.storage.v1 import storage_service_pb2 as ss
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
+from workspace.sync.v1 import connection_pb2 as co
+from workspace.sync.v1 import connection_service_pb2 as css
+from workspace.sync.v1.connection_service_pb2_grpc import ConnectionServiceStub
+from workspace.sync.v1.run_pb2 import Run, RunStatus, SyncDirection
 
+from services.model.families import FAMILIES
+from services.records.record import Activity, Write
 from tests.contract.served import channel_of
 from tests.harness import Workspace
 
@@ -74,6 +81,8 @@ class Things:
     member_id: str
     joiner_id: str
     newcomer_id: str
+    connection_id: str
+    run_id: str
     caller_id: str = ""
     secret: str = ""
 
@@ -99,6 +108,8 @@ MISSING = Things(
     member_id="u_" + "y" * 26,
     joiner_id="u_" + "x" * 26,
     newcomer_id="u_" + "w" * 26,
+    connection_id="c_" + "q" * 26,
+    run_id="r_" + "q" * 26,
 )
 
 
@@ -168,7 +179,24 @@ class Cast:
             invitation_id=await self._invitation(owner, account_id),
         )
         things = replace(things, webhook_id=await self._webhook(owner, project_id))
+        things = replace(things, connection_id=await self._connection(owner, account_id))
+        things = replace(things, run_id=await self._run(things.connection_id))
         return await self._with_files(owner, things)
+
+    async def _run(self, connection_id: str) -> str:
+        """A run that has ended, without the work."""
+        run_id = "r_" + connection_id[2:]
+        now = Timestamp()
+        now.GetCurrentTime()
+        run = Run(
+            run_id=run_id, connection_id=connection_id, created_at=now,
+            direction=SyncDirection.SYNC_DIRECTION_PUSH, status=RunStatus.RUN_STATUS_SUCCEEDED,
+        )
+        await self.ws.records.commit(
+            f"RUN#{run_id}", [Write(FAMILIES["sync_run"], run)],
+            activity=Activity("sync.run_finished", f"runs/{run_id}"),
+        )
+        return run_id
 
     async def _account(self, owner: str, members: set[str]) -> str:
         accounts = self.ws.stub(AccountServiceStub, as_=mail(owner))
@@ -240,6 +268,18 @@ class Cast:
             )
         )
         return str(made.webhook.webhook_id)
+
+    async def _connection(self, owner: str, account_id: str) -> str:
+        """A folder beside the data folder, for this account alone."""
+        connections = self.ws.stub(ConnectionServiceStub, as_=mail(owner))
+        scope = co.SyncScope(type=co.SYNC_SCOPE_TYPE_ACCOUNTS, account_ids=[account_id])
+        manifest = co.Connection(
+            provider="local", settings={"folder": f"disk-{account_id}"}, scope=scope
+        )
+        made = await connections.CreateConnection(
+            css.CreateConnectionRequest(connection=manifest)
+        )
+        return str(made.connection.connection_id)
 
     async def _with_files(self, owner: str, things: Things) -> Things:
         """Documents: one with a file, one that awaits it (announced), one in the trash."""

@@ -41,6 +41,10 @@ from workspace.project.v1.history_pb2 import MetadataRecordType, WriteEventKind
 from workspace.project.v1.link_pb2 import ObjectLink
 from workspace.storage.v1 import catalog_service_pb2 as cs
 from workspace.storage.v1 import storage_service_pb2 as ss
+from workspace.sync.v1 import connection_pb2 as co
+from workspace.sync.v1 import connection_service_pb2 as css
+from workspace.sync.v1 import sync_service_pb2 as sysv
+from workspace.sync.v1.run_pb2 import SyncDirection
 
 from services.rpc.policy import Kind, Rule
 from tests.security.cast import BYTES, NOWHERE, ROLES, SHA256, SIGNED_IN, Things
@@ -875,6 +879,112 @@ _CATALOG: dict[str, Row] = {
     ),
 }
 
+_SYNCING = OWNER | PLATFORM
+_CONNECTION: dict[str, Row] = {
+    "CreateConnection": Row(
+        lambda t: css.CreateConnectionRequest(
+            connection=co.Connection(
+                provider="local", settings={"folder": f"new-{t.account_id}"},
+                scope=co.SyncScope(
+                    type=co.SYNC_SCOPE_TYPE_ACCOUNTS, account_ids=[t.account_id]
+                ),
+            )
+        ),
+        _SYNCING,
+        knowing=(Code.OK, Code.OK),
+    ),
+    "GetConnection": Row(
+        lambda t: css.GetConnectionRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "ListConnections": Row(lambda t: css.ListConnectionsRequest(), EVERYBODY, elsewhere=None),
+    "UpdateConnection": Row(
+        lambda t: css.UpdateConnectionRequest(
+            connection=co.Connection(connection_id=t.connection_id, note="blue"),
+            update_mask=mask("note"),
+        ),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "TestConnection": Row(
+        lambda t: css.TestConnectionRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+}
+_SYNC: dict[str, Row] = {
+    "StartSync": Row(
+        lambda t: sysv.StartSyncRequest(
+            connection_id=t.connection_id, direction=SyncDirection.SYNC_DIRECTION_PUSH
+        ),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "GetRun": Row(
+        lambda t: sysv.GetRunRequest(run_id=t.run_id), _SYNCING, knowing=(Code.OK, DENIED)
+    ),
+    "ListRuns": Row(lambda t: sysv.ListRunsRequest(), EVERYBODY, elsewhere=None),
+    "WatchRun": Row(
+        lambda t: sysv.WatchRunRequest(run_id=t.run_id), _SYNCING, knowing=(Code.OK, DENIED)
+    ),
+    "CancelRun": Row(
+        lambda t: sysv.CancelRunRequest(run_id=t.run_id),
+        _SYNCING,
+        answer=Code.FAILED_PRECONDITION,  # it has ended
+        knowing=(Code.FAILED_PRECONDITION, DENIED),
+    ),
+    "PlanSync": Row(
+        lambda t: sysv.PlanSyncRequest(
+            connection_id=t.connection_id, direction=SyncDirection.SYNC_DIRECTION_PUSH
+        ),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "CompareSurfaces": Row(
+        lambda t: sysv.CompareSurfacesRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "GetSyncStatus": Row(
+        lambda t: sysv.GetSyncStatusRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "Push": Row(
+        lambda t: sysv.PushRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "ListQuarantine": Row(
+        lambda t: sysv.ListQuarantineRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+    "RetryQuarantined": Row(
+        lambda t: sysv.RetryQuarantinedRequest(quarantine_ids=["q_none"]),
+        EVERYBODY,
+        elsewhere=None,
+    ),
+    "ListNodes": Row(lambda t: sysv.ListNodesRequest(), PLATFORM, elsewhere=None),
+    "EvictNode": Row(
+        lambda t: sysv.EvictNodeRequest(node_id="n0"), PLATFORM, answer=Code.NOT_FOUND,
+        elsewhere=None,
+    ),
+    "Pull": Row(
+        lambda t: sysv.PullRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+}
+_CONNECTION_END: dict[str, Row] = {
+    "DeleteConnection": Row(
+        lambda t: css.DeleteConnectionRequest(connection_id=t.connection_id),
+        _SYNCING,
+        knowing=(Code.OK, DENIED),
+    ),
+}
+
 
 ROWS: dict[str, Row] = {
     f"/workspace.{service}/{name}": row
@@ -892,7 +1002,11 @@ ROWS: dict[str, Row] = {
         "project.v1.HistoryService": _HISTORY,
         "storage.v1.StorageService": _STORAGE,
         "storage.v1.CatalogService": _CATALOG,
+        "sync.v1.ConnectionService": _CONNECTION,
+        "sync.v1.SyncService": _SYNC,
     }.items()
     for name, row in rows.items()
+} | {  # last: a platform admin takes away the connection of strangers, too
+    f"/workspace.sync.v1.ConnectionService/{name}": row for name, row in _CONNECTION_END.items()
 }
 """By full method name."""

@@ -32,7 +32,7 @@ from services.tokens.oidc import remote_verifier
 from tests.oidc_issuer import HttpsIssuer, RsaKey
 
 NOW = 1_800_000_000
-LOCAL = LocalIssuer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))), instance_id="n1")
+LOCAL = LocalIssuer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))), realm="n1")
 LOCAL_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 CLAIMS: dict[str, Any] = {
@@ -527,7 +527,7 @@ async def test_t28_no_token_opens_a_connection(
 
 
 async def test_an_issuer_of_another_instance_has_another_key(tmp_path: Path) -> None:
-    other = LocalIssuer.open(tmp_path, instance_id="n1")
+    other = LocalIssuer.open(tmp_path, realm="n1")
     foreign = other.issue(
         LocalIdentity("ann@example.com", "Ann"), token_id="j", issued_at=NOW, seconds=60
     )

@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from unittest import mock
@@ -16,6 +16,7 @@ from workspace.sync.v1.run_pb2 import SyncDirection, SyncOptions
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.instance import open_instance
+from sync_svc.collection.tombstones import purge_tombstones
 from sync_svc.engine.task import Tally, Task
 from tests.simulation import loop
 from tests.simulation.cast import CAST, FIRST_MARK, Slot, marked, metadata_slot
@@ -43,15 +44,21 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What may happen in a schedule. `steps`: things that people and fate start."""
+    """What may happen in a schedule. `steps`: things that people and fate start.
+    `content_only`: one more node trusts its surfaces with content alone. `reconcile`:
+    the end begins with full reconciles, which heal much, and listings may have holes;
+    without, cursors alone must do (None: half of the schedules each)."""
 
-    steps: int = 28
+    steps: int = 24
     crashes: bool = True
     restores: bool = True
     clones: bool = True
     surface_restores: bool = True
     faults: bool = True
     skew: bool = True
+    purges: bool = True
+    content_only: bool = False
+    reconcile: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +125,12 @@ class World:
     def __init__(self, engine: Engine, seed: int, plan: Plan, *, log: bool) -> None:
         self.engine, self.plan = engine, plan
         self.rng = random.Random(f"world {seed}")
-        rates = Rates() if plan.faults else Rates(0, 0, 0)
+        drawn = self.rng.random() < 0.5
+        self.reconciles = drawn if plan.reconcile is None else plan.reconcile
+        rates = Rates(incomplete=0.15 if self.reconciles else 0) if plan.faults else Rates(0, 0, 0)
         self.network = Network(random.Random(f"network {seed}"), rates, calm=True)
         self.network.log = [] if log else None
-        self.oracle = Oracle()
+        self.oracle = Oracle(cursors=not self.reconciles)
         self.surfaces: list[Place] = []
         self.nodes: list[Node] = []
         self.snapshots: dict[Place, list[Snapshot]] = {}
@@ -186,11 +195,11 @@ class World:
     # Setting up
 
     async def _set_up(self) -> None:
-        for number in range(self.rng.randint(1, 3)):
+        for number in range(self.rng.choice((1, 1, 2, 2, 3))):
             place = self._place(f"S{number}", lenient=False)
             await open_instance(place.records)
             self.surfaces.append(place)
-        for number in range(self.rng.randint(2, 4)):
+        for number in range(self.rng.choice((2, 2, 2, 3, 3, 4))):
             self.nodes.append(self._node(f"N{number}", self._place(f"N{number}", lenient=True)))
         for surface in self.surfaces:  # a connected graph
             if not any(surface in node.surfaces for node in self.nodes):
@@ -200,10 +209,12 @@ class World:
                 node.surfaces.extend(s for s in self.surfaces if s not in node.surfaces)
         if not _connected(self.nodes):
             self.nodes[0].surfaces = list(self.surfaces)
+        if self.plan.content_only:
+            self._guarded_node()
         for node in self.nodes:
             await node.start()
         if self.rng.random() < 0.6:
-            for slot in CAST:
+            for slot in self.hot:
                 await self._write(self.nodes[0], [Intent(slot, "", "edit", 0)])
 
     def _place(self, name: str, *, lenient: bool) -> Place:
@@ -212,13 +223,19 @@ class World:
         return self.oracle.add(Place(name, records, MemoryObjects(clock=lambda: self.ms / 1000), lenient))
 
     def _node(self, name: str, place: Place, surfaces: list[Place] | None = None) -> Node:
-        skew = self.rng.choice((0, 0, 0, 48, -48, 5, -20)) * _HOUR if self.plan.skew else 0
+        hours = (0, 0, 0, 48, -48, 5, -20) if self.reconciles else (0, 0, 0, 11, -11, 5, -7)
+        skew = self.rng.choice(hours) * _HOUR if self.plan.skew else 0
         if surfaces is None:
             most = self.rng.randint(1, len(self.surfaces))
             surfaces = self.rng.sample(self.surfaces, most)
         return Node(
             name, place, self.network, self.oracle, lambda: self.ms, skew, surfaces
         )
+
+    def _guarded_node(self) -> None:
+        place = self._place("G", lenient=True)
+        place.guarded = True
+        self.nodes.append(self._node("G", place))
 
     # Chaos
 
@@ -232,7 +249,10 @@ class World:
             self._go(node, self._write(node, self._intents(node)), "write")
         elif roll < 0.84:
             self._sync_somewhere(node)
-        elif roll < 0.89:
+        elif roll < 0.87:
+            if self.plan.purges:
+                self._go(node, self._purge(node, self.rng.choice([node.place, *node.surfaces])), "purge")
+        elif roll < 0.90:
             if self.plan.crashes:
                 self._crash(node)
         elif roll < 0.94:
@@ -248,7 +268,7 @@ class World:
         if free:
             surface = self.rng.choice(free)
             direction = self.rng.choice((PUSH, PUSH, PULL, PULL))
-            full = self.rng.random() < 0.1
+            full = self.reconciles and self.rng.random() < 0.1
             self._go(node, self._sync(node, surface, direction, full=full), "sync")
 
     def _intents(self, node: Node) -> list[Intent]:
@@ -385,9 +405,10 @@ class World:
         self._made += 1
         connection = Connection(
             connection_id=f"c-{place.name}", name=place.name, provider="local",
-            scope=SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ALL), trust=Trust.TRUST_FULL,
+            scope=SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ALL), trust=Trust.TRUST_CONTENT_ONLY if node.place.guarded else Trust.TRUST_FULL,
         )
         remote = await open_surface(node, place)
+        node.place.rewinds_then[place.name] = (place.rewinds, node.place.rewinds)
         options = SyncOptions(force=True, full_reconcile=full, reinitialise=reinitialise)
         return Task(
             run_id=f"run-{self._made}", direction=direction, connection=connection,  # type: ignore[arg-type]
@@ -402,19 +423,38 @@ class World:
         self.ms += 100 * _HOUR
         for node in self.nodes:
             node.skew_ms = 0
-        full = True
-        for _ in range(_ROUNDS):
+        full = self.reconciles
+        for round_ in range(_ROUNDS):
             before = self._record_commits()
             errors = await self._round(full=full)
             if self._record_commits() == before:
                 if errors:
                     raise Violation(f"runs fail for ever: {errors[0]}")
-                if full:
+                if full or not self.reconciles or self.rng.random() < 0.7:
                     return
                 full = True
             else:
                 full = False
+            if self.plan.purges and round_ < 3:
+                await self._purge_all()
         raise Violation("no fixpoint")
+
+    async def _purge_all(self) -> None:
+        """Tombstones become stubs, wherever they may."""
+        for node in self.nodes:
+            await self._purge(node, node.place)
+            for surface in node.surfaces:
+                await self._purge(node, surface)
+
+    async def _purge(self, node: Node, place: Place) -> None:
+        self.network.note(f"{node.name} purges {place.name}")
+        mine = place is node.place
+        records = node.records if mine else (await open_surface(node, place)).records
+        connections = [f"c-{each.name}" for each in node.surfaces] if mine else []
+        with suppress(WorkspaceError):
+            await purge_tombstones(
+                records, now_ms=node.wall_ms(), connections=connections, retention_ms=0
+            )
 
     async def _round(self, *, full: bool) -> list[str]:
         errors = []

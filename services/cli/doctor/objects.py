@@ -11,18 +11,35 @@ from pathlib import Path
 from services.cli.doctor.finding import MAX_EXAMPLES, Finding, Verdict
 from services.cli.doctor.records import ExpectedObject, Survey
 
-__all__ = ["check_objects", "check_orphans"]
+__all__ = ["check_awaited", "check_objects", "check_orphans"]
 
 _REMEDY = "restore objects/ from a backup, or put the files again"
 
 
-async def check_objects(root: Path, expected: Sequence[ExpectedObject]) -> Finding:
-    """Size and SHA-256 of every object that a record says is available."""
+async def check_objects(root: Path, survey: Survey) -> Finding:
+    """Size and SHA-256 of every object that a record says is available, but for those
+    that sync is still to bring."""
+    coming = _coming(root, survey)
+    expected = [each for each in survey.expected if each.storage_key not in coming]
     faults = await asyncio.to_thread(lambda: list(_faults(root, expected)))
     return Finding.of_faults(
         "objects", faults, good=f"{len(expected)} files have their checksums",
         bad="files are missing or damaged", remedy=_REMEDY,
     )
+
+
+def check_awaited(root: Path, survey: Survey) -> list[Finding]:
+    """Objects that sync is still to bring; nothing when there are none."""
+    coming = sorted(_coming(root, survey))
+    if not coming:
+        return []
+    examples = tuple(f"{key} (over {survey.awaited[key]})" for key in coming[:MAX_EXAMPLES])
+    return [
+        Finding(
+            "awaited", Verdict.WARNING, f"{len(coming)} files are still to come by sync",
+            "pull again over these connections, or over another that has them", examples,
+        )
+    ]
 
 
 async def check_orphans(root: Path, survey: Survey) -> Finding:
@@ -35,6 +52,10 @@ async def check_orphans(root: Path, survey: Survey) -> Finding:
         "orphans", Verdict.INFO, f"{len(found)} objects ({size} bytes) are named by no record",
         "harmless: left by interrupted uploads, removed by collection", tuple(found[:MAX_EXAMPLES]),
     )
+
+
+def _coming(root: Path, survey: Survey) -> set[str]:
+    return {key for key in survey.awaited if not (root / key).exists()}
 
 
 def _faults(root: Path, expected: Sequence[ExpectedObject]) -> Iterator[str]:

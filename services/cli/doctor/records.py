@@ -16,7 +16,9 @@ from services.model.families import FAMILIES
 from services.model.object_names import NAMING_FAMILIES, held_file, object_names
 from services.model.stamp import Stamp
 from services.records.codec import content_of
+from services.records.pending_bytes import PENDING_BYTES
 from services.records.port import Item, Key, RecordDriver
+from services.records.siblings import SIBLING, sibling_key
 
 __all__ = ["ExpectedObject", "Survey", "check_database", "survey_records"]
 
@@ -41,7 +43,12 @@ class Survey:
     faults: list[str] = field(default_factory=list)
     expected: list[ExpectedObject] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
+    awaited: dict[str, str] = field(default_factory=dict)
+    """Storage keys of objects that sync is still to bring, with the connection."""
     newest_ms: int = 0
+    absent: dict[Key, str] = field(default_factory=dict)
+    """Sibling rows that a record met before names and that are still to be met; within
+    a partition they come after all records."""
 
     def finding(self) -> Finding:
         """Every record against its stamp."""
@@ -68,6 +75,14 @@ async def survey_records(driver: RecordDriver) -> Survey:
         if item.family in FAMILIES:
             survey.records += 1
             _survey_item(survey, item)
+        elif item.family == SIBLING and not item.deleted:
+            _survey_sibling(survey, item)
+        elif item.family == PENDING_BYTES and not item.deleted:
+            row = json.loads(item.body)
+            if row["direction"] == "pull":
+                survey.awaited[row["storage_key"]] = row["connection_id"]
+    missing = survey.absent.values()
+    survey.faults += [f"{where}: one of its versions is missing" for where in missing]
     return survey
 
 
@@ -93,7 +108,26 @@ def _survey_item(survey: Survey, item: Item) -> None:
     if item.deleted != stamp.deleted:
         survey.faults.append(f"{where}: row and stamp differ about its deletion")
     survey.newest_ms = max(survey.newest_ms, _millis(stamp.hlc))
+    survey.absent |= {sibling_key(item.key, dot): where for dot in stamp.siblings}
     if item.family in NAMING_FAMILIES and not item.deleted:
+        _note_objects(survey, where, members)
+
+
+def _survey_sibling(survey: Survey, item: Item) -> None:
+    """One of several versions of a record."""
+    where = f"{item.key.pk} {item.key.sk}"
+    if survey.absent.pop(item.key, None) is None:
+        survey.faults.append(f"{where}: a version that its record does not name")
+    try:
+        row: dict[str, Any] = json.loads(item.body)
+        family, members = FAMILIES[row["family"]], json.loads(row["body"])
+        stamp = Stamp.load(item.stamp)
+    except (ValueError, KeyError, TypeError):
+        survey.faults.append(f"{where}: body or stamp cannot be read")
+        return
+    if content_digest(family.name, stamp.deleted, content_of(family, members)) != stamp.digest:
+        survey.faults.append(f"{where}: the content is not the one that was stamped")
+    if family.name in NAMING_FAMILIES and not stamp.deleted:
         _note_objects(survey, where, members)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.backends import database_file, open_record_driver
 from services.cli.doctor.finding import Finding, Verdict
 from services.cli.doctor.machine import check_clock, check_disk, check_keys, check_ports
-from services.cli.doctor.objects import check_objects, check_orphans
+from services.cli.doctor.objects import check_awaited, check_objects, check_orphans
 from services.cli.doctor.online import check_http, check_rpc
 from services.cli.doctor.records import check_database, no_database, survey_records
 from services.cli.doctor.usage import recount
@@ -61,7 +61,8 @@ async def _alone(settings: Settings) -> list[Finding]:
         check_clock(survey.newest_ms),
         survey.finding(),
         usage.finding(),
-        await check_objects(objects, survey.expected),
+        await check_objects(objects, survey),
+        *check_awaited(objects, survey),
         await check_orphans(objects, survey),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.model.merging.rules import DELETED_STATUSES, RULES, Rule
+from services.model.merging.rules import BIRTH, DELETED_STATUSES, RULES, Rule
 from services.model.merging.sides import Side, agree, leading
 from services.model.stamp import Dot
 
@@ -47,7 +47,7 @@ def combined(family: str, sides: Sequence[Side]) -> Combined:
     """`sides` are live versions, the winner first, at least one."""
     found = Combined()
     closed: dict[str, Any] = {}
-    for rule in RULES.get(family, ()):
+    for rule in (*RULES.get(family, ()), BIRTH):
         found.governed.update(rule.names)
         if _apply(rule, sides, found):
             closed |= rule.closes

@@ -28,7 +28,6 @@ __all__ = [
     "copy_object",
     "find",
     "look",
-    "whole",
 ]
 
 Progress = Callable[[int], None]
@@ -76,16 +75,6 @@ async def look(store: ObjectStore, needed: NeededObject) -> Presence:
         return Presence.SAME
     sha256 = info.sha256 or await _digest_of(store, needed.key)
     return Presence.SAME if sha256 == needed.sha256 else Presence.OTHER
-
-
-async def whole(store: ObjectStore, needed: NeededObject) -> bool:
-    """Whether the bytes themselves, read to the end, are those that are named."""
-    try:
-        return await _digest_of(store, needed.key) == needed.sha256
-    except WorkspaceError as error:
-        if error.reason in (_NOT_FOUND, _CORRUPT):
-            return False
-        raise
 
 
 async def copy_object(

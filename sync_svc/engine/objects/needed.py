@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from services.model.errors import WorkspaceError
 from services.model.object_names import NAMING_FAMILIES, held_file
+from services.model.paths import parse_storage_key
 from services.model.versions import State
 from services.records.port import Key
 
@@ -99,10 +101,20 @@ def named_objects(key: Key, state: State) -> list[NeededObject]:
         if version.deleted:
             continue
         for each in _of_members(key, json.loads(version.body)):
+            if not each.required and not _is_own(each):
+                continue  # a copy's first history names the file that it was copied from
             before = found.get(each.identity)
             if before is None or (each.required and not before.required):
                 found[each.identity] = each
     return list(found.values())
+
+
+def _is_own(needed: NeededObject) -> bool:
+    try:
+        document_id = parse_storage_key(needed.key).document_id
+    except WorkspaceError:
+        return False
+    return needed.record_key.pk == f"DOCUMENT#{document_id}"
 
 
 def _of_members(record: Key, members: Mapping[str, Any]) -> Iterable[NeededObject]:

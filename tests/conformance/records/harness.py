@@ -71,12 +71,15 @@ class Store(Protocol):
 
 
 class SqliteStore:
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, portable: bool = False) -> None:
         self._environment = environment
+        self.portable = portable
         self.path = environment.folder / f"{uuid.uuid4().hex}.db"
 
     async def open(self) -> SqliteDriver:
-        driver = await SqliteDriver.open(self.path, clock=self._environment.clock)
+        driver = await SqliteDriver.open(
+            self.path, clock=self._environment.clock, portable=self.portable
+        )
         self._environment.opened.append(driver)
         return driver
 
@@ -113,6 +116,15 @@ DRIVERS: dict[str, DriverCase] = {
             multi_process=False,
         ),
         SqliteStore,
+    ),
+    "sqlite-portable": DriverCase(  # a surface: a rollback journal instead of a log
+        Capabilities(
+            consistent_index_reads=True,
+            ordered_change_feed=True,
+            expiry_precision_seconds=math.inf,
+            multi_process=False,
+        ),
+        lambda environment: SqliteStore(environment, portable=True),
     ),
     "postgres": DriverCase(
         Capabilities(

@@ -3,10 +3,15 @@ are here without an upload of their own."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from workspace.project.v1.document_pb2 import DocumentStatus, FileInfo
 from workspace.storage.v1 import storage_service_pb2 as pb
 
+from services.cli.doctor.finding import Verdict
+from services.cli.doctor.objects import check_awaited, check_objects
+from services.cli.doctor.records import survey_records
 from services.model.families import FAMILIES
 from services.records.pending_bytes import PendingBytes, PendingObject
 from services.records.port import Key
@@ -77,6 +82,25 @@ async def test_a_row_about_other_bytes_of_the_key_says_nothing(
     await lose_bytes(desk, document_id)
     answer = await desk.storage().CreateDownload(pb.CreateDownloadRequest(document_id=document_id))
     assert (await get(answer.transfer)).status_code == 404
+
+
+async def test_doctor_tells_what_is_to_come_from_what_is_lost(
+    desk: Desk, document_id: str
+) -> None:
+    await await_bytes(desk, document_id)
+    lost = await desk.document("lost.pdf")
+    await desk.uploaded(lost, DATA)
+    driver, root = desk.ws.records.driver, Path(desk.ws.process.settings.data_dir) / "objects"
+    survey = await survey_records(driver)
+    assert check_awaited(root, survey) == [], "its bytes are here all the same"
+    keys = [await lose_bytes(desk, each) for each in (document_id, lost)]
+    [awaited] = check_awaited(root, survey)
+    assert awaited.verdict is Verdict.WARNING
+    assert awaited.examples == (f"{keys[0]} (over c_office)",)
+    objects = await check_objects(root, survey)
+    assert objects.verdict is Verdict.FAILED
+    assert len(objects.examples) == 1
+    assert keys[1] in objects.examples[0]
 
 
 async def test_rows_count_attempts_and_go(desk: Desk, document_id: str) -> None:

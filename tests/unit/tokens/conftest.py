@@ -9,4 +9,4 @@ from services.tokens.local import LocalIssuer
 
 @pytest.fixture
 def issuer(tmp_path: Path) -> LocalIssuer:
-    return LocalIssuer.open(tmp_path, instance_id="n1")
+    return LocalIssuer.open(tmp_path, realm="n1")

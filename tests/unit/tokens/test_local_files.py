@@ -23,10 +23,10 @@ class Clock:
 @pytest.mark.parametrize("name", [LOCAL_KEY_FILE, LOCAL_SECRET_FILE])
 def test_files_are_made_once_and_only_the_owner_reads_them(tmp_path: Path, name: str) -> None:
     keys = tmp_path / "keys"
-    first = LocalIssuer.open(keys, instance_id="n1")
+    first = LocalIssuer.open(keys, realm="n1")
     LocalSecret.open(keys, now=Clock())
     before = (keys / name).read_bytes()
-    again = LocalIssuer.open(keys, instance_id="n1")
+    again = LocalIssuer.open(keys, realm="n1")
     LocalSecret.open(keys, now=Clock())
     assert (keys / name).read_bytes() == before
     assert first.kid == again.kid
@@ -39,7 +39,7 @@ def test_files_are_made_once_and_only_the_owner_reads_them(tmp_path: Path, name:
 def test_a_readable_or_damaged_file_stops_the_start(
     tmp_path: Path, name: str, damage: str
 ) -> None:
-    LocalIssuer.open(tmp_path, instance_id="n1")
+    LocalIssuer.open(tmp_path, realm="n1")
     LocalSecret.open(tmp_path, now=Clock())
     if damage == "readable":
         (tmp_path / name).chmod(0o640)
@@ -47,7 +47,7 @@ def test_a_readable_or_damaged_file_stops_the_start(
         (tmp_path / name).write_bytes(b"short")
 
     def start() -> None:
-        LocalIssuer.open(tmp_path, instance_id="n1")
+        LocalIssuer.open(tmp_path, realm="n1")
         LocalSecret.open(tmp_path, now=Clock())
 
     with pytest.raises(WorkspaceError) as caught:

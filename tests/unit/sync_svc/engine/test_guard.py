@@ -125,3 +125,11 @@ def test_as_many_records_are_counted_as_matter(losses: int, overwrites: int) -> 
     count.losses, count.overwrites = losses, overwrites
     enough = judged(count, count.needs_records)
     assert enough.passes == judged(count, 10 * count.needs_records).passes
+
+
+async def test_a_push_brings_no_deletes_past_the_guard(world: World) -> None:
+    await _shared(world, 11)
+    await _delete(world, range(6), on="remote")
+    before = await world.states("local")
+    await world.push(full_reconcile=True)
+    assert same(before, await world.states("local"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from workspace.project.v1.grant_pb2 import Grant
+from workspace.sync.v1.connection_pb2 import Connection
 from workspace.sync.v1.plan_pb2 import PlanAction
 
+from services.records.port import Key
 from tests.unit.sync_svc.engine.world import (
     PULL,
     PUSH,
@@ -143,3 +146,79 @@ async def test_a_record_that_came_to_the_surface_otherwise_waits_no_more(world: 
     await world.push(local="other")
     await world.push()
     assert await world.rows("local", "pending_bytes") == []
+
+
+async def test_what_changes_there_while_we_push_comes_back_screened(world: World) -> None:
+    await world.project()
+    await world.documents(1)
+    await world.push()
+    whole = world.surfaces["remote"]
+    await world.write(document("d_0", "here"))
+    driver = world.count("remote")
+    counted = world.surfaces["remote"]
+    edits = iter(["there"])
+
+    async def edit(pk: str) -> None:
+        for name in edits if pk == "DOCUMENT#d_0" else ():
+            world.surfaces["remote"] = whole
+            await world.write(document("d_0", name), on="remote")
+            world.surfaces["remote"] = counted
+
+    driver.meanwhile = edit
+    await world.push()
+    here = await world.state(document_key("d_0"), on="local")
+    there = await world.state(document_key("d_0"), on="remote")
+    assert here is not None
+    assert here.same_as(there)
+    assert len(here.versions) == 2
+
+
+async def test_the_same_edit_by_two_ways_is_one(world: World) -> None:
+    await world.open("b")
+    await world.project()
+    await world.documents(1)
+    for remote in ("remote", "b"):
+        await world.push(remote=remote)
+    await world.write(document("d_0", "edited"), on="remote")
+    await world.pull(local="b")
+    await world.pull(remote="b")
+    await world.pull()
+    await world.push(remote="b")
+    assert await world.rows("local", "conflict") == []
+    assert same(await world.states("local"), await world.states("b"))
+
+
+async def test_the_plan_of_a_pull_is_what_the_run_does(world: World) -> None:
+    await world.project()
+    await world.documents(3)
+    await world.push()
+    await world.write(document("d_0", "there"), on="remote")
+    await world.write(document("d_1", "here"))
+    await world.write(document("d_1", "there"), on="remote")
+    await world.write(document("d_2"), deleted=True, on="remote")
+    lines, summary = await world.plan(PULL)
+    before = await world.states("local")
+    await world.pull()
+    after = await world.states("local")
+    changed = {key for key, state in after.items() if not state.same_as(before.get(key))}
+    planned = {Key(line.key.pk, line.key.sk) for line in lines if line.action <= 5}
+    assert changed == planned
+    assert (summary.updates, summary.conflicts, summary.deletes) == (1, 1, 1)
+    assert summary.versions_removed == 2
+
+
+async def test_a_surface_of_content_gives_no_rights_but_gets_everything(world: World) -> None:
+    connection = Connection(connection_id="c_remote")
+    await world.project()
+    await world.documents(1)
+    await world.write(Grant(project_id="p_1", grant_id="g_1"))
+    await world.push(connection=connection)
+    assert same(await world.states("local"), await world.states("remote"))
+    await world.write(Grant(project_id="p_1", grant_id="g_2"), on="remote")
+    await world.write(document("d_0", "edited there"), on="remote")
+    await world.pull(connection=connection)
+    assert await world.state(Key("PROJECT#p_1", "GRANT#g_2"), on="local") is None
+    key = document_key("d_0")
+    here, there = await world.state(key, on="local"), await world.state(key, on="remote")
+    assert here is not None
+    assert here.same_as(there)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from workspace.identity.v1.account_pb2 import Account
 from workspace.identity.v1.team_pb2 import Team
 from workspace.identity.v1.user_pb2 import User
 from workspace.project.v1.grant_pb2 import Grant
 from workspace.sync.v1.connection_pb2 import Connection, SyncScope, SyncScopeType, Trust
 
-from services.records.port import Key
+from services.model.errors import WorkspaceError
+from services.records.port import DriverUnavailable, Key
 from sync_svc.engine.sync_state import SyncStates
 from tests.unit.sync_svc.engine.world import (
     World,
@@ -88,6 +90,29 @@ async def test_a_project_that_moves_in_brings_what_it_has(world: World) -> None:
     assert await world.state(document_key("d_2"), on="remote") is not None
     grant = Key("PROJECT#p_2", "GRANT#g_1")
     assert await world.state(grant, on="remote") is not None
+
+
+async def test_a_run_cut_off_while_a_project_moves_in_is_followed_by_one_of_all(
+    world: World,
+) -> None:
+    await _two_accounts(world)
+    connection = _accounts("a_1")
+    await world.push(connection=connection)
+    await world.project("p_2", account_id="a_1")
+    whole = world.surfaces["remote"]
+
+    def gone(call: str) -> None:
+        if call == "scan":
+            raise DriverUnavailable("gone")
+
+    world.count("remote").before = gone
+    with pytest.raises(WorkspaceError):
+        await world.push(connection=connection)
+    world.surfaces["remote"] = whole
+    assert await world.state(project_key("p_2"), on="remote") is not None
+    assert await world.state(document_key("d_2"), on="remote") is None
+    assert (await world.push(connection=connection)).full_reconcile
+    assert await world.state(document_key("d_2"), on="remote") is not None
 
 
 async def test_some_projects_of_a_run_do_not_move_the_cursor(world: World) -> None:

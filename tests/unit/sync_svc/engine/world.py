@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class CountingDriver:
         self.inner = inner
         self.calls: list[str] = []
         self.before: Callable[[str], object] = self.calls.count
+        self.meanwhile: Callable[[str], Awaitable[object]] | None = None
 
     name = "counting"
 
@@ -84,6 +85,8 @@ class CountingDriver:
 
     async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
         self._count(f"commit {pk}")
+        if self.meanwhile:
+            await self.meanwhile(pk)
         return await self.inner.commit(pk, puts)
 
     async def changes(self, cursor: str | None, limit: int) -> Any:
@@ -144,6 +147,11 @@ class World:
     async def open(self, *names: str) -> None:
         for name in names:
             self.surfaces[name] = await open_surface(self.folder, name, self.clock)
+
+    async def reopen(self, name: str) -> None:
+        await self.surfaces[name].records.close()
+        await self.surfaces[name].objects.close()
+        await self.open(name)
 
     async def close(self) -> None:
         for surface in self.surfaces.values():

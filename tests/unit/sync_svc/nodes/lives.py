@@ -200,7 +200,9 @@ async def push(node: Store, surface: Store, **given: Any) -> Preflight:
     checks, found = await check(task)
     await checks.announce_export(task)
     await _join_all(node, surface)
-    await _done(task, push_reconciled_ms=task.now_ms(), push_cursor="x")
+    await _done(
+        task, push_reconciled_ms=task.now_ms(), push_cursor="x", last_push_ms=task.now_ms()
+    )
     return found
 
 

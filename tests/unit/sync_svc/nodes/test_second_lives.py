@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from services.records import remint as reminting
+from services.records.actors import SETTLE_SECONDS
 from services.records.instance import Instance
 from sync_svc.nodes import contact, handshake
+from sync_svc.nodes.checks import NodeChecks
 from sync_svc.nodes.handshake import Handshake, Verdict
 from sync_svc.nodes.rows import Entry
 from tests.unit.sync_svc.nodes.conftest import Open
-from tests.unit.sync_svc.nodes.lives import Killed, Store, pull, push
+from tests.unit.sync_svc.nodes.lives import PUSH, Fragile, Killed, Store, load, pull, push, task_of
 
 
 async def _step(*pairs: tuple[Store, Store]) -> None:
@@ -178,6 +180,31 @@ async def test_an_edit_on_top_before_the_record_was_put_right_hides_nothing(
     monkeypatch.undo()
     await _step((ann, box))
     assert await box.values("p") == {"lost", "third"}
+
+
+async def test_on_a_shared_store_it_waits_until_other_processes_have_noticed(
+    stores: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, box = await stores("ann"), await stores("box", passive=True)
+    await _rolled_back(ann, box, tmp_path)
+    shared = replace(ann.driver.capabilities, multi_process=True)
+    monkeypatch.setattr(Fragile, "capabilities", shared, raising=False)
+    waited: list[float] = []
+
+    async def other_process_writes(seconds: float) -> None:
+        """Under the former incarnation, in the last moment."""
+        waited.append(seconds)
+        actor = ann.records.actors.current
+        ann.records.actors.current = ann.instance.actor
+        await ann.edit("late", name="late")
+        ann.records.actors.current = actor
+
+    task = task_of(ann, box, PUSH)
+    await NodeChecks(sleep=other_process_writes).preflight(task, await load(task))
+    assert waited == [SETTLE_SECONDS]
+    late = await ann.state("late")
+    assert late is not None
+    assert [actor for actor, _ in late.dots] == [ann.records.actor]
 
 
 class TestMutants:

@@ -222,6 +222,37 @@ async def test_history_whose_document_is_not_here(bench: Bench) -> None:
     await stays(bench)
 
 
+async def test_history_of_a_copy_does_not_keep_the_file_of_its_origin(bench: Bench) -> None:
+    """What is purged goes, though a document was once copied from it."""
+    await write(bench.surface.records, document("d_copy", b"data"))
+    told = revision("d_copy", file_info("d_lost", b"data"))
+    await write(bench.surface.records, told)
+    assert (await bench.days(2, 2)).keys == [LOST]
+
+
+async def test_a_key_that_a_relocation_left(bench: Bench) -> None:
+    await write(bench.surface.records, document("d_lost", b"new", name="new.pdf"))
+    await write(bench.surface.records, revision("d_lost", file_info("d_lost", b"data")))
+    moved = revision("d_lost", file_info("d_lost", b"data"), record_id="m_2")
+    moved.file.storage_key = LOST.replace("accounts/a_1", "accounts/a_2")
+    moved.reason, moved.note = "relocated_other", f"was {LOST}"
+    await bench.put(moved.file.storage_key)
+    await write(bench.surface.records, moved)
+    assert (await bench.days(2, 2)).keys == [LOST]
+    assert moved.file.storage_key in await keys_of(bench.surface.objects)
+
+
+async def test_a_key_that_a_relocation_came_back_to(bench: Bench) -> None:
+    await write(bench.surface.records, document("d_lost", b"new", name="new.pdf"))
+    other = LOST.replace("accounts/a_1", "accounts/a_2")
+    for number, (was, now) in enumerate([(LOST, other), (other, LOST)]):
+        moved = revision("d_lost", file_info("d_lost", b"data"), record_id=f"m_{number}")
+        moved.file.storage_key = now
+        moved.reason, moved.note = "relocated_file", f"was {was}"
+        await write(bench.surface.records, moved)
+    await stays(bench)
+
+
 async def test_an_intent_for_a_week(bench: Bench, world: World) -> None:
     await register(bench.surface.records, "r_1", [LOST], now_ms=world.clock.millis())
     await stays(bench)

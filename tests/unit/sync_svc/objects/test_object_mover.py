@@ -111,6 +111,16 @@ async def test_only_promised_bytes_are_required(world: World) -> None:
     assert named_objects(D1, (await world.incoming("local", D1))[0].state) == []
 
 
+async def test_history_of_a_copy_does_not_take_the_file_of_its_origin_along(world: World) -> None:
+    """The origin may lie outside the scope of the connection."""
+    await put_object(world.local.objects, storage_key("d_2"), DATA)
+    await write(world.local.records, revision("d_1", file_info("d_2", DATA)))
+    [row] = await world.rows("local", "metadata_record")
+    moved = await world.mover().send(world.task(), await world.incoming("local", row.key))
+    assert not moved.gated
+    assert await keys_of(world.remote.objects) == []
+
+
 async def test_other_families_name_nothing() -> None:
     assert named_objects(D1, State("project", {"a": 1}, {})) == []
 

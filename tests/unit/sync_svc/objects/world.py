@@ -124,9 +124,9 @@ def artifact(document_id: str, data: bytes, **more: Any) -> DerivedArtifact:
     return DerivedArtifact(**(members | more))
 
 
-def revision(document_id: str, file: FileInfo) -> MetadataRecord:
+def revision(document_id: str, file: FileInfo, *, record_id: str = "m_1") -> MetadataRecord:
     record = MetadataRecord(
-        metadata_record_id="m_1", document_id=document_id, project_id="p_1",
+        metadata_record_id=record_id, document_id=document_id, project_id="p_1",
         reason="file_attached", file=file,
     )
     record.timestamp.FromSeconds(1_790_000_000)

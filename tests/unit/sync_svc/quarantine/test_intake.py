@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from workspace.project.v1.grant_pb2 import Grant
@@ -12,10 +11,6 @@ from workspace.project.v1.project_pb2 import Project, ProjectStatus
 from workspace.sync.v1.connection_pb2 import Connection, SyncScope, SyncScopeType
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason as Why
 
-from services.model.canonical import content_digest
-from services.model.stamp import Stamp
-from services.model.versions import State
-from services.records.codec import dump
 from services.records.conflict_rows import Found
 from services.records.port import ABSENT, Index, Key, Put
 from services.records.replica import Incoming
@@ -282,38 +277,20 @@ async def test_an_event_forged_in_our_name_is_kept_aside(world: World) -> None:
 
 
 async def test_a_held_state_that_no_row_takes_is_refused(world: World) -> None:
-    await same_project(world)
-    for number in range(8):
-        name = f"n{number}"
-        await world.open(name)
-        await world.surfaces[name].replica.join(
-            P1.pk, [Incoming(P1, await _state(world))], origin="", found=Found(0)
+    await world.project()
+    many = made.side_by_side(
+        *(
+            made.rows(
+                "project", made.project(team_id="t_1"), actor=f"n{n}.1", zz=str(n) * 60_000,
+                hlc=f"{world.clock.millis():013d}.00000",
+            )
+            for n in range(8)
         )
-        await world.write(
-            Project(project_id="p_1", name=name, team_id="t_1", description="x" * 3900), on=name
-        )
-        await _grow(world, name)
-        other = await world.state(P1, on=name)
-        assert other is not None
-        await world.surfaces["remote"].replica.join(
-            P1.pk, [Incoming(P1, other)], origin="", found=Found(0)
-        )
+    )
+    items = [many.item, *many.others.values()]
+    await world.surfaces["remote"].records.put_rows(
+        [Put(i.key, ABSENT, i.family, i.body, i.stamp) for i in items if i is not None]
+    )
     found = await sort(world, P1, connection=CONTENT)
     assert found.refused[P1].reason == Why.QUARANTINE_REASON_TOO_LARGE
     assert await held(world) == []
-
-
-async def _state(world: World) -> State:
-    state = await world.state(P1, on="local")
-    assert state is not None
-    return state
-
-
-async def _grow(world: World, on: str) -> None:
-    """Members of newer software, as large as a body may be."""
-    item = await world.surfaces[on].records.get_row(P1)
-    assert item is not None
-    body = json.loads(item.body) | {"zz_new": on * 27_000}
-    digest = content_digest("project", False, body)
-    stamp = replace(Stamp.load(item.stamp), digest=digest)
-    await spoil(world, P1, on=on, body=dump(body), stamp=stamp.dump())

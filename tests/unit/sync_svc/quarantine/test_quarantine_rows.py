@@ -11,11 +11,11 @@ from services.records.siblings import Rows
 from sync_svc.connections.forgetting import forget_state
 from sync_svc.engine.refusal import Refusal
 from sync_svc.quarantine.messages import message_of
-from sync_svc.quarantine.packing import unpack_rows
+from sync_svc.quarantine.packing import pack_state, unpack_rows, unpack_state
 from sync_svc.quarantine.rows import ALL, Quarantine, by_connection, by_id, quarantine_id
 from tests.unit.sync_svc.engine.world import World
 from tests.unit.sync_svc.quarantine.bench import quarantined
-from tests.unit.sync_svc.screening.made import project, rows
+from tests.unit.sync_svc.screening.made import project, rows, state
 
 REFUSAL = Refusal(Why.QUARANTINE_REASON_INVALID, "it is odd")
 REJECTED = Refusal(Why.QUARANTINE_REASON_REJECTED, "the target refuses it")
@@ -89,6 +89,23 @@ async def test_what_was_forgotten_with_its_connection_can_come_again(world: Worl
     assert await quarantined(world) == []
     await of(world).put_all("c_1", "r_2", [(bad, REFUSAL)])
     assert len(await quarantined(world)) == 1
+
+
+async def test_one_record_twice_in_a_batch_is_one_row(world: World) -> None:
+    bad = rows("project", project())
+    await of(world).put_all("c_1", "r_1", [(bad, REFUSAL), (bad, REJECTED)])
+    (row,) = await quarantined(world)
+    assert row["reason"] == "QUARANTINE_REASON_REJECTED"
+
+
+def test_states_are_kept_as_they_are_and_erased_ones_say_so() -> None:
+    kept = state(rows("project", project(description="of ann@example.com")))
+    packed = pack_state(kept)
+    assert unpack_state(packed) == kept
+    text = json.dumps(packed).replace("ann@example.com", "erased-1@erased.invalid")
+    (version,) = unpack_state(json.loads(text)).versions.values()
+    assert version.erased
+    assert version.digest != kept.versions[version.dot].digest
 
 
 async def test_many_and_large_records_fit(world: World) -> None:

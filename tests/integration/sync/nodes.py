@@ -1,0 +1,225 @@
+"""Nodes that sync over backup folders, and short words for what people do on them."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from google.protobuf.field_mask_pb2 import FieldMask
+from workspace.identity.v1.identity_service_pb2 import BootstrapPlatformAdminRequest
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.project.v1.document_pb2 import Document
+from workspace.project.v1.document_service_pb2 import (
+    CreateDocumentRequest,
+    CreateRevisionRequest,
+    GetDocumentRequest,
+    UpdateDocumentRequest,
+)
+from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
+from workspace.project.v1.project_service_pb2 import CreateProjectRequest
+from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
+from workspace.storage.v1.storage_service_pb2 import (
+    CompleteUploadRequest,
+    CreateDownloadRequest,
+    CreateUploadRequest,
+)
+from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
+from workspace.sync.v1.connection_pb2 import Connection, Trust
+from workspace.sync.v1.connection_service_pb2 import CreateConnectionRequest
+from workspace.sync.v1.connection_service_pb2_grpc import ConnectionServiceStub
+from workspace.sync.v1.run_pb2 import Run, RunStatus, SyncOptions
+from workspace.sync.v1.sync_service_pb2 import (
+    GetConflictRequest,
+    ListConflictsRequest,
+    PullRequest,
+    PushRequest,
+    ResolveConflictRequest,
+)
+from workspace.sync.v1.sync_service_pb2_grpc import SyncServiceStub
+
+from tests.harness import Workspace
+
+ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
+ENDED = (RunStatus.RUN_STATUS_SUCCEEDED, RunStatus.RUN_STATUS_SUCCEEDED_WITH_ISSUES)
+
+
+def request_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass
+class Node:
+    """A workspace whose platform administrator is Ann."""
+
+    ws: Workspace
+    folder: Path
+    who: str = ANN
+    connections: list[str] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, folder: Path, *, who: str = ANN, **settings: Any) -> AsyncIterator[Node]:
+        async with Workspace.open(folder, local_realm="home", **settings) as ws:
+            await ws.sign_in(who)
+            node = cls(ws, folder, who)
+            await node.bootstrap()
+            yield node
+
+    async def bootstrap(self) -> None:
+        """Ann administers this platform; asked again it stays so."""
+        secret = (self.ws.process.kernel.keys_dir / "local.secret").read_text().strip()
+        stub: Any = self.ws.stub(IdentityServiceStub, as_=self.who)
+        await stub.BootstrapPlatformAdmin(
+            BootstrapPlatformAdminRequest(bootstrap_secret=secret, request_id=request_id())
+        )
+
+    def stub(self, kind: Any, who: str = "") -> Any:
+        return self.ws.stub(kind, as_=who or self.who)
+
+    @property
+    def sync(self) -> Any:
+        return self.stub(SyncServiceStub)
+
+    @property
+    def documents(self) -> Any:
+        return self.stub(DocumentServiceStub)
+
+    async def connect(
+        self, folder: Path, *, name: str = "backup", trust: Any = Trust.TRUST_FULL, **more: Any
+    ) -> str:
+        stub = self.stub(ConnectionServiceStub)
+        made = await stub.CreateConnection(
+            CreateConnectionRequest(
+                connection=Connection(
+                    connection_id=name, provider="local", settings={"folder": str(folder)},
+                    trust=trust, **more,
+                ),
+                request_id=request_id(),
+            )
+        )
+        self.connections.append(made.connection.connection_id)
+        return str(made.connection.connection_id)
+
+    async def push(self, name: str = "backup", *, ok: bool = True, **options: Any) -> Run:
+        request = PushRequest(
+            connection_id=name, options=SyncOptions(**options), request_id=request_id()
+        )
+        return await _last(self.sync.Push(request), ok=ok)
+
+    async def pull(self, name: str = "backup", *, ok: bool = True, **options: Any) -> Run:
+        request = PullRequest(
+            connection_id=name, options=SyncOptions(**options), request_id=request_id()
+        )
+        return await _last(self.sync.Pull(request), ok=ok)
+
+    async def project(self, name: str = "Plans") -> str:
+        made = await self.stub(ProjectServiceStub).CreateProject(
+            CreateProjectRequest(name=name, request_id=request_id())
+        )
+        return str(made.project.project_id)
+
+    async def document(self, project_id: str, name: str, data: bytes = b"first") -> str:
+        """A document with a file that was sent and completed."""
+        made = await self.documents.CreateDocument(
+            CreateDocumentRequest(project_id=project_id, name=name, request_id=request_id())
+        )
+        document_id = str(made.document.document_id)
+        await self.send(document_id, data)
+        return document_id
+
+    async def send(self, document_id: str, data: bytes) -> None:
+        """A file for a document, completed."""
+        storage = self.stub(StorageServiceStub)
+        made = await storage.CreateUpload(
+            CreateUploadRequest(
+                document_id=document_id, filename="plan.txt", content_type="text/plain",
+                size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(),
+                request_id=request_id(),
+            )
+        )
+        async with httpx.AsyncClient(timeout=30) as client:
+            sent = await client.put(
+                made.transfer.url, content=data, headers=dict(made.transfer.headers)
+            )
+        assert sent.status_code == 200, sent.text
+        await storage.CompleteUpload(
+            CompleteUploadRequest(upload_id=made.upload.upload_id, request_id=request_id())
+        )
+
+    async def revise(self, document_id: str, data: bytes) -> None:
+        """A new file for a document that has one."""
+        await self.documents.CreateRevision(
+            CreateRevisionRequest(document_id=document_id, request_id=request_id())
+        )
+        await self.send(document_id, data)
+
+    async def read(self, document_id: str) -> Document:
+        answer = await self.documents.GetDocument(GetDocumentRequest(document_id=document_id))
+        found: Document = answer.document
+        return found
+
+    async def bytes_of(self, document_id: str) -> bytes:
+        """What a person downloads."""
+        made = await self.stub(StorageServiceStub).CreateDownload(
+            CreateDownloadRequest(document_id=document_id)
+        )
+        async with httpx.AsyncClient(timeout=30) as client:
+            got = await client.get(made.transfer.url, headers=dict(made.transfer.headers))
+        assert got.status_code == 200, got.text
+        return got.content
+
+    async def edit(self, document_id: str, **fields: Any) -> Document:
+        answer = await self.documents.UpdateDocument(
+            UpdateDocumentRequest(
+                document=Document(document_id=document_id, **fields),
+                update_mask=FieldMask(paths=sorted(fields)),
+                request_id=request_id(),
+            )
+        )
+        changed: Document = answer.document
+        return changed
+
+    async def conflicts(self, **filters: Any) -> list[Any]:
+        """Open conflicts, as Ann sees them."""
+        answer = await self.sync.ListConflicts(ListConflictsRequest(**filters))
+        return list(answer.conflicts)
+
+    async def conflict(self, conflict_id: str) -> Any:
+        answer = await self.sync.GetConflict(GetConflictRequest(conflict_id=conflict_id))
+        return answer.conflict
+
+    async def resolve(self, conflict_id: str, resolution: Any, **more: Any) -> Any:
+        return await self.sync.ResolveConflict(
+            ResolveConflictRequest(
+                conflict_id=conflict_id, resolution=resolution, request_id=request_id(), **more
+            )
+        )
+
+
+async def _last(stream: Any, *, ok: bool) -> Run:
+    """The run as it ended."""
+    run = Run()
+    async for message in stream:
+        run = message.progress.run
+    if ok:
+        assert run.status in ENDED, run
+    return run
+
+
+async def in_step(*nodes: Node, rounds: int = 3) -> None:
+    """Everybody pushes and pulls until nothing moves."""
+    for _ in range(rounds):
+        moved = 0
+        for node in nodes:
+            for name in node.connections:
+                moved += (await node.push(name)).counts.records_written
+                moved += (await node.pull(name)).counts.records_written
+        if not moved:
+            return
+    raise AssertionError(f"still {moved} records moved after {rounds} rounds")
