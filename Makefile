@@ -10,7 +10,7 @@ GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configu
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_POSTGRES := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres check lint types contracts generate generated imports bench lock clean
+.PHONY: help run test test-postgres simulate check lint types contracts generate generated imports bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: $(VENV)/.dev ## Run every test; ends with pytest's summary
 
 test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
 	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_POSTGRES)
+
+simulate: $(VENV)/.dev ## 10,000 random schedules of sync (WM_SIM_SEEDS, WM_SIM_FIRST: how many, from which)
+	WM_SIM_SEEDS=$${WM_SIM_SEEDS:-10000} $(PY) -m pytest -n 2 --dist loadfile tests/simulation/test_schedules_1.py tests/simulation/test_schedules_2.py
 
 check: lint types contracts generated imports ## Everything of CI but the tests
 

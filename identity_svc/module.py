@@ -26,6 +26,7 @@ from identity_svc.accounts.members import AccountMembers
 from identity_svc.accounts.ownership import Ownership
 from identity_svc.accounts.routing import Routing
 from identity_svc.accounts.usage import Usage
+from identity_svc.arrivals import Arrivals
 from identity_svc.directory import Directory
 from identity_svc.invitations.module import invitation_parts
 from identity_svc.invitations.tokens import InvitationTokens
@@ -33,6 +34,7 @@ from identity_svc.memberships.membership_changes import membership_trials
 from identity_svc.memberships.memberships import Memberships
 from identity_svc.memberships.scope_members import ScopeMembers
 from identity_svc.memberships.watch_memberships import MembershipWatch
+from identity_svc.notifications.conflict_news import MAIL_CONFLICT
 from identity_svc.notifications.parts import notification_parts
 from identity_svc.policy import POLICY
 from identity_svc.servicers.account import AccountServicer
@@ -85,6 +87,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     directory = Directory(kernel.records, local_issuer=issuer.issuer, lookups=lookups)
     invitations = invitation_parts(kernel, peers, directory)
     notifications = notification_parts(kernel, peers, directory)
+    arrivals = Arrivals(kernel, directory, told=notifications.due[MAIL_CONFLICT])
     authenticator = open_authenticator(kernel.settings, issuer, kernel.records, now=kernel.now)
     registrations = [
         _identity(kernel, peers, directory, issuer, secret, authenticator),
@@ -101,9 +104,11 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         due={
             **invitations.due,
             **notifications.due,
+            **arrivals.due,
             ACCOUNT_PURGE: Deletion(kernel, directory, _grants(peers)).run,
             ERASURE: _erasures(kernel, peers, directory).run,
         },
+        background=(arrivals.follower.run,),
         consumers=notifications.consumers,
     )
 

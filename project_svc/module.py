@@ -21,6 +21,7 @@ from project_svc.access.gate import Access
 from project_svc.access.permissions import Permissions
 from project_svc.access.visible import VisibleProjects
 from project_svc.access.watch_permissions import PermissionWatch
+from project_svc.documents.arrivals import Arrivals
 from project_svc.documents.denormalised import Denormalised, RefreshingAssignments
 from project_svc.documents.indexing import Indexing
 from project_svc.documents.module import document_registrations
@@ -74,7 +75,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     """The project services of one process."""
     freshness = open_freshness(kernel, _identity(peers))
     access = build_access(kernel, peers, freshness)
-    indexing = Indexing(kernel)
+    indexing, arrivals = Indexing(kernel), Arrivals(kernel)
     registrations = [
         *_project_registrations(kernel, peers, access),
         *document_registrations(
@@ -86,8 +87,14 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         name=_ME,
         registrations=registrations,
         policy=POLICY,
-        background=(*freshness.background, webhooks.run, indexing.run),
-        due={**due_work(kernel, access, _storage(peers)), WEBHOOK_DELIVERY: webhooks.attempt},
+        background=(
+            *freshness.background, webhooks.run, indexing.run, arrivals.follower.run
+        ),
+        due={
+            **due_work(kernel, access, _storage(peers)),
+            **arrivals.due,
+            WEBHOOK_DELIVERY: webhooks.attempt,
+        },
         consumers=(webhooks,),
     )
 

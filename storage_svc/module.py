@@ -13,6 +13,7 @@ from workspace.storage.v1 import catalog_service_pb2_grpc, storage_service_pb2_g
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 from services.tokens.machine import MachineTokenVerifier
 from storage_svc import old_objects, relocation, upload_rows
+from storage_svc.arrivals import Arrivals
 from storage_svc.catalog import Catalog
 from storage_svc.collection import Collector
 from storage_svc.completion import Completion
@@ -59,6 +60,7 @@ def build(
     collector = Collector(kernel=kernel, completion=completion, gate=gate, ledger=ledger)
     epochs = Epochs(kernel.records)
     old = OldObjects(kernel=kernel, gate=gate, ledger=ledger)
+    arrivals = Arrivals(kernel, ledger=ledger, old=old)
     relocator = Relocator(kernel=kernel, gate=gate, ledger=ledger, old=old)
     machine_tokens = MachineTokenVerifier(kernel.records, now=kernel.now)
     people = People(identity_service_pb2_grpc.IdentityServiceStub(peers("identity", asking=_ME)))
@@ -91,11 +93,12 @@ def build(
         name=_ME,
         registrations=registrations,
         policy=POLICY,
-        background=(collector.run, relocator.run),
+        background=(collector.run, relocator.run, arrivals.follower.run),
         due={
             upload_rows.DUE_KIND: collector.look,
             relocation.DUE_KIND: relocator.look,
             old_objects.DUE_KIND: old.look,
+            **arrivals.due,
         },
         url_revocation=Revocation(
             gate, epoch_of=epochs.of, token_works=machine_tokens.works

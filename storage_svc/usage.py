@@ -208,6 +208,12 @@ class Ledger:
         parts, sk = parse_storage_key(key), _file_sk(key)
         await self._change(parts, lambda rows: _remove(rows, parts, sk), sk)
 
+    async def counts(self, key: str) -> bool:
+        """Whether the file under `key` is counted."""
+        parts = parse_storage_key(key)
+        item = await self._records.get_row(Key(usage_pk(parts.home.id), _file_sk(key)))
+        return item is not None and not item.deleted
+
     async def total(self, home_id: str) -> Counters:
         """The whole home."""
         item = await self._records.get_row(Key(usage_pk(home_id), "TOTAL"))

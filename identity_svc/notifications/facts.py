@@ -19,6 +19,7 @@ from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsR
 from identity_svc.accounts.rules import is_active
 from identity_svc.notifications.invitation_facts import InvitationFacts
 from identity_svc.notifications.letters import PERSON, ROUTED, Letter
+from identity_svc.notifications.open_conflicts import open_conflict
 from identity_svc.notifications.places import Places
 from identity_svc.notifications.wording import permission_words, quoted, written_time
 
@@ -26,6 +27,7 @@ __all__ = ["FactsOf"]
 
 _MANAGE: Final = Permission.PERMISSION_MANAGE_ACCESS
 _VIEW: Final = Permission.PERMISSION_VIEW
+_OWNER: Final = Permission.PERMISSION_OWNER
 _SUSPENDED: Final = MemberStatus.MEMBER_STATUS_SUSPENDED
 _REMOVED: Final = MemberStatus.MEMBER_STATUS_REMOVED
 _ERASED: Final = UserStatus.USER_STATUS_ERASED
@@ -56,6 +58,7 @@ class FactsOf:
             "ownership": self._of_ownership,
             "projects_orphaned": self._of_orphaned,
             "project_claimed": self._of_claimed,
+            "sync_conflict": self._of_conflict,
         }
 
     async def __call__(self, letter: Letter) -> _Facts | None:
@@ -238,6 +241,26 @@ class FactsOf:
             "project": _named(found, about["project_id"]),
             "person": "You" if own else await self._person(about["user_id"]),
             "be": "are" if own else "is",
+        }
+
+    async def _of_conflict(self, letter: Letter) -> _Facts | None:
+        """Of a conflict that is open still. Names only for those who see the project."""
+        about = letter.about
+        row = await open_conflict(self._directory.records, about["conflict_id"])
+        if row is None or (letter.why == ROUTED and not await self._is_routed(letter)):
+            return None
+        name, place = "", f"the account {about['account_id']}"
+        if about["project_id"]:
+            found = await self._places.effective(about["project_id"], letter.recipient)
+            held = found.effective_permissions.permissions
+            if letter.why != ROUTED and _OWNER not in held:
+                return None
+            place = f"the project {_named(found, about['project_id'])}"
+            name = str(row["name"]) if _VIEW in held else ""
+        return {
+            "what": about["family"].replace("_", " ") + (f" {quoted(name)}" if name else ""),
+            "place": place,
+            "id": about["conflict_id"],
         }
 
     async def _is_routed(self, letter: Letter) -> bool:

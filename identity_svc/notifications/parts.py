@@ -9,6 +9,7 @@ from workspace.project.v1 import grant_service_pb2_grpc, permission_service_pb2_
 
 from identity_svc.directory import Directory
 from identity_svc.invitations.tokens import InvitationTokens
+from identity_svc.notifications.conflict_news import MAIL_CONFLICT, ConflictNews
 from identity_svc.notifications.expiry import GRANT_EXPIRY, Expiry
 from identity_svc.notifications.facts import FactsOf
 from identity_svc.notifications.invitation_facts import InvitationFacts
@@ -36,7 +37,7 @@ class NotificationParts:
 def notification_parts(kernel: Kernel, peers: Peers, directory: Directory) -> NotificationParts:
     """With mail switched off, what was scheduled before is dropped."""
     if kernel.mail is None:
-        kinds = (MAIL_EVENT, MAIL_LETTER, MAIL_SUMMARY, GRANT_EXPIRY)
+        kinds = (MAIL_EVENT, MAIL_LETTER, MAIL_SUMMARY, GRANT_EXPIRY, MAIL_CONFLICT)
         return NotificationParts((), dict.fromkeys(kinds, _drop))
     channel = peers("project", asking="identity_svc")
     places = Places(
@@ -59,6 +60,7 @@ def notification_parts(kernel: Kernel, peers: Peers, directory: Directory) -> No
         MAIL_LETTER: sending.attempt,
         MAIL_SUMMARY: sending.summary,
         GRANT_EXPIRY: expiry.run,
+        MAIL_CONFLICT: ConflictNews(kernel, places, sending).prepare,
     }
     return NotificationParts([news], due)
 

@@ -24,6 +24,7 @@ from identity_svc.listing import every
 from identity_svc.teams.rules import TeamPlace, team_place
 from services.model.families import FAMILIES, Family
 from services.model.indexes import Index
+from services.records.port import Key
 from services.records.record import Page, Record
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
@@ -37,6 +38,7 @@ MOST_RECIPIENTS = 50
 _MOST_SCANNED = 5_000
 _MOST_ORPHANS = 1_000
 _ROUTING = FAMILIES["notification_routing"]
+_PROJECT = FAMILIES["project"]
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
 _FRESH = Consistency(fully_consistent=True)
 
@@ -114,6 +116,24 @@ class Places:
             )
         )
         return [each.user_id for each in answer.users]
+
+    async def project_owners(self, project_id: str) -> list[str]:
+        """Holders of `owner`, in order of id."""
+        answer = await self._permissions.ListProjectUsers(
+            ListProjectUsersRequest(
+                project_id=project_id,
+                permission=Permission.PERMISSION_OWNER,
+                consistency=_FRESH,
+                page_size=MOST_RECIPIENTS,
+            )
+        )
+        return [each.user_id for each in answer.users]
+
+    async def account_of(self, project_id: str) -> str:
+        """The account of a project ('' for none), by the record itself."""
+        key = Key(f"PROJECT#{project_id}", f"PROJECT#{project_id}")
+        found = await self._records.get(_PROJECT, key)
+        return str(found.message.account_id) if found is not None else ""
 
     async def effective(self, project_id: str, user: str) -> GetEffectivePermissionsResponse:
         """What the user holds on the project now, and its name if he sees it."""

@@ -189,6 +189,16 @@ def _project_claimed(facts: _Facts) -> _Words:
     )  # fmt: skip
 
 
+def _sync_conflict(facts: _Facts) -> _Words:
+    return (
+        f"A conflict in {facts['place']}",
+        [f"Sync found a conflict in {facts['place']}: the {facts['what']} was changed here "
+         "and elsewhere, in ways that do not go together. Nothing is lost; both versions are "
+         "kept until somebody decides.",
+         f"Sign in to decide, or run: wm sync resolve {facts['id']}"],
+    )  # fmt: skip
+
+
 def _summary(facts: _Facts) -> _Words:
     return (
         f"{facts['count']} more notifications",
@@ -214,5 +224,6 @@ _WORDS: Final[Mapping[str, Callable[[_Facts], _Words]]] = {
     "ownership": _ownership,
     "projects_orphaned": _projects_orphaned,
     "project_claimed": _project_claimed,
+    "sync_conflict": _sync_conflict,
     SUMMARY: _summary,
 }

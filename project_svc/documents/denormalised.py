@@ -69,12 +69,13 @@ class Denormalised:
                 after=after,
             )
             for record in page.records:
-                changed += await self._rewrite(record, project.message)
+                changed += await self.rewrite(record, project.message)
             after = page.next
             if after is None:
                 return changed
 
-    async def _rewrite(self, record: Record[Document], project: Project) -> int:
+    async def rewrite(self, record: Record[Document], project: Project) -> int:
+        """Bring the copies of one document up to date; 1 if that was to be done and is."""
         document = record.edit()
         copy_home(document, project)
         if document == record.message:

@@ -14,7 +14,12 @@ commits a new version of X's row (a tombstone if there was none), so that 3
 fails for good, and then replaces the claim on condition that it is still the
 one he read. A maker that starts again at 1 over an earlier version writes a
 new claim in 2, which fails that condition. The lease is about waiting only:
-whatever clocks do, at most one document lives at a place.
+whatever clocks do, at most one document comes to live at a place here.
+
+By sync others may: two nodes each gave the place to a document. Both stay; the
+claim has the one that was created first, and names the others in `also`. When the
+holder leaves, the next of them that still lives there has the claim
+(`shared_places.py` keeps this up).
 """
 
 from __future__ import annotations
@@ -23,13 +28,15 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
 
 from project_svc.documents.rows import DOCUMENT, document_key, document_pk
 from services.model.errors import Reason, WorkspaceError
+from services.model.indexes import Index
 from services.records.port import (
     ABSENT,
     Condition,
@@ -42,9 +49,22 @@ from services.records.port import (
 from services.records.record import Activity, Record, Write
 from services.records.store import RecordStore
 
-__all__ = ["Claim", "Place", "PlaceClaims", "place_of", "taken"]
+__all__ = [
+    "Claim",
+    "Place",
+    "PlaceClaims",
+    "claim_put",
+    "claims_partition",
+    "lives_at",
+    "others_of",
+    "place_of",
+    "rank_of",
+    "taken",
+]
 
+_FAMILY = "document_name"
 _LEASE = 5.0
+_MOST_OTHERS = 200
 _ATTEMPTS = 400
 _LONGEST_PAUSE = 0.05
 _GONE = (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
@@ -105,9 +125,10 @@ class PlaceClaims:
         Raises ALREADY_EXISTS with the id of the document that lives there.
         """
         condition: Condition | None = ABSENT
+        item: Item | None = None
         for attempt in range(_ATTEMPTS):
             if condition is not None:
-                token = await self._put(place, document_id, condition)
+                token = await self._put(place, document_id, condition, also=others_of(item))
                 if token:
                     return Claim(place, document_id, token)
             item = await self._get(place)
@@ -132,9 +153,19 @@ class PlaceClaims:
         return Claim(place, document_id, item.token)
 
     async def release(self, claim: Claim | None) -> None:
-        """End the claim unless it was renewed or taken over meanwhile."""
-        if claim is not None:
-            await self._put(claim.place, claim.document_id, Match(claim.token), deleted=True)
+        """End the claim unless it was renewed or taken over meanwhile. Another
+        document that lives there has it then."""
+        if claim is None:
+            return
+        item = await self._get(claim.place)
+        if item is None or item.token != claim.token:
+            return
+        heirs = [each for each in await self._residents(claim.place, item)
+                 if each != claim.document_id]  # fmt: skip
+        heir = heirs[0] if heirs else claim.document_id
+        await self._put(
+            claim.place, heir, Match(claim.token), deleted=not heirs, also=heirs[1:]
+        )
 
     async def _free(self, place: Place, document_id: str, item: Item | None) -> Condition | None:
         """The condition under which the place may be written; None: wait."""
@@ -148,8 +179,10 @@ class PlaceClaims:
     async def _abandoned(self, place: Place, holder: str, item: Item) -> bool:
         """Whether the holder does not live there and now never will under this claim."""
         record = await self._records.get(DOCUMENT, document_key(holder), deleted=True)
-        if record is not None and _lives_at(record, place):
+        if lives_at(record, place):
             raise taken(place, holder)
+        if residents := await self._residents(place, item):
+            raise taken(place, residents[0])
         if 0 <= self._now() - json.loads(item.body)["at"] < self._lease:
             return False
         return await self._fence(place, holder, record)
@@ -171,20 +204,61 @@ class PlaceClaims:
             raise
         return True
 
+    async def _residents(self, place: Place, item: Item) -> list[str]:
+        """Those of the other documents of a claim that live there now, who was
+        created first before the rest."""
+        others = others_of(item)
+        keys = [document_key(each) for each in others]
+        records = await self._records.batch_get(DOCUMENT, keys) if keys else []
+        living = [each for each in records if each is not None and lives_at(each, place)]
+        return [each.message.document_id for each in sorted(living, key=rank_of)]
+
     async def _get(self, place: Place) -> Item | None:
         return await self._records.get_row(place.key)
 
     async def _put(
-        self, place: Place, document_id: str, condition: Condition, *, deleted: bool = False
+        self,
+        place: Place,
+        document_id: str,
+        condition: Condition,
+        *,
+        also: Collection[str] = (),
+        deleted: bool = False,
     ) -> str:
         """The token of the new claim; '' when the condition failed."""
-        body = {"document_id": document_id, "path": place.path, "at": self._now()}
-        text = "{}" if deleted else json.dumps(body, ensure_ascii=False)
-        put = Put(place.key, condition, "document_name", text, deleted=deleted)
+        put = claim_put(
+            place, document_id, condition, at=self._now(), also=also, deleted=deleted
+        )
         try:
             return await self._records.put_row(put)
         except ConditionFailed:
             return ""
+
+
+def claim_put(
+    place: Place,
+    document_id: str,
+    condition: Condition,
+    *,
+    at: float,
+    also: Collection[str] = (),
+    deleted: bool = False,
+) -> Put:
+    """The row of a claim, made at `at` (unix seconds). `also`: documents that live
+    there without having the claim."""
+    if deleted:
+        return Put(place.key, condition, _FAMILY, "{}", deleted=True)
+    body: dict[str, Any] = {"document_id": document_id, "path": place.path, "at": at}
+    if others := sorted(set(also) - {document_id})[:_MOST_OTHERS]:
+        body["also"] = others
+    indexes = {Index.USER: (claims_partition(document_id), place.key.pk)}
+    text = json.dumps(body, ensure_ascii=False)
+    return Put(place.key, condition, _FAMILY, text, indexes=indexes)
+
+
+def claims_partition(document_id: str) -> str:
+    """Partition of index USER that lists the claims of a document."""
+    return f"CLAIMS#{document_id}"
 
 
 def taken(place: Place, document_id: str) -> WorkspaceError:
@@ -201,6 +275,20 @@ def _holder(item: Item) -> str:
     return "" if item.deleted else str(json.loads(item.body)["document_id"])
 
 
-def _lives_at(record: Record[Document], place: Place) -> bool:
+def others_of(item: Item | None) -> list[str]:
+    """Documents that live at the place of a claim without having it."""
+    return [] if item is None or item.deleted else list(json.loads(item.body).get("also", ()))
+
+
+def lives_at(record: Record[Document] | None, place: Place) -> bool:
+    """Whether the document is there, neither in the trash nor gone."""
+    if record is None or record.deleted:
+        return False
     document = record.message
-    return not record.deleted and document.status not in _GONE and place_of(document) == place
+    return document.status not in _GONE and place_of(document) == place
+
+
+def rank_of(record: Record[Document]) -> tuple[int, str]:
+    """Of several documents at a place the least has the claim, on every node."""
+    document = record.message
+    return document.created_at.ToNanoseconds(), document.document_id

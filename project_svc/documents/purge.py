@@ -47,7 +47,14 @@ from project_svc.documents.rows import (
     status_of,
     take_snapshot,
 )
-from project_svc.projects.holds import is_held, require_no_hold, require_retained
+from project_svc.projects.holds import (
+    has_open_conflict,
+    is_held,
+    postponed,
+    require_no_conflict,
+    require_no_hold,
+    require_retained,
+)
 from services.model.errors import Reason
 from services.model.families import Family
 from services.model.indexes import Index
@@ -113,8 +120,8 @@ class DocumentPurge:
 
     async def purge(self, request: PurgeDocumentRequest) -> PurgeDocumentResponse:
         """The document as a stub; its bytes go within seconds. Raises
-        INVALID_STATE unless it is in the trash, HELD under a hold or before
-        `purge_after`."""
+        INVALID_STATE unless it is in the trash and while a conflict of sync is
+        open, HELD under a hold or before `purge_after`."""
 
         async def decide(edit: CallersEdit) -> list[Write[Any]]:
             document, resource = edit.document, f"documents/{request.document_id}"
@@ -124,6 +131,9 @@ class DocumentPurge:
                 )
             require_no_hold(edit.access)
             require_retained(resource, document.purge_after, edit.now)
+            await require_no_conflict(
+                self._records, document.project_id, resource, document.document_id
+            )
             await self._soon(request.document_id, GUARD_SECONDS)
             _empty(document)
             return [edit.snapshot(_LIFECYCLE, "purged")]
@@ -151,22 +161,35 @@ class DocumentPurge:
             again = self._not_yet(record.message, found)
             if again is not None:
                 return again or None
+            if await self._is_contested(record.message):
+                return self._postponed(document_id)
             await self._end(record, found.project)
             found = await self._found(record.message)
         if found is None or is_held(found):
             return self._changes.kernel.now() + HELD_SECONDS
+        if await self._is_contested(record.message):
+            return self._postponed(document_id)
         return await self._remove(record.message, found.project)
 
     def _not_yet(self, document: Document, found: ProjectAccess) -> float | None:
         """None: end it now. 0: not at all. Else when to look again."""
         now = self._changes.kernel.now()
         if found.project.status != _PROJECT_PURGED:
-            if document.status != _TRASHED:
+            # Without an end of its retention, as a merge may show it, nothing ends.
+            if document.status != _TRASHED or not document.HasField("purge_after"):
                 return 0.0
             until = from_timestamp(document.purge_after).timestamp()
             if until > now:
                 return until
         return now + HELD_SECONDS if is_held(found) else None
+
+    async def _is_contested(self, document: Document) -> bool:
+        return await has_open_conflict(
+            self._records, document.project_id, document.document_id
+        )
+
+    def _postponed(self, document_id: str) -> float:
+        return postponed(f"documents/{document_id}", self._changes.kernel.now())
 
     async def _found(self, document: Document) -> ProjectAccess | None:
         """The project and the facts of its home. The user matters for neither."""

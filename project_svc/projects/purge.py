@@ -19,7 +19,14 @@ from project_svc.access.gate import Access, ProjectAccess, invalid_state, status
 from project_svc.documents.purge import DOCUMENT_PURGE, GUARD_SECONDS, HELD_SECONDS
 from project_svc.documents.rows import DOCUMENT
 from project_svc.projects.changes import ProjectChanges, activity_of
-from project_svc.projects.holds import is_held, require_no_hold, require_retained
+from project_svc.projects.holds import (
+    has_open_conflict,
+    is_held,
+    postponed,
+    require_no_conflict,
+    require_no_hold,
+    require_retained,
+)
 from services.kernel import Kernel
 from services.model.families import FAMILIES
 from services.model.indexes import Index
@@ -51,8 +58,8 @@ class ProjectPurge:
 
     async def purge(self, request: PurgeProjectRequest) -> PurgeProjectResponse:
         """The project as a stub; its documents follow within seconds. Raises
-        INVALID_STATE unless it is in the trash, HELD under a hold or before
-        `purge_after`."""
+        INVALID_STATE unless it is in the trash and while a conflict of sync is
+        open, HELD under a hold or before `purge_after`."""
 
         async def decide(found: ProjectAccess, project: Project) -> None:
             resource = f"projects/{project.project_id}"
@@ -62,6 +69,7 @@ class ProjectPurge:
                 )
             require_no_hold(found)
             require_retained(resource, project.purge_after, self._access.now())
+            await require_no_conflict(self._records, project.project_id, resource)
             await self._soon(project.project_id, GUARD_SECONDS)
             _empty(project)
 
@@ -88,21 +96,27 @@ class ProjectPurge:
         if found is None:
             return None
         if found.project.status != _PURGED:
-            again = self._not_yet(found)
+            again = await self._not_yet(found)
             if again is not None:
                 return again or None
             await self._end(found)
         await self._documents(project_id)
         return None
 
-    def _not_yet(self, found: ProjectAccess) -> float | None:
+    async def _not_yet(self, found: ProjectAccess) -> float | None:
         """None: end it now. 0: not at all. Else when to look again."""
-        if found.project.status != _TRASHED:
+        project, now = found.project, self._kernel.now()
+        # Without an end of its retention, as a merge may show it, nothing ends.
+        if project.status != _TRASHED or not project.HasField("purge_after"):
             return 0.0
-        until = from_timestamp(found.project.purge_after).timestamp()
-        if until > self._kernel.now():
+        until = from_timestamp(project.purge_after).timestamp()
+        if until > now:
             return until
-        return self._kernel.now() + HELD_SECONDS if is_held(found) else None
+        if is_held(found):
+            return now + HELD_SECONDS
+        if await has_open_conflict(self._records, project.project_id):
+            return postponed(f"projects/{project.project_id}", now)
+        return None
 
     async def _end(self, found: ProjectAccess) -> None:
         """Step 1 without a caller."""

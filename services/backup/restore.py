@@ -31,9 +31,9 @@ _PAGE = 1000
 async def restore_records(
     folder: Path, manifest: Manifest, driver: RecordDriver, *, progress: Callable[[str, int], None]
 ) -> None:
-    """Write every row into the empty store of `driver`, compare digests, and give the
-    store a new incarnation: whatever the database is, it never mints a version that
-    the workspace which was backed up may mint, too.
+    """Write every row into the empty store of `driver`, then compare digests. The store
+    begins under a new incarnation: when it is opened, because its provider identity is
+    another than recorded, or at once if the very database was emptied and filled again.
 
     Raises INVALID_STATE when the store is not empty or the result differs.
     """
@@ -47,7 +47,7 @@ async def restore_records(
     if await _digest(driver) != manifest.records_sha256:
         raise _refused("the restored records are not those of the backup; restore again")
     instance = await read_instance(driver)
-    if instance is not None:
+    if instance is not None and instance.provider_identity == await driver.identity():
         await new_incarnation(driver, instance.incarnation)
 
 

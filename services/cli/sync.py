@@ -33,6 +33,7 @@ from services.cli.arguments import LIMIT
 from services.cli.client import Session, in_session
 from services.cli.confirming import confirm_by_typing
 from services.cli.conflicts import add_to as add_conflict_commands
+from services.cli.connections import connection_of
 from services.cli.enums import enum_word, parse_enum
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import usage
@@ -82,11 +83,12 @@ def plan(
     """
     options = options_of(ctx)
     request = PlanSyncRequest(
-        connection_id=connection, direction=direction_of("", "pull" if pull else "push"),
+        direction=direction_of("", "pull" if pull else "push"),
         options=options_from(force, full, reinitialise),
     )
 
     async def work(session: Session) -> int:
+        request.connection_id = (await connection_of(session, connection)).connection_id
         ids = [await project_id_of(session, each) for each in project]
         request.options.project_ids.extend(ids)
         lines, summary = await _plan(session, request, limit)
@@ -118,7 +120,8 @@ def compare(
 
     async def work(session: Session) -> int:
         request = CompareSurfacesRequest(
-            connection_id=connection, include_objects=objects or read_bytes,
+            connection_id=(await connection_of(session, connection)).connection_id,
+            include_objects=objects or read_bytes,
             read_bytes=read_bytes,
             project_ids=[await project_id_of(session, each) for each in project],
         )
@@ -150,9 +153,9 @@ def status(
     options = options_of(ctx)
 
     async def work(session: Session) -> None:
-        stub, request = session.stub(SyncServiceStub), GetSyncStatusRequest(
-            connection_id=connection, page_size=500
-        )
+        stub, request = session.stub(SyncServiceStub), GetSyncStatusRequest(page_size=500)
+        if connection:
+            request.connection_id = (await connection_of(session, connection)).connection_id
         found: list[ConnectionSyncStatus] = []
         while True:
             answer = await session.call(stub.GetSyncStatus, request, timeout=_SLOW_CALL)
@@ -187,10 +190,12 @@ def quarantine(
     """
     options = options_of(ctx)
     wanted = parse_enum("--reason", QuarantineReason.DESCRIPTOR, reason)
-    request = ListQuarantineRequest(connection_id=connection, reason=wanted)  # type: ignore[arg-type]
+    request = ListQuarantineRequest(reason=wanted)  # type: ignore[arg-type]
 
     async def work(session: Session) -> int:
         stub = session.stub(SyncServiceStub)
+        if connection:
+            request.connection_id = (await connection_of(session, connection)).connection_id
         if retry and "all" not in retry:
             return await _retry(session, retry, as_json_too=options.json)
         found = await session.pages(stub.ListQuarantine, request, "records", limit=limit)

@@ -23,8 +23,10 @@ from workspace.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 from services.cli.arguments import LIMIT
 from services.cli.client import Session, in_session
+from services.cli.connections import connection_of
 from services.cli.enums import enum_word, parse_enum
 from services.cli.exit_codes import BY_STATUS, ExitCode
+from services.cli.failures import CliError
 from services.cli.options import Options, options_of
 from services.cli.output import (
     as_json,
@@ -39,7 +41,7 @@ from services.cli.sync_progress import RunProgress, report, what_was_done
 
 __all__ = ["CONNECTION", "add_run_commands", "direction_of", "options_from"]
 
-CONNECTION = typer.Argument(metavar="CONNECTION", help="Connection id of `wm connections list`.")
+CONNECTION = typer.Argument(metavar="CONNECTION", help="Id or name of a connection.")
 _RUN = typer.Argument(metavar="RUN", help="Run id of `wm sync runs`.")
 _FORCE = typer.Option(False, "--force", help="Go on past the mass-change guard.")
 _FULL = typer.Option(False, "--full", help="Compare everything, not only what changed.")
@@ -128,13 +130,14 @@ def runs(
     """Runs, newest first (20 unless --limit says otherwise)."""
     options = options_of(ctx)
     request = ListRunsRequest(
-        connection_id=connection,
         status=parse_enum("--status", RunStatus.DESCRIPTOR, status),  # type: ignore[arg-type]
         direction=direction_of("--direction", direction),
     )
 
     async def work(session: Session) -> None:
         stub = session.stub(SyncServiceStub)
+        if connection:
+            request.connection_id = await _id_of(session, connection)
         found = await session.pages(stub.ListRuns, request, "runs", limit=limit or 20)
         show_table(options, "runs", found, _COLUMNS, _row)
 
@@ -175,6 +178,8 @@ def _begin(
     options = options_of(ctx)
 
     async def work(session: Session) -> int:
+        found = await connection_of(session, request.connection_id)
+        request.connection_id = found.connection_id
         how.project_ids.extend([await project_id_of(session, each) for each in projects])
         request.options.CopyFrom(how)
         if not detach:
@@ -191,6 +196,14 @@ def _begin(
         return ExitCode.OK
 
     raise typer.Exit(in_session(options, work))
+
+
+async def _id_of(session: Session, text: str) -> str:
+    """The id of a connection; of one that was removed only the id itself is known."""
+    try:
+        return (await connection_of(session, text)).connection_id
+    except CliError:
+        return text
 
 
 class _Following:

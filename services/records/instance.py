@@ -19,7 +19,7 @@ from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 
 __all__ = [
     "FORMAT_VERSION", "INSTANCE_KEY", "Instance", "check_readable", "check_writable",
-    "create_instance", "instance_of", "mark_minted", "new_incarnation", "open_instance",
+    "create_instance", "doubt", "instance_of", "mark_minted", "new_incarnation", "open_instance",
     "raise_floor", "read_instance",
 ]  # fmt: skip
 
@@ -32,8 +32,9 @@ _TRIES = 10
 class Instance:
     """See the module. `min_reader`/`min_writer`: oldest format that may. `former`
     are incarnations that were this store's, oldest first. `unminted`: of those, the
-    ones whose versions may have dots of another life, each with the clock reading up
-    to which they surely have not (services/records/remint.py). `floor`: stamps that
+    ones whose versions may have dots of another life, each with two clock readings:
+    what was stamped up to the first is common to all lives, what was stamped here after
+    the second is in doubt (services/records/remint.py). `floor`: stamps that
     are made from now on are later than this reading."""
 
     instance_id: str
@@ -44,7 +45,7 @@ class Instance:
     min_reader: int = 1
     min_writer: int = 1
     former: tuple[str, ...] = ()
-    unminted: Mapping[str, str] = field(default_factory=dict)
+    unminted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     floor: str = ""
 
     @property
@@ -103,12 +104,29 @@ async def new_incarnation(
         later = _reborn(found)
         if unminted_after is None:
             return later
-        return replace(later, unminted={**found.unminted, replaced: unminted_after})
+        bounds = (unminted_after, unminted_after)
+        return replace(later, unminted={**found.unminted, replaced: bounds})
 
     return await _change(driver, change)
 
 
-async def mark_minted(driver: RecordDriver, incarnations: Mapping[str, str]) -> Instance:
+async def doubt(
+    driver: RecordDriver, former: str, *, common_until: str, unminted_after: str
+) -> Instance:
+    """Versions that a former incarnation made after a reading are to be minted again:
+    it had another life before it was replaced."""
+
+    def change(found: Instance | None) -> Instance:
+        assert found is not None, "it was read before"
+        bounds = (common_until, unminted_after)
+        return replace(found, unminted={**found.unminted, former: bounds})
+
+    return await _change(driver, change)
+
+
+async def mark_minted(
+    driver: RecordDriver, incarnations: Mapping[str, tuple[str, str]]
+) -> Instance:
     """Versions of these former incarnations were minted again."""
 
     def change(found: Instance | None) -> Instance:
@@ -133,7 +151,9 @@ def instance_of(item: Item) -> Instance:
     """What an instance row says; members of a later format are passed over."""
     known = {each.name for each in fields(Instance)}
     members = {name: v for name, v in json.loads(item.body).items() if name in known}
-    return Instance(**members | {"former": tuple(members.get("former", ()))})
+    unminted = {i: (each[0], each[1]) for i, each in members.get("unminted", {}).items()}
+    former = tuple(members.get("former", ()))
+    return Instance(**members | {"former": former, "unminted": unminted})
 
 
 def check_readable(instance: Instance) -> None:

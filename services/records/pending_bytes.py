@@ -81,13 +81,14 @@ class PendingBytes:
                     break
 
     async def remove(self, objects: Sequence[PendingObject], *, now_ms: int) -> None:
-        """Their bytes are there. Absent rows are a success."""
+        """Their bytes are there. Absent rows are a success. A row that goes still says
+        for a while what it was about: followers of the feed count the file then."""
         for each in objects:
             item = await self._records.get_row(each.key)
             if item is None or item.deleted:
                 continue
             gone = Put(
-                item.key, Match(item.token), PENDING_BYTES, "{}", deleted=True,
+                item.key, Match(item.token), PENDING_BYTES, item.body, deleted=True,
                 expires_at=now_ms // 1000 + _GONE_SECONDS,
             )
             try:

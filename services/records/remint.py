@@ -7,11 +7,14 @@ When the next contact with a surface R shows this (sync_svc/nodes), the store ge
 incarnation B, and this pass looks at every record.
 
 What is known. `bound` is a clock reading before T: that of the last contact with R
-that this store remembers and R confirmed. Readings of one store never go back
-(`Instance.floor`). So a version with `hlc <= bound` was written before T: both lives
-have it, its dot names one content, and it stays as it is, whether or not R has it
-(it may be out of scope, or R has it superseded already). A version that lies in R
-exactly as here stays, too. Any other version of A may be one of the second life:
+that this store remembers and R confirmed. (When the store was copied before anybody
+noticed, only what was stamped here after the first life's last contact is in doubt:
+the second life came later, and what was unsent before T is common.) Readings of one
+store never go back (`Instance.floor`). So a version with `hlc <= bound` was written
+before T: both lives have it, its dot names one content, and it stays as it is, whether
+or not R has it (it may be out of scope, or R has it superseded already). A version
+that lies in R exactly as here stays, too. Any other version of A may be one of the
+second life:
 
 - It gets a dot of B in place of its own; body, digest and hlc are as before. The
   versions beside it stay.
@@ -65,10 +68,11 @@ _PUTS_A_COMMIT = 90
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """`doubtful`: actors that may have had a second life, with their bounds.
+    """`doubtful`: actors that may have had a second life, each with the reading up to
+    which all lives are common, and the one after which what is here is in doubt.
     `actor`: who mints now."""
 
-    doubtful: Mapping[str, str]
+    doubtful: Mapping[str, tuple[str, str]]
     actor: str
 
     @classmethod
@@ -138,23 +142,25 @@ async def _partition(
 def minted_again(mine: State, theirs: State | None, lives: Lives) -> State | None:
     """The state without claims of a second life; None when there are none in it."""
     state = mine
-    for actor, bound in sorted(lives.doubtful.items()):
+    for actor, bounds in sorted(lives.doubtful.items()):
         if actor in state.clock:
-            state = _without(actor, bound, state, theirs, lives.actor)
+            state = _without(actor, bounds, state, theirs, lives.actor)
     return None if state is mine else state
 
 
-def _without(actor: str, bound: str, mine: State, theirs: State | None, minter: str) -> State:
+def _without(
+    actor: str, bounds: tuple[str, str], mine: State, theirs: State | None, minter: str
+) -> State:
     there = theirs.versions if theirs else {}
     kept, doubtful = {}, []
     for dot, version in mine.versions.items():
         if dot[0] == actor and not (
-            _is_before(version, bound) or _same(version, there.get(dot))
+            _is_before(version, bounds[1]) or _same(version, there.get(dot))
         ):
             doubtful.append(version)
         else:
             kept[dot] = version
-    common = _common(actor, bound, kept, there)
+    common = _common(actor, bounds[0], kept, there)
     on_top = [v for v in kept.values() if _is_own(v, minter) and v.vv.get(actor, 0) > common]
     if not doubtful and not on_top:
         return mine

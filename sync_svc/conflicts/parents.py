@@ -24,6 +24,7 @@ from sync_svc.engine.order import members_of
 __all__ = ["ParentWatch", "is_gone", "project_key"]
 
 _GONE = frozenset({"PROJECT_STATUS_TRASHED", "PROJECT_STATUS_PURGED"})
+_PURGED = "DOCUMENT_STATUS_PURGED"
 _KIND = "parent_deleted"
 _MOST_KNOWN = 50_000
 
@@ -79,8 +80,10 @@ class ParentWatch:
     async def _is_orphan(self, records: RecordStore, each: Joined) -> bool:
         if each.after.family != "document" or not each.changed or each.shown.version.deleted:
             return False
-        project_id = json.loads(each.shown.version.body).get("project_id", "")
-        key = project_key(project_id)
+        members = json.loads(each.shown.version.body)
+        if members.get("status") == _PURGED:
+            return False  # nothing of it survives
+        key = project_key(members.get("project_id", ""))
         if key.pk in self._gone_now:
             return False
         if key.pk not in self._known:

@@ -7,6 +7,7 @@ after it are SKIPPED.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -32,6 +33,7 @@ from sync_svc.surfaces.surface import OpenSurface, Surface
 
 __all__ = ["Report", "Tester", "Testing"]
 
+_log = logging.getLogger("workspace.connections")
 _PASSED = CheckOutcome.CHECK_OUTCOME_PASSED
 _WARNING = CheckOutcome.CHECK_OUTCOME_WARNING
 _FAILED = CheckOutcome.CHECK_OUTCOME_FAILED
@@ -191,7 +193,10 @@ def _blame_writing(report: Report, error: WorkspaceError) -> None:
 def _readable(error: Exception) -> WorkspaceError:
     if isinstance(error, WorkspaceError):
         return error
-    text = "does not answer in time" if isinstance(error, TimeoutError) else "failed; see the log"
+    late = isinstance(error, TimeoutError)
+    if not late:
+        _log.error("the test of a connection broke", exc_info=error)
+    text = "does not answer in time" if late else "broke the test; see the server's log"
     return WorkspaceError(
         Reason.ERROR_REASON_BACKEND_UNAVAILABLE, f"the surface {text}",
         metadata={"backend": "surface"},

@@ -121,6 +121,15 @@ class Intake:
         preview: bool,
     ) -> State | Refusal | None:
         assert local is not None, "what is not here has no edit"
+        own = task.local.records.actor
+        if any(actor == own for actor, _ in foreign_edits.edited(state, local)):
+            # No edit: somebody else writes under our name. The next preflight finds out,
+            # and what is here gets a version of its own.
+            return Refusal(
+                QuarantineReason.QUARANTINE_REASON_COUNTER_AHEAD,
+                "a version of this workspace has another content there: one of the two was "
+                "restored or copied",
+            )
         if state.family == _EVENT:
             return _changed("an event of the history was changed")
         if preview and not task.remote.read_only:

@@ -12,6 +12,7 @@ from services.model.versions import State, covers, join
 from services.records.port import Key
 from services.records.replica import Incoming
 from services.records.siblings import Rows
+from sync_svc.engine.foreign_edits import edited
 from sync_svc.engine.operations import Operation, kept, operation, refused
 from sync_svc.engine.parts import Intake, Sorted
 from sync_svc.engine.reading import BROKEN, read_rows, state_of
@@ -76,6 +77,10 @@ async def judge(task: Task, intake: Intake, matched: Matched, *, preview: bool) 
         if push:
             refusal = sorted_.refused.get(each.key) if sorted_ else None
             unsound = refusal is not None and refusal.reason in UNSOUND
+            if refusal is not None and theirs.item and _has_two_contents(each, theirs):
+                done.operations[each.key] = refused(theirs.item, refusal.reason)
+                done.quarantined += 1
+                continue
             _send(done, each, theirs, taken.get(each.key), unsound=unsound)
         else:
             _receive(done, each, theirs, taken.get(each.key))
@@ -119,6 +124,16 @@ def _send(
         return  # where the target is ahead a pull brings it, guarded as pulls are
     if taken is not None and not join(source, taken.state).same_as(source):
         done.answers.append(taken)
+
+
+def _has_two_contents(rows: Rows, theirs: Rows) -> bool:
+    """Whether a version has one content here and another there: joined, one of the two
+    would be lost."""
+    source, target = state_of(rows), state_of(theirs)
+    try:
+        return source is not None and target is not None and bool(edited(target, source))
+    except BROKEN:
+        return False  # it is not joined to anything then
 
 
 def _follows(source: State, target: State) -> bool:

@@ -260,6 +260,5 @@ class Pipeline:
             state = replace(state, last_push_ms=now)
         else:
             state = replace(state, last_pull_ms=now)
-        if state.last_push_ms and state.last_pull_ms:
-            state = replace(state, in_step_ms=now)
-        await self._states.store(state)
+        in_step = min(state.last_push_ms, state.last_pull_ms)
+        await self._states.store(replace(state, in_step_ms=in_step))

@@ -24,11 +24,10 @@ class SyncState:
     """See the module. Times are unix milliseconds, 0 for never; texts are empty
     when unknown. `push_cursor` is of the local feed, `pull_cursor` of the surface's.
 
-    `confirmed` and `pending` are tokens of the handshake (`sync_svc/nodes`),
-    `contacts` counts handshakes, `epoch` is that of the surface's memory there which
+    `epoch` is that of the memory of the surface (`sync_svc/nodes/handshake.py`) which
     the cursors belong to. `push_filter` and `pull_filter` are hashes of the
     scope that the cursors stand for. `push_reconciled_ms`, `pull_reconciled_ms`:
-    last full reconcile; `in_step_ms`: when nothing was left to do in a direction.
+    last full reconcile; `in_step_ms`: since when both directions are complete.
     `loaded` names the row that was read and is not stored."""
 
     connection_id: str
@@ -37,9 +36,6 @@ class SyncState:
     instance_id: str = ""
     provider_identity: str = ""
     remote_generation: int = 0
-    confirmed: str = ""
-    pending: str = ""
-    contacts: int = 0
     epoch: int = 0
     push_filter: str = ""
     pull_filter: str = ""

@@ -25,7 +25,7 @@ from services.records.port import ABSENT, Condition, Key, Match, Put
 from services.records.store import RecordStore
 from sync_svc.nodes.rows import Entry
 
-__all__ = ["Handshake", "Verdict", "judge", "load_handshake", "store_handshake"]
+__all__ = ["Handshake", "Verdict", "judge", "load_handshake", "spoke_since", "store_handshake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,14 @@ def judge(own: Instance, memory: Handshake, surface: Instance, entry: Entry | No
         theirs=older or entry.contacts <= memory.contacts,
         moved=moved,
     )
+
+
+def spoke_since(memory: Handshake, entry: Entry | None) -> bool:
+    """Whether another life spoke with the surface, as the incarnation that `memory` is
+    of, after the contact that `memory` has. `entry` is that incarnation's."""
+    if entry is None or entry.token in (memory.confirmed, memory.pending):
+        return False
+    return entry.contacts >= max(memory.contacts, 1)
 
 
 def _spoke(entry: Entry | None) -> bool:

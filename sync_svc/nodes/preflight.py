@@ -37,6 +37,7 @@ from services.records.instance import (
     check_readable,
     check_writable,
     create_instance,
+    doubt,
     instance_of,
     mark_minted,
     new_incarnation,
@@ -49,7 +50,7 @@ from sync_svc.collection.relaying import note_run
 from sync_svc.engine.sync_state import SyncState, SyncStates
 from sync_svc.engine.task import Task
 from sync_svc.nodes.contact import Contact, acknowledge, announce_export, renew
-from sync_svc.nodes.handshake import Handshake, Verdict, judge, load_handshake
+from sync_svc.nodes.handshake import Handshake, Verdict, judge, load_handshake, spoke_since
 from sync_svc.nodes.rows import Entry, NodeRow, node_key
 
 __all__ = [
@@ -97,6 +98,7 @@ async def preflight(task: Task, state: SyncState, *, sleep: Sleep = asyncio.slee
     if verdict.ours:
         own = await _reborn(task, own, memory)
         entry = _entry(seen.node, own)
+    own = await _doubted(task, own, memory, seen.node)
     if own.unminted:
         own = await _mint_again(task, own, sleep)
     if verdict.theirs and _may_write(task, surface):
@@ -226,6 +228,23 @@ async def _reborn(task: Task, own: Instance, memory: Handshake) -> Instance:
     )
     await task.local.records.become(own.actor)
     return own
+
+
+async def _doubted(
+    task: Task, own: Instance, memory: Handshake, node: Item | None
+) -> Instance:
+    """We got a new incarnation when the store was opened, as a copy does. If the former
+    one had another life, too, what it wrote here after that life's last contact is of
+    a second one: the store was rolled back before it was copied."""
+    left = memory.incarnation
+    if node is None or left not in own.former or left in own.unminted:
+        return own
+    entry = NodeRow.of(node).entries.get(left)
+    if entry is None or not spoke_since(memory, entry):
+        return own
+    return await doubt(
+        task.local.records.driver, left, common_until=memory.hlc, unminted_after=entry.hlc
+    )
 
 
 async def _mint_again(task: Task, own: Instance, sleep: Sleep) -> Instance:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.limits import MAX_ITEM_BYTES
 from services.records.port import ABSENT, ConditionFailed, Index, Item, Key, Match, Put
 from services.records.siblings import Rows
@@ -162,7 +163,11 @@ class Quarantine:
             except ConditionFailed:
                 continue
             return
-        raise RuntimeError("quarantine rows change faster than they can be written")
+        raise WorkspaceError(
+            Reason.ERROR_REASON_CONFLICTING_WRITE,
+            "quarantine rows change faster than they can be written; run it again",
+            retry_after=0.1,
+        )
 
     async def _puts(self, connection_id: str, run_id: str, entry: _Entry) -> list[Put]:
         known = await self._of(connection_id)

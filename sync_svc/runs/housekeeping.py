@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from services.model.errors import WorkspaceError
+from services.model.errors import Reason, WorkspaceError
 from services.rpc.context import set_current_call
 from services.telemetry.sync import SyncMetrics
 from sync_svc.runs.history import History
@@ -42,8 +42,8 @@ class Housekeeping:
                 if time.monotonic() - trimmed >= _TRIM_SECONDS:
                     trimmed = time.monotonic()
                     await self.trim()
-            except WorkspaceError:
-                _log.warning("housekeeping of sync waits: the record store does not answer")
+            except WorkspaceError as error:
+                _log.warning("housekeeping of sync waits: %s", Reason.Name(error.reason))
             except Exception:
                 _log.exception("housekeeping of sync failed; it goes on")
             await asyncio.sleep(_METRICS_SECONDS)

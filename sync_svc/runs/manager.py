@@ -13,7 +13,7 @@ import time
 
 from workspace.sync.v1.run_pb2 import Progress, Run
 
-from services.model.errors import WorkspaceError
+from services.model.errors import Reason, WorkspaceError
 from services.records.record import Record
 from services.rpc.context import set_current_call
 from sync_svc.runs.states import has_ended, with_progress
@@ -51,8 +51,8 @@ class RunManager:
             while True:
                 try:
                     await self.look()
-                except WorkspaceError:
-                    _log.warning("runs wait: the record store does not answer")
+                except WorkspaceError as error:
+                    _log.warning("runs wait: %s", Reason.Name(error.reason))
                 except Exception:
                     _log.exception("looking for runs failed; it goes on")
                 await asyncio.sleep(self._look_seconds)

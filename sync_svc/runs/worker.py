@@ -25,6 +25,7 @@ from sync_svc.runs.meter import Meter
 from sync_svc.runs.ports import Connections, Engine, OpenPair
 from sync_svc.runs.rows import RunRows, moment, run_active
 from sync_svc.runs.states import account_of, has_ended, kept_error
+from sync_svc.surfaces.surface import Surface
 
 __all__ = ["Parts", "Worker", "paused"]
 
@@ -128,7 +129,7 @@ class Worker:
             raise
         except Exception as error:
             if _changed(error) and connection is not None:
-                await self._parts.connections.note(connection, changed=True, surface=None)
+                await self._note(connection, changed=True)
             if not isinstance(error, WorkspaceError):
                 _log.exception("a run failed")
             return kept_error(to_status(error, self._run_id))
@@ -162,7 +163,16 @@ class Worker:
                 stop=self._must_stop,
             )
             await (parts.engine.push(task) if push else parts.engine.pull(task))
-            await parts.connections.note(connection, changed=False, surface=remote)
+            await self._note(connection, surface=remote)
+
+    async def _note(
+        self, connection: Connection, *, changed: bool = False, surface: Surface | None = None
+    ) -> None:
+        """For people to see; a run neither fails nor succeeds by it."""
+        try:
+            await self._parts.connections.note(connection, changed=changed, surface=surface)
+        except WorkspaceError as error:
+            _log.warning("a connection is not updated: %s", Reason.Name(error.reason))
 
     def _must_stop(self) -> bool:
         return self._cancelled or self._stopping

@@ -59,6 +59,8 @@ class MemoryObjects:
         self._objects: ObjectsSnapshot = {}
         self._uploads: dict[str, _Upload] = {}
         self._made = 0
+        self.hidden: set[str] = set()
+        """Keys of objects that are said not to be there: a disk that is away."""
 
     def snapshot(self) -> ObjectsSnapshot:
         """Everything, to restore or clone from."""
@@ -67,6 +69,12 @@ class MemoryObjects:
     def restore(self, snapshot: ObjectsSnapshot) -> None:
         """Go back to (or become) what the snapshot shows."""
         self._objects = dict(snapshot)
+
+    def hide(self, choice: float) -> None:
+        """Let one of the newest objects be away; `choice` (0 to 1) says which."""
+        keys = list(self._objects)[-3:]
+        if keys:
+            self.hidden.add(keys[int(choice * len(keys))])
 
     def peek(self, key: str) -> ObjectInfo | None:
         """The object without being a call of the port."""
@@ -194,7 +202,7 @@ class MemoryObjects:
 
     def _found(self, key: str) -> tuple[bytes, ObjectInfo]:
         found = self._objects.get(key)
-        if found is None:
+        if found is None or key in self.hidden:
             raise ObjectMissing(key)
         return found
 
@@ -214,6 +222,7 @@ class MemoryObjects:
             digest = hashlib.sha256(data).hexdigest()
             info = ObjectInfo(key, len(data), digest, content_type, self._clock())
             self._objects[key] = there = (data, info)
+        self.hidden.discard(key)
         return there[1]
 
 

@@ -13,16 +13,25 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+from services.model.families import FAMILIES
 from services.model.shown import winner_of
 from services.model.stamp import Dot
 from services.model.versions import State, Version, join, supersede
 from services.records import plan, replica, store
 from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import ConditionFailed, DriverUnavailable, Key, Match
-from services.records.record import Activity
+from services.records.record import Activity, Write
 from services.records.siblings import Rows
+from sync_svc.collection import tombstones
+from sync_svc.engine import pipeline
+from sync_svc.engine.applying import Applier
+from sync_svc.engine.objects import ObjectMover
+from sync_svc.engine.pipeline import Pipeline
+from sync_svc.nodes import preflight
 
-__all__ = ["KERNEL_MUTANTS", "Mutant"]
+__all__ = ["ENGINE_MUTANTS", "KERNEL_MUTANTS", "Mutant"]
+
+_EDITED = frozenset({"project", "document", "account", "project_grant", "account_member"})
 
 Mutant = Callable[[], Any]
 """A context in which the product makes the mistake."""
@@ -42,7 +51,9 @@ def _last_writer_wins() -> Any:
 def _unconditional_put() -> Any:
     """A lost race is answered by writing the same rows once more, without looking."""
 
-    async def converged(self: Any, pk: str, rows: Sequence[Rows], decide: Any, most: int) -> bool:
+    async def converged(
+        self: Any, pk: str, rows: Sequence[Rows], decide: Any, most: int, met: set[Key]
+    ) -> bool:
         puts = list(await decide(rows[1:]))
         if not puts:
             return True
@@ -186,6 +197,128 @@ def _forgets_siblings() -> Any:
     return mock.patch.object(replica.Replica, "_join", alone)
 
 
+def _engine_cursor_first() -> Any:
+    """The cursor is stored before what it stands for."""
+    real = Pipeline._apply
+
+    async def work(self: Any, source: Any, state: Any) -> Any:
+        async for batch in self.batches(source):
+            if batch.cursor:
+                state = await self._advance(state, batch.cursor)
+            if batch.rows:
+                await real(self, batch, None)
+        if source.tail:
+            state = await self._advance(state, source.tail, reconciled=True)
+        return state
+
+    return mock.patch.object(Pipeline, "_work", work)
+
+
+def _record_before_object() -> Any:
+    """Records are joined while their objects are still on the way."""
+    real = Applier._push
+
+    async def push(self: Any, judged: Any, source: Any) -> None:
+        if judged.incoming:
+            await self._announce()
+            await self._join(self._task.remote, judged.incoming, judged.known, source)
+        await real(self, judged, source)
+
+    return mock.patch.object(Applier, "_push", push)
+
+
+def _no_blob_gate() -> Any:
+    """A record goes on although nobody has its bytes."""
+    real = ObjectMover.send
+
+    async def send(self: Any, *args: Any, **options: Any) -> Any:
+        moved = await real(self, *args, **options)
+        moved.gated.clear()
+        return moved
+
+    return mock.patch.object(ObjectMover, "send", send)
+
+
+def _absent_is_deleted() -> Any:
+    """What a full listing of the surface does not have is deleted here."""
+    real = pipeline.differing
+
+    async def differing(task: Any, scope: Any) -> Any:
+        async for batch in real(task, scope):
+            yield batch
+        if task.source is task.remote:
+            there = {item.key for item in await task.remote.records.scan(None, 1000)}
+            for item in await task.local.records.scan(None, 1000):
+                family = FAMILIES.get(item.family)
+                if family is None or family.name not in _EDITED or item.deleted:
+                    continue
+                if item.key not in there:
+                    base = await task.local.records.get(family, item.key)
+                    if base is not None:
+                        await task.local.records.commit(
+                            item.key.pk, [Write(family, base.edit(), base=base, deleted=True)],
+                            activity=Activity("thing.removed", item.key.pk),
+                        )
+
+    return mock.patch.object(pipeline, "differing", differing)
+
+
+def _verdict_without(**changes: bool) -> Any:
+    real = preflight.judge
+
+    def judge(*args: Any) -> Any:
+        return replace(real(*args), **changes)
+
+    return mock.patch.object(preflight, "judge", judge)
+
+
+def _token_not_checked() -> Any:
+    """A store that was rolled back goes on under its name."""
+    return _verdict_without(ours=False)
+
+
+def _surface_rewind_not_noticed() -> Any:
+    """A surface that was rolled back is taken for the same."""
+    return _verdict_without(theirs=False, moved=False)
+
+
+def _purge_without_stub() -> Any:
+    """Tombstones vanish, before everybody knows of them."""
+    real = tombstones._stubs
+
+    async def passed(*args: Any, **options: Any) -> bool:
+        return True
+
+    async def nothing(*args: Any, **options: Any) -> set[Key]:
+        return set()
+
+    def vanishing(rows: Rows, now_ms: int) -> list[Any]:
+        return [replace(put, expires_at=1) for put in real(rows, now_ms)]
+
+    return all_patched(
+        mock.patch.object(tombstones, "_is_passed", passed),
+        mock.patch.object(tombstones, "_deleted_since", nothing),
+        mock.patch.object(tombstones, "_stubs", vanishing),
+    )
+
+
+def _content_only_ignored() -> Any:
+    """Every surface is trusted with everything."""
+    return mock.patch("sync_svc.engine.trust.is_content_only", lambda connection: False)
+
+
+def _clean_too_early() -> Any:
+    """A push takes everything that is here at its end for sent."""
+    real = Pipeline._advance
+
+    async def advance(self: Any, state: Any, cursor: str, *, reconciled: bool = False) -> Any:
+        if self.is_push:
+            cursor = await self._task.local.records.tail()
+        return await real(self, state, cursor, reconciled=reconciled)
+
+    return mock.patch.object(Pipeline, "_advance", advance)
+
+
 def all_patched(*patches: Any) -> Any:
     """Several patches that make one mistake."""
 
@@ -211,4 +344,17 @@ KERNEL_MUTANTS: dict[str, Mutant] = {
     "only the winner travels": _forgets_siblings,
 }
 """Mistakes in the kernel, which every engine stands on."""
+
+ENGINE_MUTANTS: dict[str, Mutant] = {
+    "cursor before data": _engine_cursor_first,
+    "record before object": _record_before_object,
+    "no blob gate": _no_blob_gate,
+    "absent is deleted": _absent_is_deleted,
+    "handshake not checked": _token_not_checked,
+    "rewound surface not noticed": _surface_rewind_not_noticed,
+    "tombstones vanish": _purge_without_stub,
+    "content_only ignored": _content_only_ignored,
+    "marked clean too early": _clean_too_early,
+}
+"""Mistakes in sync itself."""
 

@@ -16,6 +16,7 @@ from workspace.sync.v1.run_pb2 import SyncDirection, SyncOptions
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.instance import open_instance
+from services.records.port import DriverUnavailable
 from sync_svc.collection.tombstones import purge_tombstones
 from sync_svc.engine.task import Tally, Task
 from tests.simulation import loop
@@ -47,9 +48,11 @@ class Plan:
     """What may happen in a schedule. `steps`: things that people and fate start.
     `content_only`: one more node trusts its surfaces with content alone. `reconcile`:
     the end begins with full reconciles, which heal much, and listings may have holes;
-    without, cursors alone must do (None: half of the schedules each)."""
+    without, cursors alone must do (None: half of the schedules each). `fate`: how many
+    times as often stores are rewound and objects are away. `nodes`, `surfaces`,
+    `records`: how many (0: by chance)."""
 
-    steps: int = 24
+    steps: int = 20
     crashes: bool = True
     restores: bool = True
     clones: bool = True
@@ -59,6 +62,10 @@ class Plan:
     purges: bool = True
     content_only: bool = False
     reconcile: bool | None = None
+    fate: float = 1.0
+    nodes: int = 0
+    surfaces: int = 0
+    records: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,8 @@ class World:
         self.snapshots: dict[Place, list[Snapshot]] = {}
         self.done: dict[str, int] = {}
         self.ms = _START_MS
-        self.hot = self.rng.sample(CAST, self.rng.randint(3, 6))
+        self.hot = self.rng.sample(CAST, plan.records or self.rng.randint(3, 6))
+        self.pace = self.rng.choice((0.04, 0.1, 0.3))
         self._mark = FIRST_MARK
         self._steps = plan.steps
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -154,8 +162,10 @@ class World:
             await self._chaos.wait()
             self.network.calm, self._chaos = True, None
             await self._quiesce()
-            self._check()
             self.oracle.check_quiet()
+            if self.rng.random() < 0.2:
+                await self._second_act()
+            self._check()
         finally:
             self.network.ended = True
 
@@ -172,7 +182,7 @@ class World:
     def _next_of_chaos(self) -> bool:
         assert self._chaos is not None
         waiting = self.network.waiting
-        if self._steps and (not waiting or (waiting < 10 and self.rng.random() < 0.3)):
+        if self._steps and (not waiting or (waiting < 10 and self.rng.random() < self.pace)):
             self._steps -= 1
             self._something()
             return True
@@ -195,11 +205,11 @@ class World:
     # Setting up
 
     async def _set_up(self) -> None:
-        for number in range(self.rng.choice((1, 1, 2, 2, 3))):
+        for number in range(self.plan.surfaces or self.rng.choice((1, 1, 2, 2, 3))):
             place = self._place(f"S{number}", lenient=False)
             await open_instance(place.records)
             self.surfaces.append(place)
-        for number in range(self.rng.choice((2, 2, 2, 3, 3, 4))):
+        for number in range(self.plan.nodes or self.rng.choice((2, 2, 2, 3, 3, 4))):
             self.nodes.append(self._node(f"N{number}", self._place(f"N{number}", lenient=True)))
         for surface in self.surfaces:  # a connected graph
             if not any(surface in node.surfaces for node in self.nodes):
@@ -240,27 +250,34 @@ class World:
     # Chaos
 
     def _something(self) -> None:
-        roll = self.rng.random()
         up = [node for node in self.nodes if node.up]
         if not up:
             return
         node = self.rng.choice(up)
-        if roll < 0.48:
+        fate = self.plan.fate
+        weights = (48, 34, 3, 3 * fate, 3, 4 * fate, 3 * fate, 3)
+        names = ("write", "sync", "purge", "hide", "crash", "snapshot", "rewind", "clone")
+        what = self.rng.choices(names, weights)[0]
+        if what == "write":
             self._go(node, self._write(node, self._intents(node)), "write")
-        elif roll < 0.84:
+        elif what == "sync":
             self._sync_somewhere(node)
-        elif roll < 0.87:
-            if self.plan.purges:
-                self._go(node, self._purge(node, self.rng.choice([node.place, *node.surfaces])), "purge")
-        elif roll < 0.90:
-            if self.plan.crashes:
-                self._crash(node)
-        elif roll < 0.94:
+        elif what == "purge" and self.plan.purges:
+            place = self.rng.choice([node.place, *node.surfaces])
+            self._go(node, self._purge(node, place), "purge")
+        elif what == "hide" and self.plan.faults:
+            self.rng.choice([node.place, *node.surfaces]).objects.hide(self.rng.random())
+        elif what == "crash" and self.plan.crashes:
+            self._crash(node)
+        elif what == "snapshot":
             place = self.rng.choice([node.place, *self.surfaces])
-            self.snapshots.setdefault(place, []).append(place.snapshot())
-        elif roll < 0.97:
+            # A surface's backup of the middle of an export, restored in place, has the
+            # handshake and not the data: only the weekly reconcile finds that.
+            if not any(place.name in each.busy for each in self.nodes):
+                self.snapshots.setdefault(place, []).append(place.snapshot())
+        elif what == "rewind":
             self._rewind()
-        elif self.plan.clones and len(self.nodes) < 5:
+        elif what == "clone" and self.plan.clones and len(self.nodes) < 5:
             self._clone(node)
 
     def _sync_somewhere(self, node: Node) -> None:
@@ -390,9 +407,8 @@ class World:
             await self.engine.run(task)
         except WorkspaceError as raised:
             error = raised
-        except Exception as raised:
-            if not _is_unavailable(raised):
-                raise
+        except DriverUnavailable:
+            pass  # while the surface was opened
         finally:
             if life is node.life:
                 node.busy.discard(place.name)
@@ -421,6 +437,8 @@ class World:
     async def _quiesce(self) -> None:
         """Clocks are set right, time passes, and everybody syncs until nothing moves."""
         self.ms += 100 * _HOUR
+        for place in self.oracle.places.values():
+            place.objects.hidden.clear()
         for node in self.nodes:
             node.skew_ms = 0
         full = self.reconciles
@@ -439,6 +457,15 @@ class World:
                 await self._purge_all()
         raise Violation("no fixpoint")
 
+    async def _second_act(self) -> None:
+        """People decide about conflicts, some of them at once, and all is quiet again."""
+        self.reconciles = False
+        for node in self.nodes:
+            for _ in range(2):
+                await self._write(node, self._intents(node))
+        await self._quiesce()
+        self.oracle.check_quiet()
+
     async def _purge_all(self) -> None:
         """Tombstones become stubs, wherever they may."""
         for node in self.nodes:
@@ -449,9 +476,9 @@ class World:
     async def _purge(self, node: Node, place: Place) -> None:
         self.network.note(f"{node.name} purges {place.name}")
         mine = place is node.place
-        records = node.records if mine else (await open_surface(node, place)).records
         connections = [f"c-{each.name}" for each in node.surfaces] if mine else []
-        with suppress(WorkspaceError):
+        with suppress(WorkspaceError, DriverUnavailable):
+            records = node.records if mine else (await open_surface(node, place)).records
             await purge_tombstones(
                 records, now_ms=node.wall_ms(), connections=connections, retention_ms=0
             )
@@ -476,10 +503,6 @@ class World:
 
     def _count(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
-
-
-def _is_unavailable(error: Exception) -> bool:
-    return type(error).__name__ in ("DriverUnavailable", "StoreUnavailable")
 
 
 def _is_contested(place: Place, slot: Slot) -> bool:

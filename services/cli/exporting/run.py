@@ -20,6 +20,7 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
 from services.cli.client import Session
 from services.cli.exporting.fetch import CHUNK, opened, verify
+from services.cli.exporting.names import distinct_names
 from services.cli.exporting.tree import ExportTree, Part
 from services.cli.failures import CliError, describe
 from services.cli.importing.progress import Progress
@@ -75,7 +76,7 @@ class Export:
     async def run(self) -> Summary:
         """Bring the files. Failures are in the summary, not raised."""
         summary = self.summary
-        documents = _with_files(await self._list(), summary)
+        documents = distinct_names(_with_files(await self._list(), summary))
         waiting = _batches(documents)
         size = sum(document.file.size_bytes for document in documents)
         with Progress("Exporting", files=len(documents), size=size, shown=self._shown) as progress:

@@ -45,14 +45,21 @@ def known_of(document: Document) -> Known:
 async def load_known(
     session: Session, project_id: str, into: str = ""
 ) -> dict[tuple[str, str], Known]:
-    """(folder, name) -> document, of everything at or below the folder `into`."""
+    """(folder, name) -> document, of everything at or below the folder `into`. Of
+    several at one place (nodes that synced) the one created first, which has it."""
     folder = into.strip("/")
     request = ListDocumentsRequest(project_id=project_id, relative_path_prefix=folder)
     stub = session.stub(DocumentServiceStub)
-    return {
-        (document.relative_path, document.name): known_of(document)
-        async for document in session.each(stub.ListDocuments, request, "documents")
-    }
+    first: dict[tuple[str, str], Document] = {}
+    async for document in session.each(stub.ListDocuments, request, "documents"):
+        place = (document.relative_path, document.name)
+        if place not in first or _rank(document) < _rank(first[place]):
+            first[place] = document
+    return {place: known_of(document) for place, document in first.items()}
+
+
+def _rank(document: Document) -> tuple[int, str]:
+    return document.created_at.ToNanoseconds(), document.document_id
 
 
 def request_id_of(request: Message, *salt: str) -> str:

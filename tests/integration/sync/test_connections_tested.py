@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def failure(answer: cs.TestConnectionResponse) -> tuple[str, str, str]:
 
 
 def rows_of(folder: Path) -> list[tuple[str, str]]:
-    with sqlite3.connect(folder / "workspace.sqlite") as connection:
+    with closing(sqlite3.connect(folder / "workspace.sqlite")) as connection:
         return connection.execute("SELECT pk, family FROM items").fetchall()
 
 
@@ -116,7 +116,7 @@ async def test_a_write_check_leaves_nothing_behind(ws: Workspace, tmp_path: Path
     await check(ws)
     assert rows_of(folder) == [("INSTANCE", "instance")]
     assert files_of(folder) == ["workspace.sqlite", "workspace.sqlite.lock"]
-    with sqlite3.connect(folder / "workspace.sqlite") as connection:
+    with closing(sqlite3.connect(folder / "workspace.sqlite")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
@@ -211,8 +211,8 @@ async def test_a_copy_of_this_workspace_is_no_surface(ws: Workspace, tmp_path: P
     folder = tmp_path / "copy"
     folder.mkdir()
     with (
-        sqlite3.connect(ws.process.settings.data_dir / "workspace.sqlite") as source,
-        sqlite3.connect(folder / "workspace.sqlite") as target,
+        closing(sqlite3.connect(ws.process.settings.data_dir / "workspace.sqlite")) as source,
+        closing(sqlite3.connect(folder / "workspace.sqlite")) as target,
     ):
         source.backup(target)
     await register(ws, folder)

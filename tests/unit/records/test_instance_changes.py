@@ -128,12 +128,12 @@ async def test_a_new_incarnation_is_taken_once(driver: RecordDriver) -> None:
     )
     assert len({each.incarnation for each in several}) == 1
     assert several[0].former == (first.incarnation,)
-    assert several[0].unminted == {first.incarnation: "h"}
+    assert several[0].unminted == {first.incarnation: ("h", "h")}
     assert several[0].actor != first.actor
     second = await new_incarnation(driver, several[0].incarnation)
     assert second.former == (first.incarnation, several[0].incarnation)
     assert set(second.unminted) == {first.incarnation}  # not done yet
-    assert (await mark_minted(driver, {first.incarnation: "other"})).unminted
+    assert (await mark_minted(driver, {first.incarnation: ("h", "other")})).unminted
     assert (await mark_minted(driver, second.unminted)).unminted == {}
 
 
@@ -247,23 +247,25 @@ async def test_nobody_watches_a_store_of_one_process(driver: RecordDriver) -> No
     await IncarnationWatch(_store(driver)).run()
 
 
+@pytest.mark.parametrize("emptied", [False, True])
 async def test_a_restored_store_is_another_incarnation(
-    driver: RecordDriver, tmp_path: Path
+    driver: RecordDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, emptied: bool
 ) -> None:
-    """Whatever the database says of its identity."""
+    """In a new database, and in the very one that was emptied."""
     first = await open_instance(driver)
     writer = RowWriter(tmp_path)
     writer.write(await driver.scan(None, 1000))
     digest = writer.close()
     manifest = Manifest(first.instance_id, "2026-01-01T00:00:00Z", writer.count, digest, 0, 0, [])
     target = await SqliteDriver.open(tmp_path / "restored.sqlite")
+    if emptied:
+        monkeypatch.setattr(target, "_identity", await driver.identity())
     try:
         await restore_records(tmp_path, manifest, target, progress=lambda *_: None)
-        restored = await read_instance(target)
-        assert restored is not None
+        restored = await open_instance(target)
         assert restored.instance_id == first.instance_id
         assert restored.former == (first.incarnation,)
-        assert (await open_instance(target)).actor != first.actor
+        assert restored.actor != first.actor
     finally:
         await target.close()
 

@@ -14,7 +14,7 @@ from services.records.remint import Lives, minted_again
 
 A, B, X = "n1.a", "n1.b", "n2.x"
 BOUND = "0000000000100.00000"
-LIVES = Lives({A: BOUND}, B)
+LIVES = Lives({A: (BOUND, BOUND)}, B)
 
 
 def at(millis: int) -> str:
@@ -109,10 +109,22 @@ def test_what_the_new_incarnation_wrote_on_top_is_cut_and_keeps_its_dot() -> Non
     assert set(join(again, theirs).dots) == {(A, 5), (B, 1)}
 
 
+def test_what_the_first_life_wrote_before_its_last_contact_is_not_common() -> None:
+    """Two readings: the first life wrote until 180, the second began after that."""
+    lives = Lives({A: (BOUND, at(180))}, B)
+    mine = state(version((A, 4), 200, "second"), a=4)
+    theirs = state(version((A, 4), 150, "first"), a=4)
+    again = minted_again(mine, theirs, lives)
+    assert again is not None
+    assert set(join(again, theirs).dots) == {(A, 4), (B, 1)}
+    unsent = state(version((A, 4), 120, "unsent"), a=4)
+    assert minted_again(unsent, state(version((A, 5), 150, "later"), a=5), lives) is None
+
+
 def test_a_former_incarnation_that_is_not_in_doubt_is_left_alone() -> None:
     mine = state(version((A, 4), 200, "x"), a=4)
     assert minted_again(mine, None, Lives({}, B)) is None
-    assert minted_again(mine, None, Lives({"n1.other": BOUND}, B)) is None
+    assert minted_again(mine, None, Lives({"n1.other": (BOUND, BOUND)}, B)) is None
 
 
 def test_the_reading_of_an_erasure_tells_nothing() -> None:

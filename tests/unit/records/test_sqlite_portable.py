@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def mode_of(path: Path) -> str:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
@@ -149,7 +150,8 @@ def killed_writer(path: Path, kind: str) -> int:
     told = [int(process.stdout.readline()) for _ in range(20)]
     time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read().split()
+    with process.stdout as out:
+        rest = out.read().split()
     process.wait()
     return int(rest[-1]) if rest else told[-1]
 

@@ -17,7 +17,7 @@ from services.objects.store import ObjectStore
 from services.records.instance import Instance
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
-from sync_svc.connections.testing import Tester
+from sync_svc.connections import testing
 from sync_svc.surfaces import opening as opening_module
 from sync_svc.surfaces.exclusive import Opened, SharedSurfaces
 from sync_svc.surfaces.opening import SurfaceOpener
@@ -162,7 +162,7 @@ async def test_a_store_where_the_last_writer_wins_is_refused(
 ) -> None:
     careless = replace(SqliteDriver.capabilities, last_writer_wins=True)
     monkeypatch.setattr(SqliteDriver, "capabilities", careless)
-    tester = Tester(opening=opener(tmp_path), now=lambda: 1.0)
+    tester = testing.Tester(opening=opener(tmp_path), now=lambda: 1.0)
     report = await tester.run(manifest(tmp_path), read_only=False)
     failed = [each for each in report.checks if each.outcome == CheckOutcome.CHECK_OUTCOME_FAILED]
     assert [each.check for each in failed] == ["consistency"]
@@ -177,7 +177,7 @@ async def test_whatever_breaks_is_a_failed_check(
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(opening_module, "open_objects", breaks)
-    tester = Tester(opening=opener(tmp_path), now=lambda: 1.0)
+    tester = testing.Tester(opening=opener(tmp_path), now=lambda: 1.0)
     report = await tester.run(manifest(tmp_path), read_only=False)
     assert not report.usable
     assert report.checks[0].outcome == CheckOutcome.CHECK_OUTCOME_FAILED

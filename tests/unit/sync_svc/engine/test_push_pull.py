@@ -222,3 +222,28 @@ async def test_a_surface_of_content_gives_no_rights_but_gets_everything(world: W
     here, there = await world.state(key, on="local"), await world.state(key, on="remote")
     assert here is not None
     assert here.same_as(there)
+
+
+async def test_two_contents_of_one_version_of_ours_are_both_kept(world: World) -> None:
+    """As if this workspace had been copied: somebody else writes under our name."""
+    await world.project()
+    await world.documents(1)
+    await world.push()
+    local, remote = world.surfaces["local"].records, world.surfaces["remote"].records
+    theirs = remote.actor
+    await remote.become(local.actor)
+    await world.write(document("d_0", "there"), on="remote")
+    await remote.become(theirs)
+    await world.write(document("d_0", "here"))
+    key = document_key("d_0")
+    before = [await world.state(key, on=on) for on in ("local", "remote")]
+    assert before[0]
+    assert before[1]
+    assert before[0].dots == before[1].dots
+    pulled = await world.pull()
+    pushed = await world.push()
+    assert [await world.state(key, on=on) for on in ("local", "remote")] == before
+    assert pulled.counts.quarantined
+    assert pushed.counts.quarantined
+    rows = await world.rows("local", "quarantine")
+    assert any("QUARANTINE_REASON_COUNTER_AHEAD" in row.body for row in rows)

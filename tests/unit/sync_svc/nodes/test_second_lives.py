@@ -144,6 +144,35 @@ async def test_a_copied_folder_is_another_incarnation_at_once(
         assert await store.values("p") == {"of ann", "of copy"}
 
 
+async def test_rolled_back_and_then_copied(stores: Open, tmp_path: Path) -> None:
+    """The copy has a new incarnation at once, but the old one wrote a second time."""
+    ann, box = await stores("ann"), await stores("box", passive=True)
+    await _rolled_back(ann, box, tmp_path)
+    file = await ann.snapshot(tmp_path / "copy.sqlite")
+    copy = await stores("copy", file=file)
+    await _step((copy, box))
+    for store in (copy, box):
+        assert await store.values("p") == {"lost", "second"}
+        assert await store.values("q") == {"lost q", "second q"}
+    assert (await copy.now()).unminted == {}
+
+
+async def test_a_backup_restored_brings_no_false_conflicts(stores: Open, tmp_path: Path) -> None:
+    """What was unsent in the backup was sent, and changed again, before the disaster."""
+    ann, box = await stores("ann"), await stores("box", passive=True)
+    await ann.edit("p", name="zero")
+    await push(ann, box)
+    await ann.edit("p", name="unsent")
+    file = await ann.snapshot(tmp_path / "backup.sqlite")
+    await push(ann, box)
+    await ann.edit("p", name="last")
+    await push(ann, box)
+    restored = await stores("restored", file=file)
+    await _step((restored, box))
+    assert await box.values("p") == {"last"}
+    assert await restored.values("p") == {"last"}
+
+
 @pytest.mark.parametrize("at", range(1, 12))
 async def test_killed_anywhere_while_it_is_put_right(
     stores: Open, tmp_path: Path, at: int
