@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+
 from workspace.sync.v1 import connection_service_pb2_grpc, sync_service_pb2_grpc
 
 from services.kernel import Kernel, Peers, Registration, ServiceModule
 from sync_svc.collection.daily import KIND, DailyCollection
+from sync_svc.collection.objects import ObjectCollector
 from sync_svc.conflicts.module import build_conflicts
 from sync_svc.connections.assembly import build_connections
 from sync_svc.engine.wiring import run_parts
@@ -43,8 +47,12 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         nodes=NodeListing(kernel=kernel, access=parts.access),
         evicting=Evicting(kernel=kernel, access=parts.access),
     )
+    holder = f"{kernel.instance_id}/{os.getpid()}/{secrets.token_hex(8)}"
     daily = DailyCollection(
-        kernel=kernel, registered=parts.connections.everything, open_surface=parts.opener
+        kernel=kernel,
+        registered=parts.connections.everything,
+        open_surface=parts.opener,
+        objects=ObjectCollector(holder=holder, now=kernel.now).run,
     )
     registrations = [
         Registration(

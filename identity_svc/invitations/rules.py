@@ -80,7 +80,9 @@ def void() -> WorkspaceError:
     """The one answer for every invitation that cannot be used, for whatever cause."""
     return WorkspaceError(
         Reason.ERROR_REASON_INVITATION_VOID,
-        "the invitation is unknown, expired, used or not for you; ask for a new one",
+        "the invitation is unknown, expired, used or not for you; ask for a new one. A link "
+        "works on the node that sent it; elsewhere accept by the invitation's id, as the "
+        "person whom it names",
     )
 
 

@@ -15,7 +15,7 @@ from workspace.identity.v1.identity_service_pb2 import BatchGetMembershipsReques
 from workspace.identity.v1.membership_pb2 import MembershipFact, ScopeRef
 from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsRequest
 
-from services.model.errors import permission_denied
+from services.model.errors import WorkspaceError, permission_denied
 from services.model.permissions import OWNER, VIEW, WRITE
 from services.model.roles import effective_capabilities
 from services.rpc.context import current_call, scope_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the generated classes exist for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
     from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceAsyncStub
 
-__all__ = ["ConflictAccess", "resource_of"]
+__all__ = ["ConflictAccess", "refuse_unknown", "resource_of"]
 
 _FRESH = Consistency(fully_consistent=True)
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
@@ -35,6 +35,11 @@ _RIGHTS = "policy"
 def resource_of(conflict: str) -> str:
     """The name of a conflict in errors and events."""
     return f"conflicts/{conflict}"
+
+
+def refuse_unknown(conflict: str) -> WorkspaceError:
+    """The refusal to decide a conflict that does not exist."""
+    return permission_denied("write", resource_of(conflict))
 
 
 class ConflictAccess:
@@ -67,10 +72,22 @@ class ConflictAccess:
         return OWNER in held or await self._manages(found)
 
     async def require_decide(self, found: FoundConflict) -> None:
-        """Raises PERMISSION_DENIED."""
-        if not await self.may_decide(found):
-            needed = "owner" if found.row["kind"] == _RIGHTS else "write"
-            raise permission_denied(needed, resource_of(found.row["conflict_id"]))
+        """Raises PERMISSION_DENIED; who may not even look is told what `refuse_unknown`
+        tells about a conflict that does not exist."""
+        if await self.may_decide(found):
+            return
+        if found.row["kind"] == _RIGHTS and await self.may_see(found):
+            raise permission_denied("owner", resource_of(found.row["conflict_id"]))
+        raise refuse_unknown(found.row["conflict_id"])
+
+    async def require_rights(self, found: FoundConflict) -> None:
+        """Whoever changes rights or existence needs what a conflict about them needs,
+        whatever its kind. Raises PERMISSION_DENIED."""
+        project_id = found.row["project_id"]
+        if project_id and OWNER in await self.held(project_id):
+            return
+        if not await self._manages(found):
+            raise permission_denied("owner", resource_of(found.row["conflict_id"]))
 
     async def held(self, project_id: str) -> frozenset[int]:
         """The caller's permissions on a project; none where it may not look."""

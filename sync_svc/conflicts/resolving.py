@@ -35,7 +35,7 @@ from services.records.record import Activity, Record, Write
 from services.records.replica import Incoming
 from services.rpc.context import current_call
 from services.rpc.validation import Validator, invalid_request
-from sync_svc.conflicts.access import ConflictAccess, resource_of
+from sync_svc.conflicts.access import ConflictAccess, refuse_unknown, resource_of
 from sync_svc.conflicts.choices import Decision, decide, require_kind
 from sync_svc.conflicts.copies import LoserCopies
 from sync_svc.conflicts.found import FoundConflict, conflict_of, find, refreshed
@@ -85,7 +85,7 @@ class Resolving:
         mutation = self._kernel.mutations.begin(request)
         found = await find(self._records, request.conflict_id)
         if found is None:
-            found = await self._conflicts.require(request.conflict_id)
+            raise refuse_unknown(request.conflict_id)
         await self._access.require_decide(found)
         done = await mutation.replay(found.key.pk, ResolveConflictResponse)
         if done is not None:

@@ -11,6 +11,7 @@ from workspace.identity.v1.identity_service_pb2 import BatchGetMembershipsReques
 from workspace.identity.v1.membership_pb2 import ScopeRef
 
 from services.model.errors import Reason, WorkspaceError
+from services.model.merging.rules import policy_fields
 from services.model.owners import Scope
 from services.model.permissions import expand, grantable, permission_names
 from services.model.roles import may_assign_role
@@ -28,6 +29,10 @@ if TYPE_CHECKING:  # the generated class exists for type checkers only
 __all__ = ["Rights"]
 
 _PAGE = 200
+_DOCUMENT_LIFE = frozenset(
+    {"status", "trashed_at", "trashed_by", "status_before_trash", "purge_after"}
+)
+"""What everybody who may write a document may change of its life."""
 
 
 class Rights:
@@ -47,7 +52,10 @@ class Rights:
     async def require(
         self, found: FoundConflict, message: Message, *, deleted: bool
     ) -> None:
-        """Raises EXCEEDS_OWN_RIGHTS and LAST_OWNER."""
+        """Raises PERMISSION_DENIED where rights change and the caller is no owner,
+        EXCEEDS_OWN_RIGHTS and LAST_OWNER."""
+        if await self._changes_rights(found, message, deleted=deleted):
+            await self._access.require_rights(found)
         if not deleted:
             await self._require_held(found, message)
         scope = Scope.of(found.key.pk)
@@ -59,6 +67,19 @@ class Rights:
             return
         if not await self._has_other(found, scope, root):
             raise _last_owner(found)
+
+    async def _changes_rights(
+        self, found: FoundConflict, message: Message, *, deleted: bool
+    ) -> bool:
+        """Whether a field about rights or existence becomes another than is shown.
+        Deleting a document needs no more than `write`, as it does elsewhere."""
+        fields = policy_fields(found.family.name)
+        item = found.rows.item
+        if deleted or item is None or item.deleted or not fields:
+            return bool(fields) and deleted and found.family.name != "document"
+        shown, after = json.loads(item.body), fields_of(found.family, message)
+        free = _DOCUMENT_LIFE if found.family.name == "document" else frozenset[str]()
+        return any(shown.get(name) != after.get(name) for name in fields - free)
 
     async def _require_held(self, found: FoundConflict, message: Any) -> None:
         if found.family.name in ("project_grant", "access_request"):

@@ -9,6 +9,7 @@ things have well-formed ids that nothing ever had.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -42,8 +43,14 @@ from workspace.sync.v1 import connection_service_pb2 as css
 from workspace.sync.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from workspace.sync.v1.run_pb2 import Run, RunStatus, SyncDirection
 
+from services.model.canonical import canonical_json, content_digest
 from services.model.families import FAMILIES
+from services.model.merging.content import content_of
+from services.model.versions import State, Version
+from services.records.conflict_rows import Found
+from services.records.port import Key
 from services.records.record import Activity, Write
+from services.records.replica import Incoming, Replica
 from tests.contract.served import channel_of
 from tests.harness import Workspace
 
@@ -83,6 +90,7 @@ class Things:
     newcomer_id: str
     connection_id: str
     run_id: str
+    conflict_id: str
     caller_id: str = ""
     secret: str = ""
 
@@ -110,6 +118,7 @@ MISSING = Things(
     newcomer_id="u_" + "w" * 26,
     connection_id="c_" + "q" * 26,
     run_id="r_" + "q" * 26,
+    conflict_id="f" * 64,
 )
 
 
@@ -293,8 +302,42 @@ class Cast:
         pending = (await self._announce(owner, empty)).upload
         return replace(
             things,
+            conflict_id=await self._conflict(full),
             document_id=full, empty_document_id=empty, trashed_document_id=trashed,
             upload_id=pending.upload_id, announced_key=pending.storage_key, storage_key=key,
+        )
+
+    async def _conflict(self, document_id: str) -> str:
+        """Another node gave the document a title meanwhile, and here it got one, too."""
+        replica = Replica(self.ws.records)
+        key = Key(f"DOCUMENT#{document_id}", f"ARTIFACT#{document_id}")
+        (state,) = await replica.states([key])
+        assert state is not None
+        (mine,) = state.versions.values()
+        ours, theirs = (
+            self._titled(mine, actor, title)
+            for actor, title in ((mine.dot[0], "Ours"), ("nother.1", "Theirs"))
+        )
+        for version in (ours, theirs):
+            clock = {**state.clock, version.dot[0]: version.dot[1]}
+            both = State(state.family, clock, {version.dot: version})
+            (joined,) = await replica.join(
+                key.pk, [Incoming(key, both)], origin="nother", found=Found(1_700_000_000_000)
+            )
+        return joined.conflict
+
+    @staticmethod
+    def _titled(version: Version, actor: str, title: str) -> Version:
+        members = {**json.loads(version.body), "title": title}
+        dot = (actor, version.vv.get(actor, 0) + 1)
+        family = FAMILIES["document"]
+        return replace(
+            version,
+            dot=dot,
+            vv={**version.vv, actor: dot[1]},
+            fields={**version.fields, "title": dot},
+            body=canonical_json(members),
+            digest=content_digest(family.name, False, content_of(family, members)),
         )
 
     async def _document(self, owner: str, project_id: str, name: str) -> str:

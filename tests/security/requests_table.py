@@ -44,6 +44,7 @@ from workspace.storage.v1 import storage_service_pb2 as ss
 from workspace.sync.v1 import connection_pb2 as co
 from workspace.sync.v1 import connection_service_pb2 as css
 from workspace.sync.v1 import sync_service_pb2 as sysv
+from workspace.sync.v1.conflict_pb2 import ProjectResolution, Resolution
 from workspace.sync.v1.run_pb2 import SyncDirection
 
 from services.rpc.policy import Kind, Rule
@@ -965,6 +966,26 @@ _SYNC: dict[str, Row] = {
         lambda t: sysv.RetryQuarantinedRequest(quarantine_ids=["q_none"]),
         EVERYBODY,
         elsewhere=None,
+    ),
+    "ListConflicts": Row(
+        lambda t: sysv.ListConflictsRequest(project_id=t.project_id),
+        MEMBERS | PLATFORM,
+        knowing=(Code.OK, Code.OK),
+    ),
+    "GetConflict": Row(
+        lambda t: sysv.GetConflictRequest(conflict_id=t.conflict_id), MEMBERS
+    ),
+    "ResolveConflict": Row(
+        lambda t: sysv.ResolveConflictRequest(
+            conflict_id=t.conflict_id, resolution=Resolution(ours=Resolution.Ours())
+        ),
+        EDITORS,
+    ),
+    "ResolveProjectConflicts": Row(
+        lambda t: sysv.ResolveProjectConflictsRequest(
+            project_id=t.project_id, resolution=ProjectResolution.PROJECT_RESOLUTION_OURS
+        ),
+        EDITORS,
     ),
     "ListNodes": Row(lambda t: sysv.ListNodesRequest(), PLATFORM, elsewhere=None),
     "EvictNode": Row(

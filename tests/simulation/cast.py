@@ -14,8 +14,13 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from workspace.common.v1.permission_pb2 import Permission
-from workspace.identity.v1.account_pb2 import Account, AccountMember, AccountRole, MemberStatus
-from workspace.identity.v1.account_pb2 import AccountStatus
+from workspace.identity.v1.account_pb2 import (
+    Account,
+    AccountMember,
+    AccountRole,
+    AccountStatus,
+    MemberStatus,
+)
 from workspace.identity.v1.preference_pb2 import NotificationDelivery, NotificationPreference
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
 from workspace.project.v1.grant_pb2 import Grant, GrantSource, GrantStatus, GrantTargetType
@@ -26,7 +31,10 @@ from services.model.families import FAMILIES, Family
 from services.model.paths import Home, raw_key
 from services.records.port import Key
 
-__all__ = ["CAST", "FIRST_MARK", "Slot", "bytes_of", "document_file", "mark_in", "marked", "metadata_slot"]
+__all__ = [
+    "CAST", "FIRST_MARK", "Slot", "bytes_of", "document_file", "mark_in", "marked",
+    "metadata_slot",
+]  # fmt: skip
 
 _MARK = re.compile(r"w\d{5}")
 _CREATED = Timestamp(seconds=1_763_000_000)

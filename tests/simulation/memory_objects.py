@@ -140,10 +140,9 @@ class MemoryObjects:
 
     async def list(self, prefix: str, after: str | None = None, limit: int = 1000) -> ObjectPage:
         validate_prefix(prefix)
-        keys = sorted(
-            (k for k in self._objects if k.startswith(prefix) and k.encode() > (after or "").encode()),
-            key=str.encode,
-        )
+        beyond = (after or "").encode()
+        mine = [key for key in self._objects if key.startswith(prefix) and key.encode() > beyond]
+        keys = sorted((key for key in mine if key not in self.hidden), key=str.encode)
         page = tuple(self._objects[key][1] for key in keys[:limit])
         return ObjectPage(page, page[-1].key if len(keys) > limit else None)
 
@@ -177,9 +176,9 @@ class MemoryObjects:
         self, key: str, multipart_id: str, parts: Sequence[PartInfo], *, size: int, sha256: str
     ) -> ObjectInfo:
         there = self._objects.get(key)
-        if multipart_id not in self._uploads and there:
-            if (there[1].size, there[1].sha256) == (size, sha256):
-                return there[1]
+        done = there is not None and (there[1].size, there[1].sha256) == (size, sha256)
+        if there is not None and done and multipart_id not in self._uploads:
+            return there[1]
         upload = self._upload(key, multipart_id)
         if [part.number for part in parts] != sorted({part.number for part in parts}):
             raise WrongBytes("the parts are out of order")

@@ -187,12 +187,13 @@ def _forgets_siblings() -> Any:
     """Only one version of a contested record travels."""
     real = replica.Replica._join
 
-    async def alone(self: Any, pk: str, part: Sequence[replica.Incoming], *args: Any, **options: Any) -> Any:
+    async def alone(self: Any, pk: str, part: Any, *args: Any, **options: Any) -> Any:
         def one(state: State) -> State:
             winner = winner_of(state.versions.values())
             return replace(state, versions={winner.dot: winner})
 
-        return await real(self, pk, [replace(p, state=one(p.state)) for p in part], *args, **options)
+        fewer = [replace(each, state=one(each.state)) for each in part]
+        return await real(self, pk, fewer, *args, **options)
 
     return mock.patch.object(replica.Replica, "_join", alone)
 
@@ -304,7 +305,7 @@ def _purge_without_stub() -> Any:
 
 def _content_only_ignored() -> Any:
     """Every surface is trusted with everything."""
-    return mock.patch("sync_svc.engine.trust.is_content_only", lambda connection: False)
+    return mock.patch("sync_svc.engine.trust.is_content_only", return_value=False)
 
 
 def _clean_too_early() -> Any:

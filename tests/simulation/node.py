@@ -161,13 +161,17 @@ class Node:
             shown = [raw for at, raw in enumerate(raws) if chosen >> at & 1] or raws
             resolves = tuple(raw.dot for raw in shown)
         deletes = intent.act == "delete"
-        if deletes and record.deleted:
+        if deletes and (record.deleted or self._is_deleting(slot.key)):
             return None
         message = slot.make(mark) if record.deleted else record.edit()
         if not deletes and not record.deleted:
             slot.edit(message, mark, intent.roll)
         write = Write(slot.family, message, base=record, deleted=deletes, resolves=resolves)
         return write, (slot.key, mark, shown)
+
+    def _is_deleting(self, key: Key) -> bool:
+        """Tombstones look alike: one at a time, or nobody can tell whose it is."""
+        return any(each.deletes for each in self.place.minting.get(key, ()))
 
     async def _upload(self, message: Any) -> None:
         """The bytes of a new revision come before the record that names them."""
@@ -191,7 +195,8 @@ async def open_surface(node: Node, place: Place) -> Surface:
     item = await driver.get(Key("INSTANCE", "INSTANCE"))
     assert item is not None
     raw = json.loads(item.body)
-    instance = Instance(**{each.name: raw[each.name] for each in fields(Instance) if each.name in raw})
+    known = {each.name: raw[each.name] for each in fields(Instance) if each.name in raw}
+    instance = Instance(**known)
     records = RecordStore(driver, actor=instance.actor, clock=HybridClock(node.wall_ms))
     return Surface(place.name, instance, records, ObjectStore(SimObjects(place.objects, line)))
 

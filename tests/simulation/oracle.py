@@ -236,7 +236,8 @@ class Oracle:
         old = json.loads(before.body) if before else {}
         new = json.loads(after.body)
         surface = self.places[after.key.pk.removeprefix("SYNC#c-")]
-        if place.guarded or place.rewinds_then.get(surface.name) != (surface.rewinds, place.rewinds):
+        then = place.rewinds_then.get(surface.name)
+        if place.guarded or then != (surface.rewinds, place.rewinds):
             return
         for name, source, target in (
             ("push_cursor", place, surface), ("pull_cursor", surface, place)

@@ -12,6 +12,6 @@ from tests.simulation.seeds import CHUNK, CHUNKS, chunk
 
 
 @pytest.mark.timeout(60 + 4 * CHUNK)
-@pytest.mark.parametrize("number", range(0, 0 + CHUNKS // 2))
+@pytest.mark.parametrize("number", range(0 + CHUNKS // 2))
 def test_every_store_holds_exactly_what_survived(number: int) -> None:
     assert chunk(number) == {}

@@ -96,7 +96,7 @@ def simulate(
         except loop.Deadlock:
             stuck = sorted(world.stuck())
             violation = f"waits for something that cannot come: {stuck}"
-        except Exception as error:  # noqa: BLE001 - whatever the engine raises is told
+        except Exception as error:
             if raising:
                 raise
             violation = f"raised {type(error).__name__}: {error}"
@@ -229,8 +229,12 @@ class World:
 
     def _place(self, name: str, *, lenient: bool) -> Place:
         self._made += 1
-        records = MemoryRecords(f"provider-{self._made}", clock=lambda: self.ms / 1000)
-        return self.oracle.add(Place(name, records, MemoryObjects(clock=lambda: self.ms / 1000), lenient))
+        records = MemoryRecords(f"provider-{self._made}", clock=self._seconds)
+        objects = MemoryObjects(clock=self._seconds)
+        return self.oracle.add(Place(name, records, objects, lenient))
+
+    def _seconds(self) -> float:
+        return self.ms / 1000
 
     def _node(self, name: str, place: Place, surfaces: list[Place] | None = None) -> Node:
         hours = (0, 0, 0, 48, -48, 5, -20) if self.reconciles else (0, 0, 0, 11, -11, 5, -7)
@@ -367,7 +371,7 @@ class World:
             raise
         except Violation as violation:
             self._failed = self._failed or violation
-        except Exception as error:  # noqa: BLE001 - whatever the engine raises is told
+        except Exception as error:
             told = Violation(f"{what} raised {type(error).__name__}: {error}")
             told.__cause__ = error
             self._failed = self._failed or told
@@ -398,7 +402,8 @@ class World:
     ) -> WorkspaceError | None:
         """One run, as a person starts it; the error with which it ended."""
         self._count("push" if direction == PUSH else "pull")
-        life, name = node.life, f"{node.name} {'push' if direction == PUSH else 'pull'} {place.name}"
+        life, verb = node.life, "push" if direction == PUSH else "pull"
+        name = f"{node.name} {verb} {place.name}"
         node.busy.add(place.name)
         self.network.note(f"{name} begins full={full}")
         error: WorkspaceError | None = None
@@ -419,9 +424,10 @@ class World:
         self, node: Node, place: Place, direction: int, *, full: bool, reinitialise: bool
     ) -> Task:
         self._made += 1
+        trust = Trust.TRUST_CONTENT_ONLY if node.place.guarded else Trust.TRUST_FULL
         connection = Connection(
             connection_id=f"c-{place.name}", name=place.name, provider="local",
-            scope=SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ALL), trust=Trust.TRUST_CONTENT_ONLY if node.place.guarded else Trust.TRUST_FULL,
+            scope=SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ALL), trust=trust,
         )
         remote = await open_surface(node, place)
         node.place.rewinds_then[place.name] = (place.rewinds, node.place.rewinds)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from workspace.project.v1.document_pb2 import Document
 from workspace.project.v1.document_service_pb2 import (
     CreateDocumentRequest,
     CreateRevisionRequest,
+    DeleteDocumentRequest,
     GetDocumentRequest,
+    RestoreDocumentRequest,
     UpdateDocumentRequest,
 )
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
@@ -33,16 +36,26 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from workspace.sync.v1.connection_pb2 import Connection, Trust
 from workspace.sync.v1.connection_service_pb2 import CreateConnectionRequest
 from workspace.sync.v1.connection_service_pb2_grpc import ConnectionServiceStub
-from workspace.sync.v1.run_pb2 import Run, RunStatus, SyncOptions
+from workspace.sync.v1.run_pb2 import Run, RunStatus, SyncDirection, SyncOptions
 from workspace.sync.v1.sync_service_pb2 import (
+    CompareSurfacesRequest,
     GetConflictRequest,
+    GetSyncStatusRequest,
     ListConflictsRequest,
+    ListQuarantineRequest,
+    PlanSyncRequest,
+    PlanSyncResponse,
     PullRequest,
     PushRequest,
     ResolveConflictRequest,
 )
 from workspace.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
+from services.model.clocks import HybridClock
+from services.model.versions import State
+from services.records.port import Key
+from services.records.replica import Replica
+from sync_svc.engine.reading import is_synced
 from tests.harness import Workspace
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
@@ -201,6 +214,72 @@ class Node:
             )
         )
 
+    async def trash(self, document_id: str) -> None:
+        """Delete a document: it goes into the trash."""
+        await self.documents.DeleteDocument(
+            DeleteDocumentRequest(document_id=document_id, request_id=request_id())
+        )
+
+    async def restore(self, document_id: str) -> None:
+        await self.documents.RestoreDocument(
+            RestoreDocumentRequest(document_id=document_id, request_id=request_id())
+        )
+
+    async def plan(self, *, push: bool, name: str = "backup", **options: Any) -> PlanSyncResponse:
+        """What a run would do now."""
+        directions = SyncDirection.SYNC_DIRECTION_PULL, SyncDirection.SYNC_DIRECTION_PUSH
+        answer: PlanSyncResponse = await self.sync.PlanSync(
+            PlanSyncRequest(
+                connection_id=name, direction=directions[push], options=SyncOptions(**options),
+                page_size=500,
+            )
+        )
+        return answer
+
+    async def status(self, name: str = "backup") -> Any:
+        answer = await self.sync.GetSyncStatus(GetSyncStatusRequest(connection_id=name))
+        (found,) = answer.connections
+        return found
+
+    async def quarantine(self) -> list[Any]:
+        answer = await self.sync.ListQuarantine(ListQuarantineRequest(page_size=500))
+        return list(answer.records)
+
+    async def compare(self, name: str = "backup") -> list[Any]:
+        """How this workspace and a surface differ, objects read byte by byte."""
+        found: list[Any] = []
+        token = ""
+        while True:
+            answer = await self.sync.CompareSurfaces(
+                CompareSurfacesRequest(
+                    connection_id=name, include_objects=True, read_bytes=True, page_token=token
+                )
+            )
+            found.extend(answer.differences)
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    async def states(self) -> dict[Key, State]:
+        """All records that sync, with their versions."""
+        records, found = self.ws.process.kernel.records, {}
+        after: Key | None = None
+        while items := await records.scan(after, 500):
+            keys = [item.key for item in items if is_synced(item)]
+            states = await Replica(records).states(keys) if keys else []
+            found |= {k: each for k, each in zip(keys, states, strict=True) if each is not None}
+            after = items[-1].key
+        return found
+
+    def set_clock(self, wall_ms: Callable[[], int]) -> None:
+        """Let versions be written at other times; the rest of the node keeps its own."""
+        self.ws.process.kernel.records._clock = HybridClock(wall_ms)
+
+    async def due(self) -> None:
+        """What is due now, done now: follow-ups of what arrived."""
+        handlers = {kind: do for m in self.ws.process.modules for kind, do in m.due.items()}
+        await self.ws.process.kernel.due.run(handlers)
+
 
 async def _last(stream: Any, *, ok: bool) -> Run:
     """The run as it ended."""
@@ -223,3 +302,27 @@ async def in_step(*nodes: Node, rounds: int = 3) -> None:
         if not moved:
             return
     raise AssertionError(f"still {moved} records moved after {rounds} rounds")
+
+
+async def run_each(nodes: Sequence[Node], *, force: bool = False) -> None:
+    """Each in turn pushes and pulls once, over all of its connections."""
+    for node in nodes:
+        for name in node.connections:
+            await node.push(name, force=force)
+            await node.pull(name, force=force)
+
+
+async def require_equal(*nodes: Node) -> None:
+    """Same ids, same clocks, same versions, on every node and every surface of one;
+    and every object that a record names is there, with its bytes."""
+    first, *rest = await asyncio.gather(*(node.states() for node in nodes))
+    for states in rest:
+        differing = {k for k in first.keys() | states.keys() if not _same(k, first, states)}
+        assert not differing, sorted(map(str, differing))
+    for node in nodes:
+        for name in node.connections:
+            assert await node.compare(name) == [], (node.folder, name)
+
+
+def _same(key: Key, one: dict[Key, State], other: dict[Key, State]) -> bool:
+    return key in one and key in other and one[key].same_as(other[key])

@@ -85,7 +85,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     signer = UrlSigner(Keyring.open(tmp_path / "keys"))
     files = FilesystemDriver(tmp_path / "none", signer=signer, public_url="http://memory")
     driver = MemoryObjects(signer=files.sign)
-    routes = dataplane_routes(driver, signer, is_revoked=_never, max_inflight=64, grace_seconds=30.0)
+    routes = dataplane_routes(
+        driver, signer, is_revoked=_never, max_inflight=64, grace_seconds=30.0
+    )
     transport = httpx.ASGITransport(app=Starlette(routes=routes))
     async with httpx.AsyncClient(transport=transport) as client:
         yield Rig(driver=driver, store=ObjectStore(driver), client=client)

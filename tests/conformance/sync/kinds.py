@@ -1,0 +1,159 @@
+"""The kinds of surface under test, in one table, each opened as a run opens it.
+
+A new kind of surface adds a row to `SURFACES`: how its manifest is made in an empty
+place. A new record store for workspaces adds one to `LOCALS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+from workspace.project.v1.project_pb2 import Project
+from workspace.sync.v1.connection_pb2 import Connection, Trust
+
+from services.model.clocks import HybridClock
+from services.model.families import FAMILIES
+from services.objects.filesystem import FilesystemDriver
+from services.objects.keyring import Keyring
+from services.objects.store import ObjectStore
+from services.objects.tokens import UrlSigner
+from services.records.instance import open_instance
+from services.records.port import RecordDriver
+from services.records.record import Activity, Write
+from services.records.sql import PostgresDriver, SqliteDriver
+from services.records.store import RecordStore
+from sync_svc.surfaces.opening import SurfaceOpener
+from sync_svc.surfaces.surface import Surface
+from tests.chosen_records import postgres_of
+from tests.unit.sync_svc.engine.world import Clock, World
+
+
+def dsn_of(folder: Path) -> str:
+    """The database that goes with a folder."""
+    return str(postgres_of(folder)["records_dsn"])
+
+
+async def sqlite_records(folder: Path) -> RecordDriver:
+    return await SqliteDriver.open(folder / "workspace.sqlite")
+
+
+async def postgres_records(folder: Path) -> RecordDriver:
+    return await PostgresDriver.open(dsn_of(folder))
+
+
+async def open_workspace(
+    folder: Path, clock: Clock, records: Callable[[Path], Awaitable[RecordDriver]]
+) -> Surface:
+    """A workspace's own stores, as a process that starts opens them."""
+    folder.mkdir(exist_ok=True)
+    driver = await records(folder)
+    instance = await open_instance(driver)
+    store = RecordStore(driver, actor=instance.actor, clock=HybridClock(clock.millis))
+    signer = UrlSigner(Keyring.open(folder / "keys", create=True))
+    files = FilesystemDriver(folder / "objects", signer=signer, public_url="http://localhost")
+    return Surface("", instance, store, ObjectStore(files))
+
+
+async def backup_folder(folder: Path, _: Clock) -> dict[str, Any]:
+    """An empty folder: SQLite with a rollback journal, and files."""
+    return {"provider": "local", "settings": {"folder": str(folder)}}
+
+
+async def data_folder(folder: Path, clock: Clock) -> dict[str, Any]:
+    """The data folder of another node that is not being served, used before."""
+    node = await open_workspace(folder, clock, sqlite_records)
+    message = Project(project_id="p_before", name="before")
+    family = FAMILIES["project"]
+    await node.records.commit(
+        "PROJECT#p_before", [Write(family, message, base=None)],
+        activity=Activity("test.written", "p_before", project_id="p_before"),
+    )
+    await node.records.close()
+    await node.objects.close()
+    return {"provider": "local", "settings": {"folder": str(folder)}}
+
+
+async def postgres(folder: Path, _: Clock) -> dict[str, Any]:
+    """An empty database of a real server, and a folder of objects."""
+    parts = conninfo_to_dict(dsn_of(folder))
+    settings = {
+        "host": str(parts["host"]), "port": str(parts.get("port", "5432")),
+        "database": str(parts["dbname"]), "user": str(parts["user"]), "folder": str(folder),
+    }  # fmt: skip
+    return {"provider": "postgres", "settings": settings}
+
+
+SURFACES: dict[str, Callable[[Path, Clock], Awaitable[dict[str, Any]]]] = {
+    "backup-folder": backup_folder,
+    "data-folder": data_folder,
+    "postgres": postgres,
+}
+
+LOCALS: dict[str, Callable[[Path], Awaitable[RecordDriver]]] = {
+    "sqlite": sqlite_records,
+    "postgresql": postgres_records,
+}
+
+CASES = [(local, surface) for local in LOCALS for surface in SURFACES]
+
+
+@dataclass
+class Rig(World):
+    """A world whose `remote` is a surface of one kind, opened from its manifest, and
+    whose other names are workspaces of one kind of record store. Every name has a
+    folder of its own."""
+
+    local_kind: str = "sqlite"
+    surface_kind: str = "backup-folder"
+    manifests: dict[str, Connection] = field(default_factory=dict)
+    stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
+
+    async def open(self, *names: str) -> None:
+        for name in names:
+            stack = self.stacks[name] = AsyncExitStack()
+            if name.startswith("remote"):
+                self.surfaces[name] = await stack.enter_async_context(await self._surface(name))
+            else:
+                self.surfaces[name] = await self._workspace(name, stack)
+
+    async def shut(self, name: str) -> None:
+        """Close it, as at the end of a run or of a process."""
+        await self.stacks.pop(name).aclose()
+        del self.surfaces[name]
+
+    async def reopen(self, name: str) -> None:
+        await self.shut(name)
+        await self.open(name)
+
+    async def close(self) -> None:
+        for name in list(self.stacks):
+            await self.shut(name)
+
+    def connection(self, name: str) -> Connection:
+        return self.manifests[name]
+
+    async def _surface(self, name: str) -> Any:
+        if name not in self.manifests:
+            made = await SURFACES[self.surface_kind](self.folder / name, self.clock)
+            self.manifests[name] = Connection(
+                connection_id=f"c-{name}", trust=Trust.TRUST_FULL, **made
+            )
+        opener = SurfaceOpener(
+            own_instance_id="", data_dir=self.folder / "elsewhere", wall_ms=self.clock.millis
+        )
+        return opener(self.manifests[name])
+
+    async def _workspace(self, name: str, stack: AsyncExitStack) -> Surface:
+        surface = await open_workspace(self.folder / name, self.clock, LOCALS[self.local_kind])
+        stack.push_async_callback(surface.records.close)
+        stack.push_async_callback(surface.objects.close)
+        return replace(surface, name=name)
+
+    def object_path(self, name: str, key: str) -> Path:
+        """Where the bytes of an object lie."""
+        return self.folder / name / "objects" / key
