@@ -195,7 +195,7 @@ class Erasure:
                 changed += await self._rewrite_versions(record, item)
             elif item.family == CONFLICT:
                 changed += await self._rewrite_conflict(item)
-            elif self._rewritten(item) is not None:
+            elif self._rewritten(item, self._records.actor) is not None:
                 waiting.setdefault(item.key.pk, []).append(item)
         for pk, found in waiting.items():
             for at in range(0, len(found), _AT_ONCE):
@@ -252,7 +252,7 @@ class Erasure:
             kept = self._clean(family, Version.of(stamp, travelling(family, item.body)))
             shown = Shown(kept, stamp.partial, Contest("policy"))
         found = Found(hlc_millis(stamp.hlc))
-        puts = rows.puts(after, shown, origin=stamp.origin, found=found)
+        puts = rows.puts(after, shown, origin="", found=found)
         same = clean == state.versions and puts[0].body == item.body
         return [] if same else puts
 
@@ -269,21 +269,24 @@ class Erasure:
         """Rewrite these rows; those that change meanwhile are read again."""
         current: list[Item] = items
         for number in range(_ATTEMPTS):
-            puts = [put for put in map(self._rewritten, current) if put is not None]
-            if not puts:
-                return
             try:
-                await self._records.rewrite(pk, puts)
+                # Whoever mints again what this actor made waits until this has ended.
+                with self._records.actors.minting() as actor:
+                    found = (self._rewritten(item, actor) for item in current)
+                    puts = [put for put in found if put is not None]
+                    if not puts:
+                        return
+                    await self._records.rewrite(pk, puts)
             except ConditionFailed:
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.001 * 2**number))
-                found = [await self._records.get_row(item.key) for item in items]
-                current = [item for item in found if item is not None]
+                again = [await self._records.get_row(item.key) for item in items]
+                current = [item for item in again if item is not None]
             else:
                 return
         # A partition that is never at rest is met again in the next pass.
 
-    def _rewritten(self, item: Item) -> Put | None:
-        """The row without the person; None if it has nothing of him."""
+    def _rewritten(self, item: Item, actor: str) -> Put | None:
+        """The row, as `actor` leaves it, without the person; None if it has nothing of him."""
         if item.family in _NOT_ABOUT_PEOPLE or not item.body:
             return None
         if item.family == "request":
@@ -298,23 +301,25 @@ class Erasure:
         family = FAMILIES.get(item.family)
         if family is None:
             return _put(item, json.dumps(scrubbed), item.stamp)
-        return self._record(item, family, members, scrubbed)
+        return self._record(item, family, members, scrubbed, actor)
 
     def _record(
-        self, item: Item, family: Family, members: dict[str, Any], scrubbed: dict[str, Any]
+        self,
+        item: Item,
+        family: Family,
+        members: dict[str, Any],
+        scrubbed: dict[str, Any],
+        actor: str,
     ) -> Put:
         old, new = content_of(family, members), content_of(family, scrubbed)
         stamp = Stamp.load(item.stamp)
         digest = text_digest(family.name, item.deleted, dump(new))
         if family.policy != "append_only":
-            stamp = replace(
-                stamp_write(
-                    stamp, old, new, digest=digest, deleted=item.deleted,
-                    actor=self._records.actor, hlc=stamp.hlc,
-                ),
-                origin=stamp.origin,
+            stamp = stamp_write(
+                stamp, old, new, digest=digest, deleted=item.deleted, actor=actor, hlc=stamp.hlc
             )
-        stamp = replace(stamp, digest=digest, erased=True)
+        # No surface has it like this: the next push takes it where the row came from.
+        stamp = replace(stamp, digest=digest, erased=True, origin="")
         body = dump(scrubbed)
         indexes = item.indexes
         if family.name != _EVENT and not item.deleted:

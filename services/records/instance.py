@@ -26,6 +26,7 @@ __all__ = [
 FORMAT_VERSION = 1
 INSTANCE_KEY = Key("INSTANCE", "INSTANCE")
 _TRIES = 10
+_SUSPICION_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Instance:
     ones whose versions may have dots of another life, each with two clock readings:
     what was stamped up to the first is common to all lives, what was stamped here after
     the second is in doubt (services/records/remint.py). `floor`: stamps that
-    are made from now on are later than this reading."""
+    are made from now on are later than this reading. `suspected_ms`: when a surface last
+    had versions in this store's name that it did not make (unix milliseconds, 0 never)."""
 
     instance_id: str
     incarnation: str
@@ -47,6 +49,7 @@ class Instance:
     former: tuple[str, ...] = ()
     unminted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     floor: str = ""
+    suspected_ms: int = 0
 
     @property
     def actor(self) -> str:
@@ -90,17 +93,27 @@ async def create_instance(driver: RecordDriver) -> Instance:
 
 
 async def new_incarnation(
-    driver: RecordDriver, replaced: str, *, unminted_after: str | None = None
+    driver: RecordDriver,
+    replaced: str,
+    *,
+    unminted_after: str | None = None,
+    suspected_ms: int | None = None,
 ) -> Instance:
     """Give the store another incarnation if `replaced` still is the one in use, and
     return what is in use then. `unminted_after`: versions that `replaced` made after
-    this reading are to be minted again; None: there are none."""
+    this reading are to be minted again; None: there are none. `suspected_ms`: now (unix
+    milliseconds), if the word of a surface is the only reason. That counts once a day:
+    who writes there could fill the clocks of all records with incarnations."""
 
     def change(found: Instance | None) -> Instance:
         if found is None:
             raise _invalid("the store has no instance record; open it once as a workspace")
         if found.incarnation != replaced:
             return found
+        if suspected_ms is not None:
+            if found.suspected_ms and 0 <= suspected_ms - found.suspected_ms < _SUSPICION_MS:
+                return found
+            found = replace(found, suspected_ms=suspected_ms)
         later = _reborn(found)
         if unminted_after is None:
             return later

@@ -18,6 +18,8 @@ second life:
 
 - It gets a dot of B in place of its own; body, digest and hlc are as before. The
   versions beside it stay.
+  So does one that R has under the same dot with another content and another reading:
+  whatever the bound says, two lives wrote it.
 - "(A, n) was seen here" may be about the other content of that dot. If the clock went
   on saying so, `join` would drop the other content from all surfaces as superseded:
   a lost update. So everything that the clock, the causal past and the fields' dots
@@ -34,8 +36,9 @@ versions that were written between `bound` and T and that R has superseded alrea
 are minted again needlessly, and where R has no version of A left, fields that only A
 changed count as changed by the new version. Lost updates are possible in one case
 that no bookkeeping of one store can see: both lives spoke first with different
-surfaces, and both exported the same dot; then the same dot with two digests meets
-somewhere, which is treated as a foreign edit there.
+surfaces, both exported the same dot, and one of the two was superseded before they
+met. When both are alive there, each gets a version of its own, and people see a
+conflict (sync_svc/engine/foreign_edits.py).
 
 Activity events are passed over: their keys are random, so no dot is used twice.
 Each record is decided by compare-and-swap from its rows alone, so the pass may be
@@ -59,7 +62,7 @@ from services.records.replica import Replica
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 
-__all__ = ["Lives", "minted_again", "remint"]
+__all__ = ["Lives", "is_another", "minted_again", "remint"]
 
 _PAGE = 500
 _KEYS_A_COMMIT = 20
@@ -154,13 +157,15 @@ def _without(
     there = theirs.versions if theirs else {}
     kept, doubtful = {}, []
     for dot, version in mine.versions.items():
-        if dot[0] == actor and not (
-            _is_before(version, bounds[1]) or _same(version, there.get(dot))
+        other = there.get(dot)
+        if dot[0] == actor and not _same(version, other) and (
+            not _is_before(version, bounds[1]) or is_another(version, other)
         ):
             doubtful.append(version)
         else:
             kept[dot] = version
-    common = _common(actor, bounds[0], kept, there)
+    theirs_too = {d: v for d, v in there.items() if not is_another(mine.versions.get(d), v)}
+    common = _common(actor, bounds[0], kept, theirs_too)
     on_top = [v for v in kept.values() if _is_own(v, minter) and v.vv.get(actor, 0) > common]
     if not doubtful and not on_top:
         return mine
@@ -213,6 +218,14 @@ def _same(mine: Version, other: Version | None) -> bool:
     return other is not None and (mine.digest, mine.hlc, dict(mine.vv)) == (
         other.digest, other.hlc, dict(other.vv)
     )
+
+
+def is_another(one: Version | None, other: Version | None) -> bool:
+    """Whether two texts of one dot are of two lives: an edit by hand has no reading of
+    its own, nor has an erasure."""
+    if one is None or other is None or one.erased or other.erased:
+        return False
+    return one.digest != other.digest and one.hlc != other.hlc
 
 
 def _is_own(version: Version, minter: str) -> bool:

@@ -2,10 +2,15 @@
 version of it.
 
 Then one version has two texts, which no join can tell apart. The changed text gets a
-version of its own, of the pseudo-actor `ext:{instance_id}` of that surface, by
-compare-and-swap in the surface itself: whoever comes second finds it there. It
-follows the version that was edited; beside a record that is only ever added it
-stands as a second text (`integrity`). Events are no such case: nobody edits them.
+version of its own, of the pseudo-actor `ext:{instance_id}.{incarnation}` of that
+surface, by compare-and-swap in the surface itself: whoever comes second finds it
+there. It follows the version that was edited; beside a record that is only ever added
+it stands as a second text (`integrity`). Events are no such case: nobody edits them.
+
+Where the two texts were written at different readings of the clock, nobody edited
+anything: a workspace and its copy both gave the dot to a write before either knew of
+the other. Neither text may then follow the other, and neither keeps the dot: both get
+versions of their own, beside each other.
 """
 
 from __future__ import annotations
@@ -18,10 +23,12 @@ from typing import Any
 from services.model.families import FAMILIES, Family
 from services.model.shown import shown_of
 from services.model.stamp import Dot
-from services.model.versions import State, Version, supersede
+from services.model.versions import State, Version, covers, supersede
 from services.records.codec import content_of
 from services.records.conflict_rows import Found
+from services.records.instance import Instance, read_instance
 from services.records.port import Key, Put
+from services.records.remint import is_another
 from services.records.siblings import Rows
 from sync_svc.engine.reading import BROKEN
 from sync_svc.surfaces.surface import Surface
@@ -43,12 +50,15 @@ def edited(theirs: State, local: State | None) -> tuple[Dot, ...]:
     )
 
 
-def minted(theirs: State, local: State, *, instance_id: str) -> State:
+def minted(theirs: State, local: State, *, surface: Instance) -> State:
     """The surface's state with each edit as a version of its own. The same for every
     node that saw the same two texts."""
-    family, actor = FAMILIES[theirs.family], f"ext:{instance_id}"
+    family, actor = FAMILIES[theirs.family], f"ext:{surface.actor}"
     state = theirs
     for dot in edited(theirs, local):
+        if family.policy != "append_only" and is_another(theirs.versions[dot], local.versions[dot]):
+            state = _both(state, local, dot, actor)
+            continue
         counter = max(state.clock.get(actor, 0), local.clock.get(actor, 0)) + 1
         version = _version(family, theirs.versions[dot], local.versions[dot], (actor, counter))
         gone: tuple[Dot, ...] = (dot,)
@@ -59,19 +69,46 @@ def minted(theirs: State, local: State, *, instance_id: str) -> State:
     return state
 
 
+def _both(state: State, local: State, dot: Dot, actor: str) -> State:
+    """Two versions in place of the two texts of one dot."""
+    texts = sorted((state.versions[dot], local.versions[dot]), key=lambda v: (v.digest, v.hlc))
+    gone: tuple[Dot, ...] = (dot,)
+    for text in texts:
+        counter = max(state.clock.get(actor, 0), local.clock.get(actor, 0)) + 1
+        state = supersede(state, gone, _renamed(text, (actor, counter)))
+        gone = ()
+    return state
+
+
+def _renamed(text: Version, dot: Dot) -> Version:
+    """The text as version `dot`, which has seen what it saw before. Its vector has the
+    new dot only if it does not claim an earlier one by that."""
+    old = text.dot
+    vv = {a: min(n, old[1] - 1) if a == old[0] else n for a, n in text.vv.items()}
+    if dot[1] == vv.get(dot[0], 0) + 1:
+        vv[dot[0]] = dot[1]
+    vv = {a: n for a, n in vv.items() if n}
+    fields = {
+        name: dot if each == old or not covers(vv, each) else each
+        for name, each in text.fields.items()
+    }
+    return replace(text, dot=dot, vv=vv, fields=fields)
+
+
 async def mint(
     surface: Surface, key: Key, *, seen: State, local: State, now_ms: int
 ) -> State | None:
     """`minted` written to the surface, where `seen` was read and screened. None when
     the record was changed there meanwhile: its feed tells of it again."""
     done: list[State] = []
+    there = await read_instance(surface.records.driver) or surface.instance
 
     async def decide(found: Sequence[Rows]) -> list[Put]:
         done.clear()
         rows = found[0]
         if not _is(rows, seen):
             return []
-        done.append(minted(seen, local, instance_id=surface.instance.instance_id))
+        done.append(minted(seen, local, surface=there))
         shown = shown_of(FAMILIES[seen.family], done[0])
         return rows.puts(done[0], shown, origin="", found=Found(now_ms))
 

@@ -8,7 +8,7 @@ that a cursor may go past it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,7 @@ from services.records.replica import Incoming
 from services.records.siblings import Rows
 from sync_svc.engine import foreign_edits, trust
 from sync_svc.engine.homes import Homes, document_project
-from sync_svc.engine.refusal import Refusal
+from sync_svc.engine.refusal import LivedTwice, Refusal
 from sync_svc.engine.screening import screened_state
 from sync_svc.engine.task import Task
 from sync_svc.quarantine.held import Held, HeldRows
@@ -33,6 +33,8 @@ __all__ = ["Intake", "Sorted"]
 
 _KEYS_A_READ: Final = 500
 _EVENT: Final = "activity_event"
+_AHEAD: Final = QuarantineReason.QUARANTINE_REASON_COUNTER_AHEAD
+Suspect = Callable[[Task], Awaitable[bool]]
 _ABLE_TO_BE_HELD: Final = ("PROJECT#", "ARTIFACT#", "DERIVED#")
 """Begin the sort keys of `trust.POLICY`."""
 
@@ -64,16 +66,22 @@ class _Piles:
 
 
 class Intake:
-    """Sorts for one run. `quarantine` is that of the local store."""
+    """Sorts for one run. `quarantine` is that of the local store. `suspect` is told when
+    the surface has versions in our name that we did not make, and says whether we go
+    on under another name since."""
 
-    def __init__(self, quarantine: Quarantine) -> None:
+    def __init__(self, quarantine: Quarantine, *, suspect: Suspect | None = None) -> None:
         self._quarantine = quarantine
+        self._suspect = suspect
 
     async def sort(self, task: Task, rows: Sequence[Rows]) -> Sorted:
         """Decide on rows just read from `task.remote`, write what is kept aside and
         held, and take out of both what is fine now. Foreign edits get a version of
-        their own at the surface."""
+        their own at the surface. Raises LivedTwice."""
         piles = await self._decide(task, rows, writing=not task.remote.read_only)
+        ahead = any(refusal.reason == _AHEAD for _, refusal in piles.refused)
+        if ahead and self._suspect is not None and await self._suspect(task):
+            raise LivedTwice
         await self._write(task, piles)
         return _sorted(piles)
 
@@ -123,19 +131,17 @@ class Intake:
         assert local is not None, "what is not here has no edit"
         own = task.local.records.actor
         if any(actor == own for actor, _ in foreign_edits.edited(state, local)):
-            # No edit: somebody else writes under our name. The next preflight finds out,
-            # and what is here gets a version of its own.
+            # No edit: somebody else writes under our name. Under another one, what is
+            # here gets a version of its own.
             return Refusal(
-                QuarantineReason.QUARANTINE_REASON_COUNTER_AHEAD,
+                _AHEAD,
                 "a version of this workspace has another content there: one of the two was "
                 "restored or copied",
             )
         if state.family == _EVENT:
             return _changed("an event of the history was changed")
         if preview and not task.remote.read_only:
-            return foreign_edits.minted(
-                state, local, instance_id=task.remote.instance.instance_id
-            )
+            return foreign_edits.minted(state, local, surface=task.remote.instance)
         if not writing:
             return _changed("it was changed there without a new version, and may not be written")
         return await foreign_edits.mint(

@@ -7,13 +7,12 @@ of the surface are read like all others.
 
 from __future__ import annotations
 
-from sync_svc.engine.pipeline import Pipeline
+from sync_svc.engine.beginning import whole_run
 from sync_svc.engine.task import Task
-from sync_svc.engine.wiring import run_parts
 
 __all__ = ["pull"]
 
 
 async def pull(task: Task) -> None:
     """One pull, counted in `task.tally`. Raises like `push`."""
-    await Pipeline(task, run_parts(task)).run()
+    await whole_run(task)

@@ -7,9 +7,8 @@ surface has and this workspace has not passes screening and trust like a pull.
 
 from __future__ import annotations
 
-from sync_svc.engine.pipeline import Pipeline
+from sync_svc.engine.beginning import whole_run
 from sync_svc.engine.task import Task
-from sync_svc.engine.wiring import run_parts
 
 __all__ = ["push"]
 
@@ -18,4 +17,4 @@ async def push(task: Task) -> None:
     """One push, counted in `task.tally`. Raises MASS_CHANGE with nothing written,
     SURFACE_CHANGED, INVALID_STATE, BACKEND_UNAVAILABLE, STORAGE_FULL; Stopped between
     batches. It may be repeated after whatever happened."""
-    await Pipeline(task, run_parts(task)).run()
+    await whole_run(task)

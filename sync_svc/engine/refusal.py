@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 
-__all__ = ["UNSOUND", "Refusal", "Refused"]
+from services.model.errors import Reason, WorkspaceError
+
+__all__ = ["UNSOUND", "LivedTwice", "Refusal", "Refused"]
 
 UNSOUND = frozenset(
     {
@@ -39,3 +41,16 @@ class Refused(Exception):
     def __init__(self, reason: QuarantineReason.ValueType, message: str) -> None:
         super().__init__(message)
         self.refusal = Refusal(reason, message)
+
+
+class LivedTwice(WorkspaceError):
+    """This workspace got a new incarnation in the middle of a run, which has to begin
+    again: the surface has versions of the former one that were not made here."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.ERROR_REASON_CONFLICTING_WRITE,
+            "a copy of this workspace wrote in its name, and it goes on under another one; "
+            "push or pull again",
+            retry_after=0.1,
+        )

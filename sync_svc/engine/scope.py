@@ -96,16 +96,17 @@ class Scope:
         return [item for item, place in zip(items, places, strict=True) if self._holds(place)]
 
     def moved_in(self, before: Item | None, after: Item) -> bool:
-        """Whether a project or team comes into a scope of accounts that it was not
-        made in: then what belongs to it did not change, and has to be sought."""
-        if self._accounts is None or before is not None:
-            return False
-        if after.family not in ("project", "team") or after.deleted:
+        """Whether a project or team comes into a scope of accounts from another account,
+        for the first time or again: then what belongs to it, and what of it changed
+        meanwhile, has to be sought, since no feed tells of it any more."""
+        if self._accounts is None or after.deleted or after.family not in ("project", "team"):
             return False
         try:
-            fields: Mapping[str, Any] = json.loads(after.stamp).get("f", {})
+            fields = _fields(after)
+            if before is not None:
+                return fields.get("account_id") != _fields(before).get("account_id")
             return fields.get("account_id") != fields.get(f"{after.family}_id")
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return False  # screening has said what is wrong with it
 
     def _holds(self, place: _Place) -> bool:
@@ -151,6 +152,12 @@ class Scope:
             Index.BASE, item.key.pk, lower="EVENT#", upper="EVENT$", limit=1, after=None
         )
         return _said(page.items[0]) if page.items else _Place()
+
+
+def _fields(item: Item) -> Mapping[str, tuple[str, int]]:
+    """By field the dot of its last writer, as a stamp says."""
+    raw = json.loads(item.stamp)
+    return {name: (raw["a"][actor], count) for name, (actor, count) in raw["f"].items()}
 
 
 def _place(item: Item) -> _Place:

@@ -9,6 +9,7 @@ from sync_svc.engine.objects import ObjectMover
 from sync_svc.engine.parts import Parts
 from sync_svc.engine.task import Task
 from sync_svc.nodes.checks import NodeChecks
+from sync_svc.nodes.second_life import suspect
 from sync_svc.quarantine.rows import Quarantine
 
 __all__ = ["RunParts", "run_parts"]
@@ -27,4 +28,4 @@ class RunParts:
 def run_parts(task: Task) -> Parts:
     """The parts of one run."""
     aside = Quarantine(task.local.records, task.now_ms())
-    return RunParts(Intake(aside), aside, ObjectMover(), NodeChecks())
+    return RunParts(Intake(aside, suspect=suspect), aside, ObjectMover(), NodeChecks())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from workspace.project.v1.document_pb2 import Document
 from workspace.project.v1.grant_pb2 import Grant
 from workspace.project.v1.project_pb2 import Project
 
@@ -15,10 +16,18 @@ from sync_svc.engine.compare import compare
 from sync_svc.engine.reading import is_synced
 from tests.conformance.sync.kinds import Rig
 from tests.unit.sync_svc.engine.world import PUSH, same
-from tests.unit.sync_svc.objects.world import artifact, document, file_info, put_object, revision
+from tests.unit.sync_svc.objects.world import artifact, file_info, put_object, revision
+from tests.unit.sync_svc.objects.world import document as made_document
 
 NAME = "Übersicht 概要 🙂\n\"quoted\" \\ and a tab\t"
-FILES = {"d_plan": b"plan" * 1000, "d_photo": bytes(range(256)) * 4096, "d_empty": b""}
+LONG = "é\u2028 " * 300
+FILES = {"d_plan": b"plan" * 1000, "d_photo": bytes(range(256)) * 1024, "d_empty": b""}
+
+
+def with_file(document_id: str, data: bytes, **more: Any) -> Document:
+    """A document with its file. (The account is what project_svc adds to it from the
+    project, in each workspace for itself.)"""
+    return made_document(document_id, data, account_id="", **more)
 
 
 async def furnish(rig: Rig, *, on: str = "local") -> None:
@@ -27,15 +36,14 @@ async def furnish(rig: Rig, *, on: str = "local") -> None:
     await rig.write(Grant(project_id="p_1", grant_id="g_1"), on=on)
     objects = rig.surfaces[on].objects
     for document_id, data in FILES.items():
-        made = document(document_id, data, description="x" * 30_000)
+        made = with_file(document_id, data, extraction_summary=LONG)
         await put_object(objects, made.storage_key, data)
         await rig.write(made, on=on)
         await rig.write(revision(document_id, file_info(document_id, data)), on=on)
     parts = artifact("d_plan", b"chunks")
     await put_object(objects, parts.file.storage_key, b"chunks")
     await rig.write(parts, on=on)
-    gone = document("d_gone", b"")
-    await put_object(objects, gone.storage_key, b"")
+    gone = Document(document_id="d_gone", project_id="p_1", name="gone")
     await rig.write(gone, on=on)
     await rig.write(gone, on=on, deleted=True)
 

@@ -45,7 +45,7 @@ class Post(Scene):
     def begin_again(self) -> None:
         """A process that remembers nothing."""
         kernel = self.ws.process.kernel
-        issuer = LocalIssuer.open(kernel.keys_dir, instance_id=kernel.instance_id)
+        issuer = LocalIssuer.open(kernel.keys_dir, realm=kernel.instance_id)
         directory = Directory(
             kernel.records, local_issuer=issuer.issuer,
             lookups=RateLimiter("lookups", maximum=20, period=60, now=time.monotonic),

@@ -13,6 +13,7 @@ from workspace.common.v1.classification_pb2 import Classification
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1 import project_service_pb2 as ps
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
+from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.link_pb2 import LinkDirection, ObjectLink
 from workspace.project.v1.project_pb2 import Project
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
@@ -215,3 +216,29 @@ async def test_a_copy_that_no_record_came_to_name_is_removed(desk: Desk) -> None
         )
     ).total
     assert (usage.bytes, usage.documents) == (6, 2)
+
+
+async def test_sync_makes_a_document_of_a_version_on_behalf_of_a_user(desk: Desk) -> None:
+    source = await desk.document()
+    await desk.uploaded(source, b"the plan")
+    version = await desk.read(source)
+    version.title = "As the other node had it"
+    request = pb.CopyDocumentVersionRequest(
+        document_id=source, version=version, name="kept.pdf", request_id=request_id()
+    )
+    stub: Any = desk.ws.service_stub(DocumentServiceStub, service="sync_svc", as_=ANN)
+    made = (await stub.CopyDocumentVersion(request)).document
+    assert (made.name, made.title, made.copied_from) == ("kept.pdf", version.title, source)
+    assert await finish(desk, made.document_id) is None
+    assert await bytes_of(desk, made.document_id) == b"the plan"
+    assert (await stub.CopyDocumentVersion(request)).document.document_id == made.document_id
+
+    foreign = pb.CopyDocumentVersionRequest(
+        document_id=await desk.document("other.pdf"), version=version, name="x.pdf"
+    )
+    answer = await refused(stub.CopyDocumentVersion(foreign))
+    assert answer.reason == "INVALID_FIELD"
+    bob: Any = desk.ws.service_stub(DocumentServiceStub, service="sync_svc", as_=BOB)
+    assert (await refused(bob.CopyDocumentVersion(request))).reason == "PERMISSION_DENIED"
+    person = desk.documents()
+    assert (await refused(person.CopyDocumentVersion(request))).reason == "PERMISSION_DENIED"

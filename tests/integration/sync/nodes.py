@@ -275,6 +275,10 @@ class Node:
         """Let versions be written at other times; the rest of the node keeps its own."""
         self.ws.process.kernel.records._clock = HybridClock(wall_ms)
 
+    def set_time(self, now: Callable[[], float]) -> None:
+        """What time runs take it to be, unix seconds."""
+        object.__setattr__(self.ws.process.kernel, "now", now)
+
     async def due(self) -> None:
         """What is due now, done now: follow-ups of what arrived."""
         handlers = {kind: do for m in self.ws.process.modules for kind, do in m.due.items()}

@@ -60,7 +60,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[tuple[Node, Node]]:
 
 async def give(node: Node, project_id: str, who: str, *permissions: Any, by: str = "id") -> str:
     """A grant to a user, named by id or by address; its id."""
-    target = {"target_email": who}
+    target: dict[str, Any] = {"target_email": who}
     if by == "id":
         target = {"target_id": await node.ws.sign_in(who)}
     made = await node.stub(GrantServiceStub).CreateGrant(

@@ -23,7 +23,7 @@ from services.records.replica import Incoming
 from sync_svc.collection.object_names import Naming
 from sync_svc.collection.objects import CollectedObjects, ObjectCollector
 from sync_svc.collection.store_time import PROBE_PREFIX, store_time
-from sync_svc.engine.objects.intents import CANDIDATES, candidate_key, register
+from sync_svc.engine.objects.intents import CANDIDATES, candidate_key, register, unclaim
 from sync_svc.surfaces.surface import Surface
 from tests.unit.sync_svc.objects.world import (
     Clock,
@@ -512,3 +512,22 @@ async def test_an_object_store_of_a_workspace_is_as_it_was_for_others(bench: Ben
     changed = {key for key in after if after[key] != before.get(key)}
     assert {key.pk for key in changed} == {CANDIDATES}
     assert isinstance(bench.surface.objects, ObjectStore)
+
+
+async def test_a_claim_that_was_taken_back_meanwhile_is_obeyed(bench: Bench) -> None:
+    """A run took the claim back, and the next run found the object: it names it now."""
+    later = storage_key("d_lost_2")
+    await bench.put(later)
+    await bench.days(2)
+
+    async def removed(key: str, _: int) -> None:
+        other = later if key == LOST else LOST
+        records = bench.surface.records
+        for run_id in ("r_1", "r_2"):
+            await register(records, run_id, [other], now_ms=bench.world.clock.millis())
+            claimed = await unclaim(records, [other], now_ms=bench.world.clock.millis())
+            assert bool(claimed) == (run_id == "r_1")
+
+    done = await bench.days(2, removed=removed)
+    assert (done.deleted, done.spared) == (1, 1)
+    assert len(await keys_of(bench.surface.objects)) == 2

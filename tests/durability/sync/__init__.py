@@ -1,0 +1,1 @@
+"""kill -9 of workspaces that sync, over real stores."""
