@@ -17,7 +17,7 @@ from typing import Final
 from workspace.project.v1.document_pb2 import Document, DocumentStatus
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
 
-from project_svc.access.facts import project_key, project_pk
+from project_svc.access.facts import project_key
 from project_svc.documents.denormalised import Denormalised
 from project_svc.documents.names import PlaceClaims
 from project_svc.documents.purge import DOCUMENT_PURGE
@@ -28,7 +28,6 @@ from services.events.due import DueHandler
 from services.events.following import Follower, came_from_elsewhere
 from services.kernel import Kernel
 from services.model.families import FAMILIES
-from services.model.indexes import Index
 from services.model.times import from_timestamp
 from services.records.port import Item
 from services.records.record import Record
@@ -42,8 +41,8 @@ PROJECT_ARRIVED: Final = "project.arrived"
 _PROJECT = FAMILIES["project"]
 _LATE_SECONDS: Final = 24 * 3600
 """Who trashed it comes first; two purges of one thing only make more history."""
+_MISSING_SECONDS: Final = 3600.0
 _MOST_HOMES: Final = 10_000
-_PAGE: Final = 200
 
 
 class Arrivals:
@@ -70,16 +69,19 @@ class Arrivals:
         record: Record[Document] | None = await self._records.get(
             DOCUMENT, document_key(document_id)
         )
-        if record is not None:
-            project = await self._project_of(record.message)
-            if project is not None:
-                await self._copies.rewrite(record, project)
-            await self._retain(record.message)
-        return await self._places.settle(document_id)
+        again = await self._places.settle(document_id)
+        if record is None:
+            return again
+        project = await self._records.get(_PROJECT, project_key(record.message.project_id))
+        await self._retain(record.message)
+        if project is None:  # the copies come with it; what is due waits for it
+            return self._kernel.now() + _MISSING_SECONDS
+        await self._copies.rewrite(record, project.message)
+        return again
 
     async def project(self, project_id: str) -> float | None:
-        """Look at a project, and at its documents if its home is another one than
-        when this process last did."""
+        """Look at a project, and at the copies on its documents if its home is another
+        one than when this process last did."""
         record: Record[Project] | None = await self._records.get(
             _PROJECT, project_key(project_id)
         )
@@ -88,7 +90,7 @@ class Arrivals:
         project = record.message
         home = (project.account_id, project.team_id, project.workspace_id)
         if self._homes.get(project_id) != home:
-            await self._documents_of(project_id)
+            await self._copies.refresh(project_id)
             self._remember(project_id, home)
         if project.status == ProjectStatus.PROJECT_STATUS_PURGED:
             await self._kernel.due.schedule(PROJECT_PURGE, project_id, self._kernel.now())
@@ -103,25 +105,6 @@ class Arrivals:
                 yield DOCUMENT_ARRIVED, item.key.pk.removeprefix("DOCUMENT#")
             elif item.family == _PROJECT.name and came_from_elsewhere(item, actor):
                 yield PROJECT_ARRIVED, item.key.pk.removeprefix("PROJECT#")
-
-    async def _project_of(self, document: Document) -> Project | None:
-        """None: it is still to come, and has the copies made then."""
-        found = await self._records.get(_PROJECT, project_key(document.project_id))
-        return found.message if found is not None else None
-
-    async def _documents_of(self, project_id: str) -> None:
-        await self._copies.refresh(project_id)
-        after: str | None = None
-        while True:
-            page = await self._records.query(
-                DOCUMENT, Index.PROJECT, project_pk(project_id), prefix="ARTIFACT#",
-                limit=_PAGE, after=after,
-            )
-            for record in page.records:
-                await self._retain(record.message)
-            after = page.next
-            if after is None:
-                return
 
     async def _retain(self, document: Document) -> None:
         if document.status == DocumentStatus.DOCUMENT_STATUS_PURGED:

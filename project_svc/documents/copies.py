@@ -46,6 +46,7 @@ from project_svc.documents.rows import (
     take_snapshot,
 )
 from project_svc.scans import scan
+from services.events.outbox import instance_of
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.model.indexes import Index
 from services.model.names import validate_document_name, validate_relative_path
@@ -213,7 +214,9 @@ class DocumentCopies:
         )
 
     async def _source(self, document: Document) -> FileInfo | None:
-        """The file that was current when the copy was made, where it is now."""
+        """The file that was current when the copy was made, where it is now. Only a
+        record of this very instance tells: one that came by sync could name any file."""
+        here = instance_of(self._records.actor)
         found = await scan(
             self._records,
             METADATA,
@@ -222,7 +225,11 @@ class DocumentCopies:
             prefix="METADATA#",
             limit=1,
             budget=_NEVER_ENDING,
-            weight=lambda r: int(r.message.reason == "copied" and r.message.HasField("file")),
+            weight=lambda r: int(
+                r.message.reason == "copied"
+                and r.message.HasField("file")
+                and instance_of(r.stamp.dot[0]) == here
+            ),
         )
         if not found.records:
             return None

@@ -261,7 +261,9 @@ class _Following:
         if run.status == RunStatus.RUN_STATUS_SUCCEEDED:
             return ExitCode.OK
         if run.status == RunStatus.RUN_STATUS_SUCCEEDED_WITH_ISSUES:
-            return ExitCode.PARTLY_FAILED
+            # A conflict is no failure: both versions are there until people decide.
+            left = run.counts.quarantined or run.counts.bytes_pending
+            return ExitCode.PARTLY_FAILED if left else ExitCode.OK
         if run.status == RunStatus.RUN_STATUS_CANCELLED:
             return ExitCode.FAILED
         names = {code.value[0]: code.name for code in grpc.StatusCode}

@@ -47,7 +47,7 @@ from services.records.port import ConditionFailed, Item, Key, Match, Put
 from services.records.siblings import SIBLING, Rows, record_key, travelling
 from services.records.store import RecordStore
 
-__all__ = ["Erasure", "Person", "Position", "Scrubber"]
+__all__ = ["DROPPED", "IDENTIFYING", "Erasure", "Person", "Position", "Scrubber"]
 
 _SCAN: Final = 500
 _AT_ONCE: Final = 40
@@ -55,8 +55,8 @@ _ATTEMPTS: Final = 40
 _LONGEST_PAUSE: Final = 0.05
 _EVENT: Final = "activity_event"
 _NOT_ABOUT_PEOPLE: Final = frozenset({"head", "instance", "due", "erasure"})
-_IDENTIFYING: Final = ("name", "email", "subject")
-_DROPPED: Final = (
+IDENTIFYING: Final = ("name", "email", "subject")
+DROPPED: Final = (
     "deployment_claims", "deployment_claims_incomplete", "disabled_reason", "email_verified",
     "last_seen_at",
 )
@@ -146,14 +146,14 @@ class Scrubber:
         if not isinstance(about, str):
             about = ""  # of a client's own making
         if about and about not in self._ids:  # somebody else, perhaps of one address
-            kept = {name: members[name] for name in _IDENTIFYING if name in members}
+            kept = {name: members[name] for name in IDENTIFYING if name in members}
             others = {n: self.scrub(v) for n, v in members.items() if n not in kept}
             return others | kept
         out = {self._text(name): self.scrub(value) for name, value in members.items()}
         if about:
-            out = {name: value for name, value in out.items() if name not in _DROPPED}
+            out = {name: value for name, value in out.items() if name not in DROPPED}
             stands_for = {"email": self._person.address}
-            for name in _IDENTIFYING:
+            for name in IDENTIFYING:
                 if isinstance(out.get(name), str) and out[name]:
                     out[name] = stands_for.get(name, self._person.pseudonym)
         owner = out.get("owner_user_id")

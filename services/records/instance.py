@@ -10,6 +10,7 @@ outside, as sync does, is no start.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,6 +27,11 @@ __all__ = [
 FORMAT_VERSION = 1
 INSTANCE_KEY = Key("INSTANCE", "INSTANCE")
 _TRIES = 10
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Instance and incarnation: parts of keys and of stamps."""
+_MOST_IDENTITY = 1024
+_MOST_TIME = 64
+_UNSOUND = "the store's instance record is damaged; restore the store from a backup"
 _SUSPICION_MS = 86_400_000
 
 
@@ -161,12 +167,33 @@ async def raise_floor(driver: RecordDriver, reading: str) -> None:
 
 
 def instance_of(item: Item) -> Instance:
-    """What an instance row says; members of a later format are passed over."""
+    """What an instance row says; members of a later format are passed over. Raises
+    INVALID_STATE when it is no instance row: that of a surface may be anything."""
     known = {each.name for each in fields(Instance)}
-    members = {name: v for name, v in json.loads(item.body).items() if name in known}
-    unminted = {i: (each[0], each[1]) for i, each in members.get("unminted", {}).items()}
-    former = tuple(members.get("former", ()))
-    return Instance(**members | {"former": former, "unminted": unminted})
+    try:
+        members = {name: v for name, v in json.loads(item.body).items() if name in known}
+        unminted = {i: (each[0], each[1]) for i, each in members.get("unminted", {}).items()}
+        former = tuple(members.get("former", ()))
+        found = Instance(**members | {"former": former, "unminted": unminted})
+        sound = _is_sound(found)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise _invalid(_UNSOUND) from error
+    if not sound:
+        raise _invalid(_UNSOUND)
+    return found
+
+
+def _is_sound(found: Instance) -> bool:
+    numbers = (found.generation, found.format, found.min_reader, found.min_writer)
+    names = (found.instance_id, found.incarnation, *found.former, *found.unminted)
+    times = (found.floor, *(each for pair in found.unminted.values() for each in pair))
+    return (
+        all(type(each) is int and 0 <= each < 2**53 for each in numbers)
+        and all(_NAME.fullmatch(each) for each in names)
+        and all(isinstance(each, str) and len(each) <= _MOST_TIME for each in times)
+        and isinstance(found.provider_identity, str)
+        and len(found.provider_identity) <= _MOST_IDENTITY
+    )
 
 
 def check_readable(instance: Instance) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.model.families import FAMILIES
 from services.model.owners import (
@@ -22,12 +22,22 @@ from services.model.owners import (
     suspended,
 )
 from services.model.shown import Shown, shown_of
+from services.model.stamp import Stamp
 from services.model.versions import State
-from services.records.port import Index, Item, Key
+from services.records.conflict_rows import Found
+from services.records.port import Index, Item, Key, Put
 from services.records.siblings import Rows
-from services.records.store import RecordStore
 
-__all__ = ["Draft", "with_last_owner"]
+if TYPE_CHECKING:  # the store settles after its own commits
+    from services.records.store import RecordStore
+
+__all__ = [
+    "OWNER_FAMILIES", "Draft", "as_shown", "settle_owners", "touches_owners", "with_last_owner",
+]  # fmt: skip
+
+OWNER_FAMILIES: Final = frozenset(
+    {"project_grant", "account_member", "team_member", "platform_admin"}
+)
 
 _PAGE: Final = 500
 _MOST_LOOKED_UP: Final = 100
@@ -59,6 +69,45 @@ async def with_last_owner(
     return await _Partition(records, pk, scope, {each.key: each for each in part}).decided()
 
 
+def touches_owners(
+    pk: str, sk: str, family: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> bool:
+    """Whether writing this record may end, or move, what is suspended. The members are
+    None where it is absent or deleted."""
+    scope = Scope.of(pk)
+    if scope is None:
+        return False
+    if family == scope.family:
+        return True
+    return scope.has_root and sk == pk and scope.facts(before) != scope.facts(after)
+
+
+async def settle_owners(records: RecordStore, pk: str, found: Found) -> None:
+    """After a write of this node: what is suspended is decided again, as every node
+    does that joins the write. Without it the revocation would have no effect just where
+    the next owner was made. Idempotent."""
+    scope = Scope.of(pk)
+    if scope is None:
+        return
+
+    async def decide(_: Sequence[Rows]) -> list[Put]:
+        drafts = await _Partition(records, pk, scope, {}).again()
+        return [put for draft in drafts.values() for put in as_shown(draft, found)]
+
+    await records.converge(pk, [], decide)
+
+
+def as_shown(draft: Draft, found: Found) -> list[Put]:
+    """Puts for a record whose versions stay, if its row shows something else."""
+    item = draft.rows.item
+    if item is None:
+        return []
+    origin = Stamp.load(item.stamp).origin
+    puts = draft.rows.puts(draft.after, draft.shown, origin=origin, found=found)
+    same = (puts[0].body, puts[0].stamp, puts[0].deleted) == (item.body, item.stamp, item.deleted)
+    return [] if same else puts
+
+
 @dataclass(slots=True)
 class _Partition:
     records: RecordStore
@@ -73,8 +122,14 @@ class _Partition:
         if not lost and not any(map(self._is_holder, self.part)):
             return {}
         self.contested = await self._contested()
-        if not lost and not self.contested:
-            return {}
+        return await self._chosen() if lost or self.contested else {}
+
+    async def again(self) -> dict[Key, Draft]:
+        """`decided` where nothing is joined."""
+        self.contested = await self._contested()
+        return await self._chosen() if self.contested else {}
+
+    async def _chosen(self) -> dict[Key, Draft]:
         self.root = await self._root()
         choice = await self._choice() if self.scope.is_asked(self.root) else None
         found = dict(self.contested)

@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import (
     ABSENT,
     Condition,
@@ -72,13 +73,19 @@ class PendingBytes:
         self._records = records
 
     async def put(self, objects: Sequence[PendingObject]) -> None:
-        """Note objects of one connection. Of one that is noted already the time
-        stays and the attempts count."""
+        """Note objects of one connection; durable when it returns. Of one that is noted
+        already the time stays and the attempts count. Raises CONFLICTING_WRITE."""
         for at in range(0, len(objects), _ROWS_A_COMMIT):
             part = {each.key: each for each in objects[at : at + _ROWS_A_COMMIT]}
             for _ in range(_TRIES):
                 if await self._put(part):
                     break
+            else:  # the caller joins the records next: without the rows nobody gets the bytes
+                raise WorkspaceError(
+                    Reason.ERROR_REASON_CONFLICTING_WRITE,
+                    "rows of pending objects change faster than they can be written; repeat",
+                    retry_after=0.1,
+                )
 
     async def remove(self, objects: Sequence[PendingObject], *, now_ms: int) -> None:
         """Their bytes are there. Absent rows are a success. A row that goes still says

@@ -26,6 +26,7 @@ from services.model.versions import Version, join, past_kept, seen_in, supersede
 from services.records.codec import content_of, decode, dump, encode
 from services.records.conflict_rows import Found
 from services.records.events import Change, event_indexes, event_members
+from services.records.last_owners import OWNER_FAMILIES, touches_owners
 from services.records.limits import check_sizes
 from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 from services.records.record import Activity, Committed, Head, Record, Write
@@ -89,6 +90,19 @@ class CommitPlan:
     @property
     def time_ms(self) -> int:
         return hlc_millis(self.hlc)
+
+    @property
+    def touches_owners(self) -> bool:
+        """Whether a record that somebody owns by, or what decides on it, is written."""
+        return any(
+            touches_owners(
+                self.pk, row.key.sk, row.family,
+                json.loads(write.base.item.body) if write.base and not write.base.deleted else None,
+                None if row.deleted else json.loads(row.body),
+            )
+            for write, row in zip(self.writes, self.rows, strict=True)
+            if row.key.sk == self.pk or row.family in OWNER_FAMILIES
+        )
 
     @property
     def event_key(self) -> Key:
@@ -228,6 +242,8 @@ def _decided(written: _Stamped, rows: Rows) -> _Stamped:
     gone = tuple(write.resolves) or seen_in(state, shown_before)
     body = travelling(write.family, written.put.body)
     version = past_kept(state, gone, Version.of(written.stamp, body))
+    if write.resolves:
+        version = _authored(write.family, state, gone, version)
     after = supersede(state, gone, version)
     found = Found(hlc_millis(written.stamp.hlc), user_id=_user())
     shown = shown_of(write.family, after)
@@ -235,6 +251,17 @@ def _decided(written: _Stamped, rows: Rows) -> _Stamped:
     stamp = Stamp.load(main.stamp)
     put = replace(main, condition=written.put.condition, expires_at=written.put.expires_at)
     return replace(written, put=put, stamp=stamp, beside=beside)
+
+
+def _authored(family: Family, state: State, gone: Iterable[Dot], version: Version) -> Version:
+    """Who decides a conflict is the author of what it was about, also where the value
+    that was shown stays: of two decisions made apart neither may vanish."""
+    decided = {dot: state.versions[dot] for dot in gone if dot in state.versions}
+    if len(decided) < 2:
+        return version
+    contest = shown_of(family, replace(state, versions=decided)).contest
+    names = contest.fields if contest else ()
+    return replace(version, fields={**version.fields, **dict.fromkeys(names, version.dot)})
 
 
 def _user() -> str:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from services.model.families import FAMILIES
 from services.model.shown import Shown, conflict_id, shown_of
-from services.model.stamp import Stamp
 from services.model.versions import State, join
 from services.records.conflict_rows import CONFLICT, Found
-from services.records.last_owners import Draft, with_last_owner
+from services.records.last_owners import Draft, as_shown, with_last_owner
 from services.records.port import Key, Put
 from services.records.siblings import Rows
 from services.records.store import RecordStore
@@ -105,7 +104,7 @@ class Replica:
                 for draft, each in zip(drafts, part, strict=True)
             ]
             done[:] = [joined for joined, _ in pairs]
-            beside = [put for draft in shown.values() for put in _as_shown(draft, found)]
+            beside = [put for draft in shown.values() for put in as_shown(draft, found)]
             return [put for _, puts in pairs for put in puts] + beside
 
         try:
@@ -136,7 +135,7 @@ def _joined(
     changed = not after.same_as(before)
     joined = Joined(each.key, before, after, shown, changed, conflict, opened)
     if not changed:
-        return joined, _as_shown(owner, found) if owner else []
+        return joined, as_shown(owner, found) if owner else []
     kept = origin if after.same_as(each.state) else ""
     return joined, draft.rows.puts(after, shown, origin=kept, found=found)
 
@@ -146,17 +145,6 @@ def _was_contested(draft: Draft) -> bool:
     if any(each.family == CONFLICT for each in rows.others.values()):
         return True
     return before is not None and shown_of(FAMILIES[before.family], before).contest is not None
-
-
-def _as_shown(draft: Draft, found: Found) -> list[Put]:
-    """Puts for a record whose versions stay, if its row shows something else."""
-    item = draft.rows.item
-    if item is None:
-        return []
-    origin = Stamp.load(item.stamp).origin
-    puts = draft.rows.puts(draft.after, draft.shown, origin=origin, found=found)
-    same = (puts[0].body, puts[0].stamp, puts[0].deleted) == (item.body, item.stamp, item.deleted)
-    return [] if same else puts
 
 
 def _known(pk: str, part: Sequence[Incoming], known: Mapping[Key, Rows]) -> Sequence[Rows]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,8 @@ from services.model.families import Family
 from services.model.indexes import Index
 from services.records.actors import Actors
 from services.records.cache import DecodeCache
+from services.records.conflict_rows import Found
+from services.records.last_owners import settle_owners
 from services.records.limits import MAX_WRITES, check_writes
 from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import (
@@ -52,6 +55,7 @@ Decide = Callable[[Sequence[Rows]], Awaitable[Sequence[Put]]]
 _HEAD_RETRIES = 64
 _KEYS_A_READ = 500
 _AMBIGUOUS_RETRIES = 5
+_log = logging.getLogger("workspace.records")
 
 
 class RecordStore:
@@ -280,7 +284,18 @@ class RecordStore:
             lock = self._locks.setdefault(pk, asyncio.Lock())
             async with lock:
                 with _reasons():
-                    return await self._commit(plan, if_head)
+                    done = await self._commit(plan, if_head)
+        if not done.replayed and plan.touches_owners:
+            await self._settle_owners(plan)
+        return done
+
+    async def _settle_owners(self, plan: CommitPlan) -> None:
+        """The commit is durable and its caller has to learn so, whatever comes of this:
+        the next write or join in the partition decides again."""
+        try:
+            await settle_owners(self, plan.pk, Found(plan.time_ms))
+        except WorkspaceError as error:
+            _log.warning("owners of a partition are not settled: %s", Reason.Name(error.reason))
 
     async def rows(self, keys: Sequence[Key]) -> list[Rows]:
         """What is stored under up to 500 record keys, versions side by side included."""

@@ -89,6 +89,12 @@ class Candidates:
         """Say that it is about to be deleted; False when a run took it back."""
         return await self._put([replace(candidate, removing=True)])
 
+    async def is_claimed(self, key: str) -> bool:
+        """Whether the claim still stands. A run that met it takes it back, and the next
+        one may name the object already while others of the same cycle are deleted."""
+        known, item = self._items.get(key), await self._records.get_row(candidate_key(key))
+        return known is not None and item is not None and item.token == known.token
+
     async def drop(self, keys: Sequence[str]) -> None:
         """It is named, or gone."""
         for key in keys:

@@ -153,7 +153,8 @@ class ObjectCollector:
         named = await still_named(surface.records, [each.key for each in claimed], now=now)
         for each in claimed:
             await epoch.check()
-            if each.key in named or not await self._delete(surface, each, done):
+            spared = each.key in named or not await candidates.is_claimed(each.key)
+            if spared or not await self._delete(surface, each, done):
                 done.spared += 1
             await candidates.drop([each.key])
 

@@ -39,7 +39,12 @@ async def note_run(
 
 
 async def note_nodes(
-    local: RecordStore, connection_id: str, rows: Iterable[NodeRow], *, now_ms: int
+    local: RecordStore,
+    connection_id: str,
+    rows: Iterable[NodeRow],
+    *,
+    now_ms: int,
+    lease_ms: int = LEASE_MS,
 ) -> None:
     """The node rows of the surface, as they are now."""
     nodes = list(rows)
@@ -48,7 +53,7 @@ async def note_nodes(
         known = mark.relayed.get(connection_id, Relayed())
         if known.passed or not known.needed:
             return None
-        passed = all_passed(nodes, known.needed, now_ms=now_ms)
+        passed = all_passed(nodes, known.needed, now_ms=now_ms, lease_ms=lease_ms)
         return replace(known, passed=True) if passed else None
 
     await _change(local, connection_id, change)

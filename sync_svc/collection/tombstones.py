@@ -9,8 +9,12 @@ never start again, and a node that slept through everything still has the record
 was, which only the clock of the stub covers. To `join` the stub and the tombstone are
 two texts of one version, of which the shorter is kept: a stub travels like a change,
 and wherever it comes the tombstone shrinks, too. It covers exactly what the tombstone
-did, so that this is safe even where a node has not heard of the deletion yet; what is
-lost, and waited for, is the detail of who had seen and written what.
+did, so that this is safe even where a node has not heard of the deletion yet, and
+where it comes by another surface whose nodes have not passed any mark. Nothing that
+tells versions apart needs more of a tombstone: `join` compares clocks and dots, what is
+shown of several versions (services/model/merging) compares the past and the fields of
+live ones alone, and whoever writes over a tombstone writes on top of the record's
+clock. What is lost, and waited for, is who had seen and written what, for people.
 
 In the store of this workspace, nodes that use it as their surface are waited for like
 those of any surface, and each connection besides (relaying.py). A node that never

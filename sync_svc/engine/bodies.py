@@ -203,6 +203,12 @@ def _check_tombstone(family: Family, key: Key) -> None:
         raise _other_key(f"no {family.name} has such keys")
 
 
+_COPIED = "copied"
+"""The first record of a copy says of which file it is one: that lies under another
+document. Nothing is served or, but where the copy was made, copied by it
+(project_svc/documents/copies.py)."""
+
+
 @cache
 def _shapes(name: str) -> tuple[re.Pattern[str], ...]:
     family = FAMILIES[name]
@@ -221,6 +227,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _check_objects(members: Mapping[str, Any]) -> None:
+    if members.get("reason") == _COPIED and "metadata_record_id" in members:
+        return
     for name in object_names(members):
         if not _is_own(name, members):
             raise Refused(

@@ -30,6 +30,7 @@ from services.records.instance import Instance, read_instance
 from services.records.port import Key, Put
 from services.records.remint import is_another
 from services.records.siblings import Rows
+from sync_svc.engine.erasures import is_erased_text
 from sync_svc.engine.reading import BROKEN
 from sync_svc.surfaces.surface import Surface
 
@@ -38,7 +39,7 @@ __all__ = ["edited", "mint", "minted"]
 
 def edited(theirs: State, local: State | None) -> tuple[Dot, ...]:
     """Versions that have another content there than here. Taking out personal data
-    is no edit."""
+    is no edit; anything else that only says that it is, is one."""
     if local is None:
         return ()
     return tuple(
@@ -46,7 +47,8 @@ def edited(theirs: State, local: State | None) -> tuple[Dot, ...]:
         for dot, version in sorted(theirs.versions.items())
         if (mine := local.versions.get(dot)) is not None
         and mine.digest != version.digest
-        and not (mine.erased or version.erased)
+        and not mine.erased
+        and not (version.erased and is_erased_text(mine, version))
     )
 
 
@@ -135,7 +137,8 @@ def _version(family: Family, theirs: Version, mine: Version, dot: Dot) -> Versio
     fields |= {name: dot for name in before if name not in after}
     fields |= {name: last for name, last in kept.items() if name not in fields}
     past = {} if alone else dict(theirs.vv)
-    return replace(theirs, dot=dot, vv={**past, dot[0]: dot[1]}, fields=fields)
+    vv = {**past, dot[0]: dot[1]}
+    return replace(theirs, dot=dot, vv=vv, fields=fields, erased=False)
 
 
 def _content(family: Family, version: Version) -> Mapping[str, Any]:

@@ -10,9 +10,10 @@ from services.model.families import FAMILIES
 from services.model.shown import winner_of
 from services.model.versions import State
 from services.records.port import Key
+from services.records.replica import Incoming
 from services.records.store import RecordStore
 
-__all__ = ["Homes", "document_project"]
+__all__ = ["Homes", "document_project", "strays"]
 
 _KEYS_A_READ: Final = 500
 
@@ -49,7 +50,31 @@ class Homes:
 
 
 def document_project(state: State) -> str:
-    """The project that a document says it is of; '' for other families."""
-    if state.family != "document":
+    """The project that a document or a file derived from one says it is of; '' for other
+    families."""
+    if state.family not in ("document", "derived_artifact"):
         return ""
     return str(json.loads(winner_of(state.versions.values()).body).get("project_id", ""))
+
+
+async def strays(records: RecordStore, taken: Sequence[Incoming]) -> set[Key]:
+    """Files derived from documents that say that they are of another project than their
+    document is, here or among these records; those without a document, too."""
+    files = [each for each in taken if each.state.family == "derived_artifact"]
+    projects = {each.key.pk: document_project(each.state) for each in taken if _is_document(each)}
+    wanted = sorted({each.key.pk for each in files})
+    for at in range(0, len(wanted), _KEYS_A_READ):
+        part = wanted[at : at + _KEYS_A_READ]
+        keys = [Key(pk, f"ARTIFACT#{pk.removeprefix('DOCUMENT#')}") for pk in part]
+        for record in await records.batch_get(FAMILIES["document"], keys):
+            if record is not None:
+                projects[record.key.pk] = record.message.project_id
+    return {
+        each.key
+        for each in files
+        if not each.state.deleted and document_project(each.state) != projects.get(each.key.pk)
+    }
+
+
+def _is_document(each: Incoming) -> bool:
+    return each.state.family == "document" and not each.state.deleted

@@ -22,7 +22,8 @@ from services.records.port import Key
 from services.records.replica import Incoming
 from services.records.siblings import Rows
 from sync_svc.engine import foreign_edits, trust
-from sync_svc.engine.homes import Homes, document_project
+from sync_svc.engine.containment import OUTSIDE, Containment
+from sync_svc.engine.homes import Homes, document_project, strays
 from sync_svc.engine.refusal import LivedTwice, Refusal
 from sync_svc.engine.screening import screened_state
 from sync_svc.engine.task import Task
@@ -79,8 +80,11 @@ class Intake:
         held, and take out of both what is fine now. Foreign edits get a version of
         their own at the surface. Raises LivedTwice."""
         piles = await self._decide(task, rows, writing=not task.remote.read_only)
-        ahead = any(refusal.reason == _AHEAD for _, refusal in piles.refused)
-        if ahead and self._suspect is not None and await self._suspect(task):
+        if (
+            self._suspect is not None
+            and any(_is_of_another_life(task, *each) for each in piles.refused)
+            and await self._suspect(task)
+        ):
             raise LivedTwice
         await self._write(task, piles)
         return _sorted(piles)
@@ -116,6 +120,7 @@ class Intake:
                     found = await self._edited(task, each, found, mine, writing, preview)
                 _pile(piles, each, found)
             known = dict(zip((each.key for each in part), local, strict=True))
+            await self._contain(task, piles, known, part)
             await self._trust(task, piles, known, part)
         return piles
 
@@ -148,6 +153,16 @@ class Intake:
             task.remote, rows.key, seen=state, local=local, now_ms=task.now_ms()
         )
 
+    async def _contain(
+        self, task: Task, piles: _Piles, local: dict[Key, State | None], part: Sequence[Rows]
+    ) -> None:
+        """Take from what was taken of this part what is not in the connection's scope."""
+        now = [each for each in piles.take if each.key in local]
+        outside = await Containment(task).outside(now, local)
+        if outside:
+            piles.take[:] = [each for each in piles.take if each.key not in outside]
+            piles.refused += [(each, OUTSIDE) for each in part if each.key in outside]
+
     async def _trust(
         self, task: Task, piles: _Piles, local: dict[Key, State | None], part: Sequence[Rows]
     ) -> None:
@@ -157,13 +172,14 @@ class Intake:
         now = [each for each in piles.take if each.key in local]
         piles.take[:] = [each for each in piles.take if each.key not in local]
         homes = await _homes(task, now, local)
+        apart = await strays(task.local.records, now)
         items = {each.key: each for each in part}
         for each in now:
             mine = local[each.key]
             if not trust.is_taken(each.key, each.state, mine):
                 piles.ignored.append(each.key)
                 continue
-            here = homes.has(document_project(each.state))
+            here = each.key not in apart and homes.has(document_project(each.state))
             fields = trust.held_fields(each.state, mine, project_here=here)
             held = Held(each.key, each.state, fields, _ids(mine))
             if not fields:
@@ -182,6 +198,14 @@ class Intake:
         await rows.hold(piles.held, connection_id=name, now_ms=now_ms)
         agreed = [each.key for each in piles.take if each.state.family in trust.POLICY]
         await rows.release(agreed, connection_id=name, now_ms=now_ms)
+
+
+def _is_of_another_life(task: Task, rows: Rows, refusal: Refusal) -> bool:
+    """Whether it is in our name and we did not make it. An event alone proves nothing
+    where rights are not trusted: events say who did what, and anybody can forge one."""
+    if refusal.reason != _AHEAD or rows.item is None:
+        return False
+    return rows.item.family != _EVENT or not trust.is_content_only(task.connection)
 
 
 def _pile(piles: _Piles, rows: Rows, found: State | Refusal | None) -> None:
@@ -207,7 +231,7 @@ async def _homes(
     wanted = {
         document_project(each.state)
         for each in taken
-        if each.state.family == "document" and _is_new(local[each.key])
+        if document_project(each.state) and _is_new(local[each.key])
     }
     accounts = projects = None
     if scope.type == SyncScopeType.SYNC_SCOPE_TYPE_ACCOUNTS:

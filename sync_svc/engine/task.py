@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from workspace.sync.v1.connection_pb2 import Connection
 from workspace.sync.v1.run_pb2 import RunCounts, RunPhase, SyncDirection, SyncOptions
 
+from sync_svc.nodes.rows import LEASE_MS
 from sync_svc.surfaces.surface import Surface
 
 __all__ = ["Stopped", "Tally", "Task"]
@@ -31,7 +32,8 @@ class Tally:
 @dataclass(frozen=True, slots=True)
 class Task:
     """See the module. `now_ms` is unix milliseconds, `monotonic` seconds of a clock
-    that never jumps; `stop` says whether the run was asked to end."""
+    that never jumps; `stop` says whether the run was asked to end. `lease_ms`: how long
+    collection waits for an incarnation of a node that another one followed."""
 
     run_id: str
     direction: SyncDirection.ValueType
@@ -43,6 +45,7 @@ class Task:
     now_ms: Callable[[], int]
     monotonic: Callable[[], float]
     stop: Callable[[], bool]
+    lease_ms: int = LEASE_MS
 
     @property
     def source(self) -> Surface:

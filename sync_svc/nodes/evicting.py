@@ -3,8 +3,9 @@
     decided here (rows of the node, all in one partition)
       -> carried out in each surface by the next run that speaks with it (mirror.py)
 
-The rows are written before the request row: a call that is cut off between is
-repeated, and evicting an evicted node changes nothing.
+The rows are written before the event and the request row: a call that is cut off
+between is repeated. Evicting a node that is evicted changes nothing, and its event is
+written if it is not there yet.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from workspace.sync.v1.sync_service_pb2 import EvictNodeRequest, EvictNodeRespon
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.families import FAMILIES
 from services.records.deciding import deciding
-from services.records.port import ConditionFailed, Put
+from services.records.port import ConditionFailed, Index, Put
 from services.records.record import Activity
 from services.rpc.context import current_call
 from sync_svc.connections.access import ConnectionAccess
@@ -25,6 +27,8 @@ from sync_svc.nodes.rows import DAY_MS, NodeRow, node_key, node_put, seen_key
 from sync_svc.nodes.shape import KnownNode, known_nodes, message_of
 
 __all__ = ["Evicting"]
+
+_EVICTED = "node.evicted"
 
 
 class Evicting:
@@ -45,12 +49,32 @@ class Evicting:
         if done := await mutation.replay(pk, EvictNodeResponse):
             return done
         node = await deciding(lambda: self._decided(request))
+        if await self._is_audited(pk, node):
+            return await self._unchanged(pk, node)
         return await mutation.commit(
             pk,
             [],
-            activity=Activity("node.evicted", f"nodes/{request.node_id}"),
+            activity=Activity(_EVICTED, f"nodes/{request.node_id}"),
             answer=lambda _: EvictNodeResponse(node=node),
         )
+
+    async def _unchanged(self, pk: str, node: Node) -> EvictNodeResponse:
+        head, now = await self._kernel.records.head(pk), int(self._kernel.now() * 1000)
+        token = self._kernel.mutations.consistency.issue(pk, head.pseq, now)
+        return EvictNodeResponse(node=node, consistency_token=token)
+
+    async def _is_audited(self, pk: str, node: Node) -> bool:
+        family, since = FAMILIES["activity_event"], node.evicted_at.ToMilliseconds()
+        after: str | None = None
+        while True:
+            page = await self._kernel.records.query(
+                family, Index.BASE, pk, prefix="EVENT#", lower=f"EVENT#{since:013d}", after=after
+            )
+            if any(each.message.type == _EVICTED for each in page.records):
+                return True
+            if page.next is None:
+                return False
+            after = page.next
 
     async def _decided(self, request: EvictNodeRequest) -> Node:
         now = int(self._kernel.now() * 1000)

@@ -7,8 +7,10 @@ was not silent, and the run that evicted it by force is obeyed all the same.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
+from services.model.errors import WorkspaceError
 from services.records.port import ConditionFailed, Item
 from sync_svc.collection.relaying import note_nodes
 from sync_svc.engine.task import Task
@@ -16,15 +18,23 @@ from sync_svc.nodes.rows import NodeRow, node_key, node_put, node_rows, seen_key
 
 __all__ = ["mirror"]
 
+_log = logging.getLogger("workspace.sync")
+
 
 async def mirror(task: Task) -> None:
     """Evict in the surface whom we evicted, then remember its nodes. What changes
     meanwhile is seen the next time."""
     rows: list[NodeRow] = []
+    sound = True
     for item in await node_rows(task.remote.records):
         if item.key.sk != "NODE":
             continue
-        row = NodeRow.of(item)
+        try:
+            row = NodeRow.of(item)
+        except WorkspaceError:
+            _log.warning("a row of a node of a surface is damaged")
+            sound = False
+            continue
         key = seen_key(row.instance_id, task.connection.connection_id)
         there = await task.local.records.get_row(key)
         row = await _evicted(task, item, row, there)
@@ -36,9 +46,11 @@ async def mirror(task: Task) -> None:
             await task.local.records.put_row(put)
         except ConditionFailed:
             continue
+    if not sound:
+        return  # a node that cannot be read may be waited for
     await note_nodes(
         task.local.records, task.connection.connection_id,
-        [_others(task, row) for row in rows], now_ms=task.now_ms(),
+        [_others(task, row) for row in rows], now_ms=task.now_ms(), lease_ms=task.lease_ms,
     )
 
 

@@ -51,14 +51,15 @@ from sync_svc.engine.sync_state import SyncState, SyncStates
 from sync_svc.engine.task import Task
 from sync_svc.nodes.contact import Contact, acknowledge, announce_export, renew
 from sync_svc.nodes.handshake import Handshake, Verdict, judge, load_handshake, spoke_since
-from sync_svc.nodes.rows import Entry, NodeRow, node_key
+from sync_svc.nodes.rows import DAY_MS, Entry, NodeRow, node_key
 
 __all__ = [
     "Contact", "Preflight", "Sleep", "acknowledge", "announce_export", "look", "preflight",
 ]  # fmt: skip
 
 Sleep = Callable[[float], Awaitable[None]]
-_LEAST_LEASE_MS = 86_400_000
+_LEAST_LEASE_MS = DAY_MS
+"""Other workspaces that collect in the surface may have any lease from a day on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import ABSENT, Condition, Index, Item, Key, Match, Put
 from services.records.store import RecordStore
 
@@ -25,6 +26,11 @@ LEASE_MS = 30 * DAY_MS
 ALL = "NODES"
 """Partition of index USER that lists the node rows of a store."""
 _PAGE = 100
+_MOST_TEXT = 4096
+_MOST_COUNT = 2**53 - 1
+_LATEST_MS = 253_402_300_799_999
+"""End of the year 9999."""
+_MOST_ENTRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +111,21 @@ class NodeRow:
 
     @classmethod
     def of(cls, item: Item) -> NodeRow:
-        """What a row says; members of later software are passed over."""
-        raw = _known(cls, json.loads(item.body))
-        entries = {i: Entry(**_known(Entry, each)) for i, each in raw["entries"].items()}
-        return cls(**raw | {"entries": entries})
+        """What a row says; members of later software are passed over. Raises
+        INVALID_STATE when it is not of that node, or damaged: that of a surface may be
+        anything."""
+        try:
+            raw = _known(cls, json.loads(item.body))
+            entries = {i: Entry(**_known(Entry, each)) for i, each in raw["entries"].items()}
+            row = cls(**raw | {"entries": entries})
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            raise _damaged() from error
+        sound = _is_sound(row) and all(map(_is_sound, entries.values()))
+        if not sound or len(entries) > _MOST_ENTRIES or max(map(len, entries), default=0) > 512:
+            raise _damaged()
+        if item.key.pk != node_key(row.instance_id).pk:
+            raise _damaged()
+        return row
 
 
 def node_key(instance_id: str) -> Key:
@@ -142,6 +159,27 @@ async def node_rows(records: RecordStore) -> list[Item]:
         after = page.next
         if after is None:
             return found
+
+
+def _is_sound(made: NodeRow | Entry) -> bool:
+    """Whether each field has a value of its type that answers can tell."""
+    for each in fields(made):
+        value, kind = getattr(made, each.name), each.type
+        if kind == "str" and not (isinstance(value, str) and len(value) <= _MOST_TEXT):
+            return False
+        if kind == "bool" and not isinstance(value, bool):
+            return False
+        most = _LATEST_MS if each.name.endswith("_ms") else _MOST_COUNT
+        if kind == "int" and not (type(value) is int and 0 <= value <= most):
+            return False
+    return True
+
+
+def _damaged() -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        "a row of a node is damaged; remove it, and the node writes it anew",
+    )
 
 
 def _known(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:

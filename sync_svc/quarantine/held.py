@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.model.errors import Reason, WorkspaceError
 from services.model.shown import winner_of
 from services.model.versions import State, join
 from services.records.conflict_rows import ALL, CONFLICT, Found, closed, list_prefix, lookup
@@ -112,6 +113,11 @@ class HeldRows:
                 item = await self._records.get_row(held_key(held.key, connection_id))
             else:
                 return
+        raise WorkspaceError(  # the cursor must not go past what is kept nowhere
+            Reason.ERROR_REASON_CONFLICTING_WRITE,
+            "a held version changes faster than it can be written; run it again",
+            retry_after=0.1,
+        )
 
     async def _close(self, item: Item | None, now_ms: int) -> None:
         while item is not None and _is_open(item):

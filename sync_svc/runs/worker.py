@@ -20,6 +20,7 @@ from services.records.record import Activity
 from services.rpc.context import set_current_call
 from services.rpc.errors import to_status
 from sync_svc.engine.task import Stopped, Tally, Task
+from sync_svc.nodes.rows import DAY_MS
 from sync_svc.runs.bells import Bells
 from sync_svc.runs.meter import Meter
 from sync_svc.runs.ports import Connections, Engine, OpenPair
@@ -161,6 +162,7 @@ class Worker:
                 options=run.options, local=local, remote=remote, tally=self._tally,
                 now_ms=lambda: int(parts.kernel.now() * 1000), monotonic=time.monotonic,
                 stop=self._must_stop,
+                lease_ms=parts.kernel.settings.sync_node_lease_days * DAY_MS,
             )
             await (parts.engine.push(task) if push else parts.engine.pull(task))
             await self._note(connection, surface=remote)

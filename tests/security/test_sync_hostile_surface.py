@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from workspace.common.v1.activity_pb2 import ActivityEvent
+from workspace.identity.v1.account_pb2 import Account
 from workspace.project.v1.document_pb2 import DerivedArtifact
 from workspace.project.v1.history_pb2 import WriteEvent
 from workspace.sync.v1.connection_pb2 import Connection, SyncScope, SyncScopeType, Trust
 
 from services.model.canonical import content_digest
+from services.model.errors import WorkspaceError
 from services.model.families import FAMILIES
 from services.model.stamp import Stamp, stamp_write
 from services.records.codec import content_of, dump, encode
@@ -119,7 +121,7 @@ async def test_a_person_who_was_erased_there_is_erased_here(world: World) -> Non
     made.title = "Ask ann@example.com, <o'ann+x@example.com> or ann@example.com."
     await world.write(made)
     note = WriteEvent(
-        project_id="p_1", document_id="d_0", write_event_id="w_1", reason="for ann@example.com",
+        project_id="p_1", document_id="d_0", write_event_id="w_1", text="for ann@example.com",
         timestamp={"seconds": 1_700_000_000},  # type: ignore[arg-type]
     )
     await world.write(note)
@@ -156,7 +158,7 @@ async def test_a_scoped_surface_writes_into_no_other_history(
 ) -> None:
     await scoped(world)
     note = WriteEvent(
-        project_id="p_2", document_id="d_0", write_event_id="w_1", reason="forged",
+        project_id="p_2", document_id="d_0", write_event_id="w_1", text="forged",
         timestamp={"seconds": 1_700_000_000},  # type: ignore[arg-type]
     )
     await forge(world, note)
@@ -170,6 +172,7 @@ async def test_a_scoped_surface_writes_into_no_other_history(
 
 async def test_a_surface_of_one_account_tells_nothing_to_another(world: World) -> None:
     await scoped(world)
+    await world.write(Account(account_id="a_2", name="Another"))
     event = ActivityEvent(
         event_id="e_1", type="account.purged", project_id="p_1", account_id="a_2"
     )
@@ -187,7 +190,8 @@ async def test_a_scoped_surface_moves_nothing_out_of_its_scope(world: World) -> 
     assert here["project_id"] == "p_1"
     (project,) = await members(world, project_key("p_1"))
     assert project["account_id"] == "a_1"
-    assert len(await quarantined(world)) == 2
+    families = {row["family"] for row in await quarantined(world)}
+    assert families == {"document", "project", "activity_event"}  # that of the move
 
 
 async def test_a_push_takes_no_such_answer_either(world: World) -> None:
@@ -282,8 +286,6 @@ _INSTANCES = {
 async def test_a_surface_without_a_sound_identity_is_refused_with_a_reason(
     world: World, what: str
 ) -> None:
-    from services.model.errors import WorkspaceError
-
     await world.project()
     await world.push()
     await replaced(world, INSTANCE_KEY, _INSTANCES[what], "instance")

@@ -13,6 +13,9 @@ from tests.bench.cases import (
     permissions_scale,
     rpc,
     startup,
+    sync_memory,
+    sync_objects,
+    sync_records,
     transfers,
 )
 from tests.bench.figures import Result
@@ -37,4 +40,7 @@ CASES: dict[str, Case] = {
     "startup": cast("Case", startup),
     "importing": cast("Case", importing),
     "data_plane": cast("Case", data_plane),
+    "sync_records": cast("Case", sync_records),
+    "sync_objects": cast("Case", sync_objects),
+    "sync_memory": cast("Case", sync_memory),
 }

@@ -148,9 +148,9 @@ class Life:
     async def write(self) -> None:
         dice = self.chance.random()
         if dice < 0.25 and self.mission.mine:
-            await self.rename(self.chance.choice(self.mission.mine))
+            await self.entitle(self.chance.choice(self.mission.mine))
         elif dice < 0.4:
-            await self.rename(self.chance.choice(self.mission.shared))
+            await self.entitle(self.chance.choice(self.mission.shared))
         else:
             await self.create()
 
@@ -162,26 +162,28 @@ class Life:
             )
         )
         document_id = str(made.document.document_id)
-        await self.acked(document_id, name, new=True)
+        await self.acked(document_id)
         data = self.chance.randbytes(self.chance.choice(_SIZES))
         await self.node.send(document_id, data)
-        await self.acked(document_id, name, sha256=hashlib.sha256(data).hexdigest())
+        await self.acked(document_id, sha256=hashlib.sha256(data).hexdigest())
         self.mission.mine.append(document_id)
 
-    async def rename(self, document_id: str) -> None:
-        name = self.new_name()
-        tell("try", document=document_id, name=name)
-        await self.node.edit(document_id, name=name)
-        await self.acked(document_id, name)
+    async def entitle(self, document_id: str) -> None:
+        title = self.new_name()
+        tell("try", document=document_id, title=title)
+        await self.node.edit(document_id, title=title)
+        await self.acked(document_id)
 
     def new_name(self) -> str:
         return f"{self.mission.name} {request_id()}"
 
-    async def acked(self, document_id: str, name: str, **more: Any) -> None:
-        key = Key(*FAMILIES["document"].key_of(await self.node.read(document_id)))
+    async def acked(self, document_id: str, **more: Any) -> None:
+        """A call about this document was answered; tell which version that made."""
+        read = await self.node.read(document_id)
+        key = Key(*FAMILIES["document"].key_of(read))
         record = await self.node.ws.records.get(FAMILIES["document"], key)
-        dot = list(record.stamp.dot) if record else None
-        tell("ack", document=document_id, name=name, key=[key.pk, key.sk], dot=dot, **more)
+        dot = record.stamp.dot
+        tell("ack", document=document_id, title=read.title, key=[key.pk, key.sk], dot=dot, **more)
 
 
 def _told(run: Run) -> dict[str, Any]:

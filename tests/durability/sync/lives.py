@@ -44,20 +44,21 @@ class Child:
 
     async def until(self, event: str, times: int = 1) -> dict[str, Any]:
         """Read until it told of this; of its end it tells as `gone`."""
-        while times:
+        while True:
             async with asyncio.timeout(_PATIENCE):
                 said = await self._line()
             if said["event"] == "gone":
                 return said
             times -= said["event"] == event
-        return said
+            if not times:
+                return said
 
     async def kill(self) -> None:
         """kill -9, then everything that it had told before."""
         if self.process.returncode is None:
             self.process.kill()
-        assert await self.process.wait() == -signal.SIGKILL, self.told[-3:]
         await self.until("gone")
+        assert await self.process.wait() == -signal.SIGKILL, self.told[-3:]
 
     async def end(self) -> int:
         """Wait until it ends by itself; the exit code."""
@@ -81,10 +82,10 @@ class Child:
 
 @dataclass
 class Acked:
-    """A document. `names`: the last acknowledged one and those tried after it."""
+    """A document. `titles`: the last acknowledged one and those tried after it."""
 
     key: tuple[str, str]
-    names: list[str]
+    titles: list[str]
     dots: list[tuple[str, int]] = field(default_factory=list)
     sha256: str = ""
 
@@ -108,7 +109,7 @@ class Ledger:
                 case "ack":
                     self._acked(name, each)
                 case "try" if each["document"] in self.documents:
-                    self.documents[each["document"]].names.append(each["name"])
+                    self.documents[each["document"]].titles.append(each["title"])
                 case "resumed":
                     self.resumed.append(each)
             if "FAILED" in each.get("status", ""):
@@ -117,7 +118,7 @@ class Ledger:
     def _acked(self, name: str, each: dict[str, Any]) -> None:
         key = (each["key"][0], each["key"][1])
         known = self.documents.setdefault(each["document"], Acked(key, []))
-        known.names = [each["name"]]
+        known.titles = [each["title"]]
         known.dots.append((each["dot"][0], each["dot"][1]))
         if sha256 := each.get("sha256"):
             known.sha256 = sha256

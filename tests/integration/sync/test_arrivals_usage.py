@@ -19,6 +19,7 @@ from workspace.project.v1.project_service_pb2 import (
     DeleteProjectRequest,
     PurgeProjectRequest,
     RestoreProjectRequest,
+    SetLegalHoldRequest,
 )
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from workspace.storage.v1.storage_service_pb2 import (
@@ -33,6 +34,7 @@ from project_svc.documents.purge import DOCUMENT_PURGE
 from project_svc.projects.purge import PROJECT_PURGE
 from services.cli.doctor.usage import recount
 from services.events.due import DueHandler
+from services.events.following import Follower
 from services.model.errors import WorkspaceError
 from services.process import WorkspaceProcess
 from storage_svc.module import build_gate
@@ -41,6 +43,7 @@ from storage_svc.usage import Ledger
 from tests.integration.storage.people import refused
 from tests.integration.sync.arriving import (
     account,
+    again,
     assign,
     eventually,
     rows,
@@ -204,6 +207,58 @@ async def test_a_relocation_by_another_node_leaves_no_old_objects_here(
     assert not await is_there(b, before.file.storage_key)
     assert await b.bytes_of(document_id) == b"12345"
     await uses(b, before.workspace_id, 0, 0)
+
+
+async def test_a_hold_that_came_holds_what_is_in_the_trash_here(
+    nodes: tuple[Node, Node],
+) -> None:
+    a, b = nodes
+    project_id = await a.project()
+    document_id = await a.document(project_id, "plan.txt", b"12345")
+    document = await a.read(document_id)
+    await send(a, b)
+    await trash(b, document_id)
+    hold = SetLegalHoldRequest(
+        project_id=project_id, legal_hold=True, reason="a court", request_id=request_id()
+    )
+    await a.stub(ProjectServiceStub).SetLegalHold(hold)
+    await send(a, b)
+    purge = PurgeDocumentRequest(document_id=document_id, request_id=request_id())
+    assert (await refused(b.documents.PurgeDocument(purge))).reason == "HELD"
+    assert (await handler(b, DOCUMENT_PURGE)(document_id) or 0) > time.time()
+    assert await is_there(b, document.file.storage_key)
+
+
+async def test_what_came_while_nobody_followed_is_counted_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without followers nothing is counted, and no document says its account."""
+
+    async def idle(_: Follower) -> None:
+        return
+
+    async with two_nodes(tmp_path) as (a, b):
+        home = await account(a)
+        with monkeypatch.context() as patched:
+            patched.setattr(Follower, "run", idle)
+            async with Node.open(tmp_path / "c") as c:
+                await c.connect(tmp_path / "backup")
+                project_id = await a.project()
+                await assign(a, project_id, home)
+                document_id = await a.document(project_id, "plan.txt", b"12345")
+                await send(a, c)
+                assert await c.bytes_of(document_id) == b"12345"
+                assert await usage(c, home) == (0, 0)
+                assert (await c.read(document_id)).account_id == ""
+        async with again(tmp_path / "c") as c:
+            await uses(c, home, 1, 5)
+
+            async def copied() -> bool:
+                return (await c.read(document_id)).account_id == home
+
+            await eventually(copied)
+        await send(a, b)
+        await uses(b, home, 1, 5)
 
 
 async def test_a_trashed_project_that_came_is_restored_or_purged_here(

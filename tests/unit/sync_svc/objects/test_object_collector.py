@@ -523,10 +523,9 @@ async def test_a_claim_that_was_taken_back_meanwhile_is_obeyed(bench: Bench) -> 
     async def removed(key: str, _: int) -> None:
         other = later if key == LOST else LOST
         records = bench.surface.records
-        for run_id in ("r_1", "r_2"):
+        for run_id, claimed in (("r_1", {other}), ("r_2", set())):
             await register(records, run_id, [other], now_ms=bench.world.clock.millis())
-            claimed = await unclaim(records, [other], now_ms=bench.world.clock.millis())
-            assert bool(claimed) == (run_id == "r_1")
+            assert await unclaim(records, [other], now_ms=bench.world.clock.millis()) == claimed
 
     done = await bench.days(2, removed=removed)
     assert (done.deleted, done.spared) == (1, 1)

@@ -10,6 +10,7 @@ import pytest
 from workspace.identity.v1.machine_token_pb2 import MachineToken
 from workspace.project.v1.document_pb2 import DerivedArtifact, FileInfo
 from workspace.project.v1.grant_pb2 import Grant
+from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason as Why
 
 from services.model.canonical import content_digest
@@ -188,6 +189,10 @@ BAD: dict[str, tuple[Callable[[], Rows], Why.ValueType]] = {
                 file=FileInfo(filename="t", storage_key=FILE.replace("raw/", "derived/f_2/")),
             ),
         ),
+        Why.QUARANTINE_REASON_FOREIGN_STORAGE_KEY,
+    ),
+    "a revision whose file is another document's": (
+        lambda: rows("metadata_record", _of_another_file("file_attached")),
         Why.QUARANTINE_REASON_FOREIGN_STORAGE_KEY,
     ),
     "changed without its digest": (
@@ -423,3 +428,16 @@ def test_a_suspended_record_passes() -> None:
         siblings=(stamp.dot,),
     )
     assert screened(replace(shown, others={key: beside})) is None
+
+
+def _of_another_file(reason: str) -> MetadataRecord:
+    record = MetadataRecord(
+        metadata_record_id="m_1", document_id="d_1", project_id="p_1", record_type=MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE,
+        reason=reason, file=FileInfo(filename="a", storage_key=FILE.replace("d_1", "d_2")),
+    )
+    record.timestamp.FromSeconds(1)
+    return record
+
+
+def test_a_copy_says_of_which_file_it_is_one() -> None:
+    assert screened(rows("metadata_record", _of_another_file("copied"))) is None
