@@ -66,6 +66,12 @@ class Lease:
         """False when somebody else took it."""
         return self._token is not None and await self._write(Match(self._token))
 
+    async def is_taken(self) -> bool:
+        """Whether somebody else took it, as its row says now. Raises
+        BACKEND_UNAVAILABLE."""
+        item = await self._records.get_row(self._key)
+        return item is not None and json.loads(item.body)["holder"] != self._holder
+
     async def release(self) -> None:
         """Let others have it now. Never raises: it would expire anyway."""
         token, self._token = self._token, None

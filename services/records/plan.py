@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +19,10 @@ from workspace.common.v1.activity_pb2 import ActivityEvent
 from services.model.canonical import canonical_object, text_digest
 from services.model.clocks import hlc_millis
 from services.model.errors import Reason, WorkspaceError
-from services.model.families import FAMILIES
+from services.model.families import FAMILIES, Family
 from services.model.shown import shown_of
-from services.model.stamp import Stamp, stamp_write
-from services.model.versions import Version, join, past_kept, seen_in, supersede
+from services.model.stamp import Dot, Stamp, stamp_write
+from services.model.versions import State, Version, join, past_kept, seen_in, supersede
 from services.records.codec import content_of, decode, dump, encode
 from services.records.conflict_rows import Found
 from services.records.events import Change, event_indexes, event_members

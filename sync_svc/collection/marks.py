@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import ABSENT, Condition, Item, Key, Match, Put
 
 __all__ = ["MARK_KEY", "Mark", "Relayed", "mark_of", "mark_put"]
 
 MARK_KEY = Key("COLLECT#tombstones", "STATE")
+_MOST = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,36 @@ class Mark:
 
 
 def mark_of(item: Item | None) -> Mark:
-    """What the row says; a store without one has mark 0."""
+    """What the row says; a store without one has mark 0. Raises INVALID_STATE when it
+    is damaged: that of a surface may be anything."""
     if item is None:
         return Mark()
     names = {each.name for each in fields(Mark)}
-    raw = {name: value for name, value in json.loads(item.body).items() if name in names}
-    relayed = {c: Relayed(**each) for c, each in raw.get("relayed", {}).items()}
-    return Mark(**raw | {"relayed": relayed})
+    try:
+        raw = {name: value for name, value in json.loads(item.body).items() if name in names}
+        relayed = {c: Relayed(**each) for c, each in raw.get("relayed", {}).items()}
+        mark = Mark(**raw | {"relayed": relayed})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged() from error
+    if not _is_sound(mark):
+        raise _damaged()
+    return mark
+
+
+def _is_sound(mark: Mark) -> bool:
+    numbers = [mark.number, mark.made_ms]
+    for each in mark.relayed.values():
+        numbers += [each.number, each.began, each.needed]
+    return isinstance(mark.cursor, str) and all(
+        type(each) is int and 0 <= each < _MOST for each in numbers
+    )
+
+
+def _damaged() -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        "the collection mark of the store is damaged; remove its row, and collection begins anew",
+    )
 
 
 def mark_put(mark: Mark, there: Item | None) -> Put:

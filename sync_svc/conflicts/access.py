@@ -16,7 +16,7 @@ from workspace.identity.v1.membership_pb2 import MembershipFact, ScopeRef
 from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsRequest
 
 from services.model.errors import WorkspaceError, permission_denied
-from services.model.permissions import OWNER, VIEW, WRITE
+from services.model.permissions import MANAGE_ACCESS, OWNER, VIEW, WRITE
 from services.model.roles import effective_capabilities
 from services.rpc.context import current_call, scope_of
 from sync_svc.conflicts.found import FoundConflict
@@ -25,11 +25,13 @@ if TYPE_CHECKING:  # the generated classes exist for type checkers only
     from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
     from workspace.project.v1.permission_service_pb2_grpc import PermissionServiceAsyncStub
 
-__all__ = ["ConflictAccess", "refuse_unknown", "resource_of"]
+__all__ = ["ACCESS_FAMILIES", "ConflictAccess", "refuse_unknown", "resource_of"]
 
 _FRESH = Consistency(fully_consistent=True)
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
 _RIGHTS = "policy"
+ACCESS_FAMILIES = frozenset({"project_grant", "access_request"})
+"""Who may do what: shown to those who manage access, as its lists are."""
 
 
 def resource_of(conflict: str) -> str:
@@ -54,7 +56,7 @@ class ConflictAccess:
     async def may_see(self, found: FoundConflict) -> bool:
         """Whether the caller may view the record of a conflict."""
         if project_id := found.row["project_id"]:
-            return VIEW in await self.held(project_id)
+            return _viewing(found) in await self.held(project_id)
         return await self._manages(found)
 
     async def may_list(self, found: FoundConflict) -> bool:
@@ -68,7 +70,7 @@ class ConflictAccess:
             return await self._manages(found)
         held = await self.held(project_id)
         if found.row["kind"] != _RIGHTS:
-            return WRITE in held
+            return {WRITE, _viewing(found)} <= held
         return OWNER in held or await self._manages(found)
 
     async def require_decide(self, found: FoundConflict) -> None:
@@ -120,6 +122,11 @@ class ConflictAccess:
         return answer.is_platform_admin or any(
             _MANAGE in _capabilities(each.fact) for each in answer.results
         )
+
+
+def _viewing(found: FoundConflict) -> int:
+    """What shows a record of a project elsewhere, too."""
+    return MANAGE_ACCESS if found.row["family"] in ACCESS_FAMILIES else VIEW
 
 
 def _scopes(found: FoundConflict) -> list[ScopeRef]:

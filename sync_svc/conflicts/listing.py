@@ -22,7 +22,7 @@ from services.records.conflict_rows import ALL, list_prefix
 from services.records.port import Index, Item, ItemPage
 from services.rpc.context import current_call
 from services.rpc.page_tokens import page_size
-from sync_svc.conflicts.access import ConflictAccess, resource_of
+from sync_svc.conflicts.access import ACCESS_FAMILIES, ConflictAccess, resource_of
 from sync_svc.conflicts.base import common_base
 from sync_svc.conflicts.found import FoundConflict, conflict_of, find, refreshed
 from sync_svc.conflicts.merging import merged_members
@@ -167,7 +167,9 @@ class Conflicts:
             return None
         if request.document_id and row["document_id"] != request.document_id:
             return None
-        subject = row["project_id"] or f"{row['account_id']} {found.key.pk}"
+        subject = f"{row['account_id']} {found.key.pk}"
+        if row["project_id"]:
+            subject = f"{row['project_id']} {row['family'] in ACCESS_FAMILIES}"
         if subject not in seen:
             seen[subject] = await self._access.may_list(found)
         if not seen[subject]:

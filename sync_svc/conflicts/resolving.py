@@ -109,11 +109,12 @@ class Resolving:
             prepared.found, prepared.decision.losers, name=request.resolution.both.name,
             seed=mutation.new_id("d"),
         )
+        shows = await self._access.may_see(prepared.found)
         answer = await mutation.commit(
             pk,
             [_write(prepared)],
             activity=_activity(prepared, request.note),
-            answer=lambda records: self._answer(prepared, records, made),
+            answer=lambda records: self._answer(prepared, records, made, shows=shows),
             if_head=head,
         )
         await self._close(prepared.found)
@@ -165,6 +166,9 @@ class Resolving:
 
     async def _dry(self, prepared: _Prepared) -> ResolveConflictResponse:
         await self._require_rights(prepared)
+        if not await self._access.may_see(prepared.found):  # decides, and reads nothing
+            instance = self._kernel.instance_id
+            return ResolveConflictResponse(conflict=outline(prepared.found, instance_id=instance))
         answer = ResolveConflictResponse(conflict=await self._conflicts.whole(prepared.found))
         if prepared.decision.members is not None:
             shown = fields_of(prepared.found.family, prepared.message)
@@ -176,8 +180,14 @@ class Resolving:
         await self._rights.require(prepared.found, prepared.message, deleted=deleted)
 
     def _answer(
-        self, prepared: _Prepared, records: Sequence[Record[Any]], made: Sequence[str]
+        self,
+        prepared: _Prepared,
+        records: Sequence[Record[Any]],
+        made: Sequence[str],
+        *,
+        shows: bool,
     ) -> ResolveConflictResponse:
+        """`shows`: the caller may read the record, too, not only decide."""
         (record,) = records
         conflict = outline(prepared.found, instance_id=self._kernel.instance_id)
         conflict.ClearField("versions")
@@ -191,7 +201,7 @@ class Resolving:
             answer.remaining_conflict_id = conflict_id(
                 record.key.pk, record.key.sk, record.stamp.siblings
             )
-        if not record.deleted:
+        if not record.deleted and shows:
             answer.result.CopyFrom(as_struct(record.item.body))
         return answer
 

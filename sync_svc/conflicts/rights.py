@@ -53,9 +53,11 @@ class Rights:
         self, found: FoundConflict, message: Message, *, deleted: bool
     ) -> None:
         """Raises PERMISSION_DENIED where rights change and the caller is no owner,
-        EXCEEDS_OWN_RIGHTS and LAST_OWNER."""
+        HELD, EXCEEDS_OWN_RIGHTS and LAST_OWNER."""
         if await self._changes_rights(found, message, deleted=deleted):
             await self._access.require_rights(found)
+        if deleted or _is_purged(found, message):
+            await self._require_no_hold(found)
         if not deleted:
             await self._require_held(found, message)
         scope = Scope.of(found.key.pk)
@@ -80,6 +82,28 @@ class Rights:
         shown, after = json.loads(item.body), fields_of(found.family, message)
         free = _DOCUMENT_LIFE if found.family.name == "document" else frozenset[str]()
         return any(shown.get(name) != after.get(name) for name in fields - free)
+
+    async def _require_no_hold(self, found: FoundConflict) -> None:
+        """Nothing goes for good under a legal hold of its project or of that one's home."""
+        project_id = found.row["project_id"]
+        key = Key(f"PROJECT#{project_id}", f"PROJECT#{project_id}")
+        rows = (await self._records.rows([key]))[0] if project_id else None
+        state = rows.state if rows else None
+        bodies = [json.loads(v.body) for v in state.versions.values()] if state else []
+        if any(body.get("legal_hold") for body in bodies):
+            raise _under_hold(f"projects/{project_id}")
+        named = [b.get("account_id") or b.get("workspace_id") for b in bodies]
+        homes = sorted({found.row["account_id"], *named} - {None, ""})
+        if not homes:
+            return
+        answer = await self._identity.BatchGetMemberships(
+            BatchGetMembershipsRequest(
+                user_id=current_call().user_id,
+                scopes=[ScopeRef(account_id=each) for each in homes],
+            )
+        )
+        if any(each.fact.legal_hold for each in answer.results):
+            raise _under_hold(f"accounts/{homes[0]}")
 
     async def _require_held(self, found: FoundConflict, message: Any) -> None:
         if found.family.name in ("project_grant", "access_request"):
@@ -128,6 +152,27 @@ class Rights:
             after = page.next
             if after is None:
                 return
+
+
+def _is_purged(found: FoundConflict, message: Message) -> bool:
+    """Whether the decision purges what is shown as something else."""
+    item = found.rows.item
+    shown = json.loads(item.body) if item is not None and not item.deleted else {}
+    after = fields_of(found.family, message)
+
+    def purged(members: Mapping[str, Any]) -> bool:
+        return str(members.get("status", "")).endswith("_PURGED") or "purged_at" in members
+
+    return purged(after) and not purged(shown)
+
+
+def _under_hold(resource: str) -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_HELD,
+        f"{resource} is under a legal hold, and the decision removes something of it; choose a "
+        "version that stays, or have the hold lifted first",
+        metadata={"resource": resource},
+    )
 
 
 def _exceeds(what: str) -> WorkspaceError:

@@ -185,6 +185,8 @@ class Manifests:
         if after.scope != before.scope:
             await self._scope(after, admin=admin)
         same = dict(after.settings) == dict(before.settings) and after.trust == before.trust
+        if after.trust == Trust.TRUST_FULL:  # that was given for what it covered
+            same = same and after.scope == before.scope
         self._check(after, admin=admin or same)
         return after
 

@@ -26,7 +26,7 @@ from sync_svc.surfaces.surface import Surface
 
 __all__ = ["Applier"]
 
-_PARTITIONS = 32
+_PARTITIONS = 128
 _PUSH = SyncDirection.SYNC_DIRECTION_PUSH
 _MISMATCH = Refusal(
     QuarantineReason.QUARANTINE_REASON_OBJECT_MISMATCH,
@@ -50,6 +50,10 @@ class Applier:
         self._parts = parts
         self._announced = False
         self._parents = ParentWatch()
+
+    def first_contact(self) -> None:
+        """No run of this direction has come to its end yet."""
+        self._parents.first_contact(self._task.source.instance.instance_id)
 
     async def apply(self, judged: Judged, source: Mapping[Key, Rows]) -> None:
         """Objects, then records, then (push) the answer of the remote surface.
@@ -124,21 +128,30 @@ class Applier:
             done.extend(await self._partition(surface, pk, part, known, source))
 
         keys = [each.key for each in incoming]
+        watched = surface is self._task.target
         for wave in waves(by_partition(incoming, keys)):
+            if watched:
+                self._parents.note(done)
+                await self._watch_parents(surface, [e for _, part in wave for e in part])
             await in_parallel(wave, one, concurrency=min(_PARTITIONS, len(wave)))
-        if surface is self._task.target:
+        if watched:
             self._note(done)
-            await self._watch_parents(surface, done)
+            self._parents.note(done)
+            await self._watch_parents(surface, (), done)
         return done
 
-    async def _watch_parents(self, surface: Surface, done: Sequence[Joined]) -> None:
-        """Documents that came where their project is gone are shown here, too."""
+    async def _watch_parents(
+        self, surface: Surface, coming: Sequence[Incoming], done: Sequence[Joined] = ()
+    ) -> None:
+        """Documents that come where their project is gone are shown here, too."""
         task = self._task
         found = Found(task.now_ms(), task.connection.connection_id)
         places = [surface.records]
         if surface is not task.local:
             places.append(task.local.records)
-        task.tally.counts.conflicts += await self._parents.look(done, places, found)
+        counts = task.tally.counts
+        counts.conflicts += await self._parents.announce(coming, places, found)
+        counts.conflicts += await self._parents.look(done, places, found)
 
     async def _partition(
         self,

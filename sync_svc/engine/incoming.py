@@ -120,8 +120,8 @@ class Intake:
                     found = await self._edited(task, each, found, mine, writing, preview)
                 _pile(piles, each, found)
             known = dict(zip((each.key for each in part), local, strict=True))
-            await self._contain(task, piles, known, part)
             await self._trust(task, piles, known, part)
+            await self._contain(task, piles, known, part)
         return piles
 
     async def _edited(
@@ -201,8 +201,9 @@ class Intake:
 
 
 def _is_of_another_life(task: Task, rows: Rows, refusal: Refusal) -> bool:
-    """Whether it is in our name and we did not make it. An event alone proves nothing
-    where rights are not trusted: events say who did what, and anybody can forge one."""
+    """Whether it is in our name and we did not make it. An event alone is evidence only
+    where the surface is trusted: of a copy that was renamed since, events are all that
+    is left under our name, but whoever forges one wants to be believed."""
     if refusal.reason != _AHEAD or rows.item is None:
         return False
     return rows.item.family != _EVENT or not trust.is_content_only(task.connection)

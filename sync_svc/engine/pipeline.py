@@ -75,6 +75,8 @@ class Pipeline:
             state = await self._states.load(task.connection.connection_id)
             checked = await self._parts.checks.preflight(task, state)
             state = await self._states.load(task.connection.connection_id)
+        if not (state.last_push_ms if self.is_push else state.last_pull_ms):
+            self._applier.first_contact()
         with phase(task, RunPhase.RUN_PHASE_OBJECTS):
             await self._parts.mover.fetch_pending(task)
         source = await self.source(state, full=checked.full_reconcile)
@@ -83,6 +85,10 @@ class Pipeline:
         except WorkspaceError as error:
             if source.full or error.reason != Reason.ERROR_REASON_CURSOR_LOST:
                 raise
+            if not self.is_push:
+                # The surface was rolled back: what came from it may be missing there now,
+                # and a push of changes alone would take it for known.
+                state = replace(state, push_cursor="", push_reconciled_ms=0)
             source = await self.source(state, full=True)
             state = await self._work(source, state)
         if self._moved_in and not source.full:

@@ -18,6 +18,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.records.instance import FORMAT_VERSION, Instance, raise_floor
 from services.records.port import ConditionFailed, Item
 from sync_svc.engine.task import Task
+from sync_svc.nodes.clock_offset import clock_offset_ms
 from sync_svc.nodes.handshake import Handshake, Verdict, store_handshake
 from sync_svc.nodes.mirror import mirror
 from sync_svc.nodes.rows import Entry, NodeRow, node_key, node_put
@@ -27,6 +28,7 @@ __all__ = ["ACKNOWLEDGE_MS", "Contact", "acknowledge", "announce_export", "renew
 ACKNOWLEDGE_MS = 3_600_000
 """How often a node says how far it has read."""
 LOOK_MS = 300_000
+_OFFSET_MS = 1000
 _TRIES = 10
 
 
@@ -218,12 +220,26 @@ async def _read(task: Task, contact: Contact) -> Contact:
 
 async def _looked_around(task: Task, contact: Contact) -> Contact:
     """Every five minutes: the other nodes of the surface are remembered here, and
-    evictions that were decided here take place there."""
+    evictions that were decided here take place there. Our entry says how our clock
+    goes by the surface's, which others compare with theirs."""
     now = task.now_ms()
     if now - contact.memory.looked_ms < LOOK_MS:
         return contact
+    contact = await _clocked(task, contact)
     await mirror(task)
     return await _remember(task, contact, replace(contact.memory, looked_ms=now))
+
+
+async def _clocked(task: Task, contact: Contact) -> Contact:
+    entry = contact.entry
+    if entry is None or not contact.writable:
+        return contact
+    offset = await clock_offset_ms(task)
+    known = entry.offset_ms
+    if offset is None or (known is not None and abs(offset - known) < _OFFSET_MS):
+        return contact
+    written = await _write(task, contact, replace(entry, offset_ms=offset))
+    return written or contact  # the row changed meanwhile: the next time
 
 
 def _software() -> str:

@@ -83,7 +83,10 @@ class Evicting:
             self._check(request, known, now)
             await self._write(known, request.note, now)
             known = await self._known(request.node_id)
-        return message_of(known, now_ms=now, lease_ms=self._lease_ms)
+        own = await known_nodes(self._kernel.records, self._kernel.instance_id)
+        return message_of(
+            known, now_ms=now, own=own[0] if own else None, lease_ms=self._lease_ms
+        )
 
     async def _known(self, node_id: str) -> KnownNode:
         if node_id == self._kernel.instance_id:

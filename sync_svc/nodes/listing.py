@@ -51,6 +51,9 @@ async def _nodes(kernel: Kernel, lease_ms: int) -> list[Node]:
     own = await read_instance(kernel.records.driver)
     assert own is not None, "a store that serves has its instance row"
     known = {each.instance_id: each for each in await known_nodes(kernel.records)}
-    myself = own_message(own, known.pop(own.instance_id, None), now_ms=now)
-    others = [message_of(each, now_ms=now, lease_ms=lease_ms) for each in known.values()]
+    seen = known.pop(own.instance_id, None)
+    myself = own_message(own, seen, now_ms=now)
+    others = [
+        message_of(each, now_ms=now, own=seen, lease_ms=lease_ms) for each in known.values()
+    ]
     return sorted([myself, *others], key=lambda node: node.node_id)

@@ -38,7 +38,8 @@ class Entry:
     """One incarnation. `token` and `contacts` are of the handshake, `hlc` is its own
     reading at the last one. `acknowledged_ms` is its own time, `mark` the collection
     mark of the surface, and `cursor` the position in the surface's feed up to which it
-    has taken everything. Times are unix milliseconds, 0 for never."""
+    has taken everything. Times are unix milliseconds, 0 for never. `offset_ms`: how far
+    its clock was ahead of that of the surface's objects (None: not known)."""
 
     token: str = ""
     contacts: int = 0
@@ -49,6 +50,7 @@ class Entry:
     mark: int = 0
     cursor: str = ""
     evicted: bool = False
+    offset_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,10 @@ async def known_nodes(records: RecordStore, instance_id: str = "") -> list[Known
     ]
 
 
-def message_of(known: KnownNode, *, now_ms: int, lease_ms: int = LEASE_MS) -> Node:
-    """A node of other machines."""
+def message_of(
+    known: KnownNode, *, now_ms: int, own: KnownNode | None = None, lease_ms: int = LEASE_MS
+) -> Node:
+    """A node of other machines. `own` is what surfaces say of the node that answers."""
     newest = known.newest
     node = Node(
         node_id=known.instance_id,
@@ -79,6 +81,7 @@ def message_of(known: KnownNode, *, now_ms: int, lease_ms: int = LEASE_MS) -> No
         acknowledgements=_acknowledgements(known.rows, now_ms, lease_ms),
         created_at=_stamp(min(row.first_ms for _, row in known.rows)),
         last_seen_at=_stamp(newest.seen_ms),
+        clock_offset_ms=_ahead_ms(known, own),
         etag=known.etag,
     )
     if known.is_evicted:
@@ -90,7 +93,7 @@ def message_of(known: KnownNode, *, now_ms: int, lease_ms: int = LEASE_MS) -> No
 
 def own_message(own: Instance, known: KnownNode | None, *, now_ms: int) -> Node:
     """The node that answers; `known` is what surfaces say of it."""
-    node = message_of(known, now_ms=now_ms) if known else Node(node_id=own.instance_id)
+    node = message_of(known, now_ms=now_ms, own=known) if known else Node(node_id=own.instance_id)
     node.self = True
     node.status = NodeStatus.NODE_STATUS_LIVE
     node.incarnation = own.incarnation
@@ -98,6 +101,23 @@ def own_message(own: Instance, known: KnownNode | None, *, now_ms: int) -> Node:
     node.format_version = FORMAT_VERSION
     node.last_seen_at.CopyFrom(_stamp(now_ms))
     return node
+
+
+def _ahead_ms(known: KnownNode, own: KnownNode | None) -> int:
+    """How far its clock is ahead of ours by the surface where it was seen last of those
+    that both of us compared our clocks with; 0 where there is none."""
+    ours = {connection: _offset(row) for connection, row in own.rows} if own else {}
+    ours[""] = 0  # our own store goes by our clock
+    for connection, row in sorted(known.rows, key=lambda each: -each[1].seen_ms):
+        theirs, mine = _offset(row), ours.get(connection)
+        if theirs is not None and mine is not None:
+            return theirs - mine
+    return 0
+
+
+def _offset(row: NodeRow) -> int | None:
+    entry = row.entries.get(row.incarnation)
+    return entry.offset_ms if entry else None
 
 
 def _acknowledgements(

@@ -34,6 +34,8 @@ class Pairs:
     ) -> AsyncIterator[tuple[Surface, Surface]]:
         local = await self._local()
         rates = rates_of(connection, options)
+        if options.reinitialise:  # whatever is there now, nothing included
+            connection = _as_if_new(connection)
         async with self._opened(connection, read_only=read_only) as remote:
             yield local, limited(remote, tally=tally, rates=rates)
 
@@ -68,6 +70,14 @@ class Pairs:
                 "the workspace has no instance record; start the server again",
             )
         return Surface("", instance, self._kernel.records, self._kernel.objects)
+
+
+def _as_if_new(connection: Connection) -> Connection:
+    """The manifest without what was seen behind it before."""
+    fresh = Connection()
+    fresh.CopyFrom(connection)
+    fresh.ClearField("instance")
+    return fresh
 
 
 def _never_used(connection: Connection, error: WorkspaceError) -> bool:

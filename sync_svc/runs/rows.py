@@ -10,6 +10,7 @@ of the record, so that an etag of a run at work stays good. The claim
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Sequence
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -37,11 +38,14 @@ def moment(seconds: float) -> Timestamp:
 
 
 class RunRows:
-    """See the module. `now` is unix seconds."""
+    """See the module. `now` is unix seconds. There is one in a process: on a store that
+    one process owns alone, a claim of another one that no run followed is that of a
+    process that died, and holds nobody up."""
 
     def __init__(self, records: RecordStore, *, now: Callable[[], float]) -> None:
         self._records = records
         self._now = now
+        self._process = secrets.token_hex(8)
 
     async def get(self, run_id: str) -> Record[Run] | None:
         """The record of a run."""
@@ -134,7 +138,7 @@ class RunRows:
                 return
             if holder := await self._holder(item):
                 raise run_active(holder)
-            body = json.dumps({"run_id": run_id, "at": self._now()})
+            body = json.dumps({"run_id": run_id, "at": self._now(), "by": self._process})
             if await self._put(key, item, "run_claim", body):
                 return
         raise WorkspaceError(
@@ -157,8 +161,11 @@ class RunRows:
         record = await self.get(run_id)
         if record is not None:
             return "" if has_ended(record.message) else run_id
-        young = self._now() - json.loads(item.body)["at"] < _BEING_MADE_SECONDS
-        return run_id if young else ""
+        claim = json.loads(item.body)
+        young = self._now() - claim["at"] < _BEING_MADE_SECONDS
+        alone = not self._records.driver.capabilities.multi_process
+        dead = alone and claim.get("by") != self._process
+        return run_id if young and not dead else ""
 
     async def _put(self, key: Key, item: Item | None, family: str, body: str) -> bool:
         condition: Condition = Match(item.token) if item else ABSENT

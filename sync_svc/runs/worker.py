@@ -86,7 +86,7 @@ class Worker:
             holder=parts.holder, now=parts.kernel.now, seconds=parts.lease_seconds,
         )
         try:
-            await lease.hold(self._work)
+            await lease.hold(lambda: self._work(lease))
         except WorkspaceError as error:
             _log.warning("a run waits: %s", Reason.Name(error.reason))
         except Exception:
@@ -94,7 +94,7 @@ class Worker:
         finally:
             parts.bells.ring(self._run_id)
 
-    async def _work(self) -> None:
+    async def _work(self, lease: Lease) -> None:
         rows = self._parts.rows
         record = await rows.get(self._run_id)
         if record is None or has_ended(record.message):
@@ -113,7 +113,11 @@ class Worker:
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-        if stopped and not self._cancelled:
+        if await lease.is_taken():
+            # This process slept, or was cut off. The error is most likely that the other
+            # one goes on with the run: its end is for that one to say.
+            _log.warning("a run was taken over by another process")
+        elif stopped and not self._cancelled:
             await self._save()  # the next process goes on
         else:
             await self._end(error, stopped=stopped)

@@ -80,10 +80,22 @@ def refusals(folder: Path) -> Iterator[None]:
 
 
 def _prepare(folder: Path, read_only: bool, known: bool) -> None:
-    if (folder / DATABASE).exists():
+    path = folder / DATABASE
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        # Who may write in the folder must not choose another's database.
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"{path} is no plain file; name the folder that has the database itself",
+            metadata={"backend": "surface"},
+        )
+    if path.exists():
         return
     if known:
-        raise _missing(folder, "the surface was there before; is its disk mounted?")
+        raise _missing(
+            folder,
+            "the surface was there before; is its disk mounted? If it is meant to be empty, run "
+            "once with reinitialise",
+        )
     if read_only:
         raise _missing(folder, "nothing was pushed to it yet")
     if not folder.parent.is_dir():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,45 @@ def test_the_tour_works_when_pasted(served: tuple[dict[str, str], int], tmp_path
     imported = re.findall(r"(\d+) files? imported, \d+ revised, (\d+) unchanged", out)
     assert imported[0] == (imported[1][1], "0")
     assert imported[1][0] == "0"
+
+
+def run_group(script: str, environment: dict[str, str], *, seconds: float) -> tuple[str, int]:
+    """What a script printed, and its exit code. Servers that it started end with it."""
+    shell = subprocess.Popen(
+        ["bash", "-e", "-c", script], cwd=ROOT, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, _ = shell.communicate(timeout=seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    return out, shell.returncode
+
+
+@pytest.mark.timeout(300)
+def test_two_computers_and_a_disk(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    story = re.search(r"<!-- tour: sync -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert story is not None
+    environment = {
+        **{name: v for name, v in os.environ.items() if not name.startswith("WM_")},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WM_CONFIG_DIR": str(tmp_path / "config"),
+    }
+    out, code = run_group(story[1].replace("/tmp/", f"{tmp_path}/"), environment, seconds=270)
+    assert code == 0, out
+    assert "Usable." in out
+    assert "arrived whole" in out
+    assert "1 conflict opened" in out
+    assert "* title" in out
+    assert "no conflicts" in out
+    shown = out[out.index("no conflicts") :]
+    assert "How it is built" in shown
+    assert "compared: equal." in shown
+    assert "backup (Folder): green" in shown
+    differ = subprocess.run(
+        ["diff", "-r", tmp_path / "laptop" / "objects", tmp_path / "studio" / "objects"],
+        capture_output=True, text=True, check=False,
+    )
+    assert [line for line in differ.stdout.splitlines() if "/.tmp" not in line] == []

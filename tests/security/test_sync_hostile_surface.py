@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from services.records.erasure import Erasure, Person, Position
 from services.records.instance import INSTANCE_KEY
 from services.records.port import ABSENT, Index, Key, Match, Put
 from services.records.siblings import indexes_of
+from sync_svc.collection.marks import MARK_KEY
 from tests.unit.sync_svc.engine.world import Clock, World, document, document_key, project_key
-from tests.unit.sync_svc.quarantine.bench import CONTENT, quarantined, spoil
+from tests.unit.sync_svc.quarantine.bench import CONTENT, quarantined, sort, spoil
 
 ACCOUNTS = Connection(
     connection_id="c_remote",
@@ -291,3 +293,37 @@ async def test_a_surface_without_a_sound_identity_is_refused_with_a_reason(
     await replaced(world, INSTANCE_KEY, _INSTANCES[what], "instance")
     with pytest.raises(WorkspaceError):
         await world.pull()
+
+
+async def test_what_is_outside_of_the_scope_is_not_tried_again_either(world: World) -> None:
+    """A retry names a record by its key, whatever the connection covers since."""
+    await scoped(world)
+    await world.write(document("d_8", "theirs", project_id="p_2"), on="remote")
+    found = await sort(world, document_key("d_8"), connection=ACCOUNTS)
+    assert found.take == []
+    assert found.kept_out == {document_key("d_8")}
+
+
+_MARKS = {
+    "no JSON": "[",
+    "a list": "[]",
+    "nothing": "{}",
+    "words": '{"number":"many","relayed":{}}',
+    "no number": '{"number":1e400,"relayed":{}}',
+    "too many": '{"number":99999999999999999999999,"relayed":{}}',
+    "no relay": '{"number":1,"relayed":[]}',
+}
+
+
+@pytest.mark.parametrize("what", _MARKS)
+async def test_the_mark_of_a_surface_is_not_believed(world: World, what: str) -> None:
+    await world.project()
+    await world.push()
+    await replaced(world, MARK_KEY, _MARKS[what], "collection")
+    await world.write(document("d_0"))
+    before = await world.surfaces["local"].records.get_row(MARK_KEY)
+    with suppress(WorkspaceError):
+        await world.push()
+    await world.reopen("local")
+    after = await world.surfaces["local"].records.get_row(MARK_KEY)
+    assert (before and before.body) == (after and after.body)

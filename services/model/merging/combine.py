@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.model.merging.rules import BIRTH, DELETED_STATUSES, RULES, Rule
+from services.model.merging.rules import BIRTH, ENDED_STATUSES, RULES, Rule
 from services.model.merging.sides import Side, agree, leading
 from services.model.stamp import Dot
 
@@ -84,10 +84,10 @@ def _apply(rule: Rule, sides: Sequence[Side], found: Combined) -> bool:
 
 def _edited_after_deletion(pick: Side, sides: Sequence[Side], rule: Rule) -> bool:
     """Whether the state shown is a deletion whose author had not seen all edits."""
-    if pick.content.get("status") not in DELETED_STATUSES or "status" not in rule.by:
+    if pick.content.get("status") not in ENDED_STATUSES or "status" not in rule.by:
         return False
     return any(
-        side.content.get("status") not in DELETED_STATUSES
+        side.content.get("status") not in ENDED_STATUSES
         and any(
             not pick.saw(name, side) and pick.text_of((name,)) != side.text_of((name,))
             for name in side.content.keys() - set(rule.names)

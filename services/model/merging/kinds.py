@@ -43,14 +43,16 @@ def surface(family: Family, versions: Sequence[Version]) -> Shown:
 
 def restrictive(family: Family, versions: Sequence[Version]) -> Shown:
     """Rights: what is more restrictive holds at once and speaks for all versions, so
-    that an edit by someone who saw it decides. A tombstone wins over edits."""
+    that an edit by someone who saw it decides. A tombstone, or a revocation, wins over
+    edits, and people are asked about it."""
     dead = [each for each in versions if each.deleted]
     if dead:
         contest = Contest("policy") if len(dead) < len(versions) else None
         return Shown(winner_of(dead), contest=contest)
     sides = sides_of(family, versions)
     found = combined(family.name, sides)
-    contest = Contest("policy", names) if (names := _names(found)) else None
+    names = _names(found) or (("status",) if found.gone else ())
+    contest = Contest("policy", names) if names else None
     return replace(_whole(family, sides[0], found), contest=contest)
 
 

@@ -54,7 +54,7 @@ from services.model.merging.orders import (
     when_not,
 )
 
-__all__ = ["BIRTH", "DELETED_STATUSES", "RULES", "Rule", "policy_fields"]
+__all__ = ["BIRTH", "DELETED_STATUSES", "ENDED_STATUSES", "RULES", "Rule", "policy_fields"]
 
 Meet = Callable[[Sequence[Any]], Any]
 
@@ -66,6 +66,10 @@ DELETED_STATUSES: Final = frozenset(
     }
 )
 """States that stand for a deletion: an edit beside it is an edit of what is gone."""
+
+ENDED_STATUSES: Final = DELETED_STATUSES | {"GRANT_STATUS_REVOKED", "MEMBER_STATUS_REMOVED"}
+"""And rights that were taken away: they are gone at once, but who edited them meanwhile
+meant that they stay, so people decide."""
 
 
 @dataclass(frozen=True, slots=True)

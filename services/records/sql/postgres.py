@@ -116,7 +116,7 @@ class PostgresDriver:
         Times are in seconds; `clock` tells unix seconds (expiry is judged by
         it, so hosts need synchronised clocks). Raises DriverUnavailable when
         the server does not answer, WorkspaceError INVALID_STATE when the
-        database needs newer software.
+        database needs newer software, or may not be written by its user.
         """
         settings = {"lock_timeout": lock_timeout, "statement_timeout": statement_timeout}
 
@@ -344,7 +344,8 @@ def _port_error(failure: psycopg.Error) -> Exception:
     """The port's error for a failure of psycopg; a bug is returned unchanged."""
     if isinstance(failure, errors.DiskFull):
         return StorageFull("no space left for the record store: free space on its server")
-    if isinstance(failure, (psycopg.OperationalError, psycopg.InterfaceError)):
+    refused = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
+    if isinstance(failure, (psycopg.OperationalError, psycopg.InterfaceError, *refused)):
         return _unavailable(failure)
     return failure
 

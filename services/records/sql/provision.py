@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.sql.migrations import formats_of, require_format, upgrade
 from services.records.sql.schema import meta
 
@@ -22,16 +23,23 @@ SELECT (SELECT system_identifier FROM pg_control_system()) || ':' ||
        (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+_MAY_WRITE = """
+SELECT has_table_privilege('items', 'INSERT') AND has_table_privilege('items', 'UPDATE')
+"""
+
 
 def provision_postgres(dsn: str, connect_timeout: int) -> None:
     """Create or migrate the tables in one transaction. Blocks.
 
-    Raises psycopg.Error, or WorkspaceError when the database needs newer code.
+    Raises psycopg.Error, or WorkspaceError when the database needs newer code or its
+    user may not write.
     """
-    with _connected(dsn, connect_timeout) as connection:
+    with _writing(), _connected(dsn, connect_timeout) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         upgrade(connection)
         _identify(connection)
+        if not connection.execute(text(_MAY_WRITE)).scalar_one():
+            raise _read_only()
 
 
 def check_postgres(dsn: str, connect_timeout: int) -> None:
@@ -55,6 +63,25 @@ def _connected(dsn: str, connect_timeout: int) -> Iterator[Connection]:
             yield connection
     except DBAPIError as error:
         raise error.orig or error from error
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What the server does not let its user write, as a reason."""
+    from psycopg import errors
+
+    try:
+        yield
+    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
+        raise _read_only() from error
+
+
+def _read_only() -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        "the database cannot be written by its user; let it create tables in its schema "
+        "(GRANT CREATE), or grant INSERT, UPDATE and DELETE on the tables items and meta",
+    )
 
 
 def _identify(connection: Connection) -> None:

@@ -402,6 +402,7 @@ def _connect_first(file: _File) -> sqlite3.Connection:
         create_file(file.path)
     connection = _connect(file)
     try:
+        _refuse_code(connection)
         if file.read_only:
             _check_format(connection)
         else:
@@ -430,6 +431,20 @@ def _connect(file: _File, *, reader: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _refuse_code(connection: sqlite3.Connection) -> None:
+    """We make tables and indexes only. A file that somebody else made may have
+    triggers, which run when we write, and views, which may have rows without end."""
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
+    ).fetchone()
+    if found is not None:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            "the database has triggers or views, which this program never makes: take one that "
+            "nobody else changed",
+        )
 
 
 def _use_journal(connection: sqlite3.Connection, wanted: str) -> None:

@@ -22,6 +22,7 @@ from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
+from services.private_files import make_folder
 from services.records.instance import open_instance
 from services.records.port import RecordDriver
 from services.records.record import Activity, Write
@@ -50,7 +51,7 @@ async def open_workspace(
     folder: Path, clock: Clock, records: Callable[[Path], Awaitable[RecordDriver]]
 ) -> Surface:
     """A workspace's own stores, as a process that starts opens them."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     driver = await records(folder)
     instance = await open_instance(driver)
     store = RecordStore(driver, actor=instance.actor, clock=HybridClock(clock.millis))

@@ -1,9 +1,10 @@
-"""One life of a workspace that syncs: `life.py`, with its mission as a line of JSON.
+"""Lives of workspaces that sync, one after the other, each a process to be killed.
 
-It starts at once and waits for the mission, so that imports cost the parent nothing.
-What it did is told on stdout, a JSON line each, after it was acknowledged: a parent
-that kills it knows what must be there. Missions: `loop` writes, pushes and pulls for
-ever; `settle` does so until nothing moves, compares the surfaces and ends.
+This process only imports and forks: a life begins where others have imported. An
+order on stdin is a line of JSON, a mission and a pipe; on stdout it tells the life's
+pid, and its exit code. In the pipe the life tells what it did, a JSON line each,
+after it was acknowledged: who kills it knows what must be there. Missions: `loop`
+writes, pushes and pulls for ever, the others end by themselves.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import random
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+from workspace.identity.v1.identity_service_pb2 import IssueLocalTokenRequest
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest
 from workspace.sync.v1.connection_pb2 import Connection, Trust
 from workspace.sync.v1.connection_service_pb2 import CreateConnectionRequest
@@ -112,6 +117,26 @@ class Life:
             if self.chance.random() < 0.7:
                 await self.pull()
 
+    async def strike(self) -> None:
+        """For a prelude that kills: one document with its bytes, pushed."""
+        await self.create()
+        await self.push()
+
+    async def bulk(self) -> None:
+        """Many documents, pushed."""
+        for _ in range(self.mission.records):
+            await self.node.documents.CreateDocument(
+                CreateDocumentRequest(
+                    project_id=self.mission.project, name=self.new_name(),
+                    request_id=request_id(),
+                )
+            )
+        await self.push()
+
+    async def resume(self) -> None:
+        """The run of the life before has ended by now."""
+        tell("done")
+
     async def settle(self) -> None:
         moved = (await self.push()).counts.records_written
         moved += (await self.pull()).counts.records_written
@@ -195,12 +220,47 @@ def _told(run: Run) -> dict[str, Any]:
 async def main(mission: Mission) -> None:
     exec(mission.prelude, {})  # where a test takes a protection away
     async with Workspace.open(Path(mission.folder), local_realm="home") as ws:
-        await ws.sign_in(ANN)
         node = Node(ws, Path(mission.folder))
-        with suppress(grpc.aio.AioRpcError):  # she was asked in the first life
+        if mission.what in ("setup", "arrive"):
+            await ws.sign_in(ANN)
             await node.bootstrap()
+        else:
+            await come_back(ws)
         await Life(node, mission).live()
 
 
+async def come_back(ws: Workspace) -> None:
+    """A token alone: to sign in is a change, and would be one to sync in every life."""
+    secret = (ws.process.kernel.keys_dir / "local.secret").read_text().strip()
+    issued = await ws.stub(IdentityServiceStub).IssueLocalToken(
+        IssueLocalTokenRequest(email=ANN, name=ANN, local_secret=secret)
+    )
+    ws._tokens[ANN] = issued.access_token
+
+
+def nursery() -> None:
+    """Lives as they are ordered, until stdin ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        pipe = os.open(order["pipe"], os.O_WRONLY)
+        pid = os.fork()
+        if not pid:
+            os.dup2(pipe, 1)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os._exit(_lived(Mission(**order["mission"])))
+        os.close(pipe)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def _lived(mission: Mission) -> int:
+    try:
+        asyncio.run(main(mission))
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Mission(**json.loads(sys.stdin.readline()))))
+    nursery()

@@ -9,8 +9,8 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +20,94 @@ from tests.server_process import ROOT, _python_path
 _PATIENCE = 60
 
 
-class Child:
-    """A process of `life.py`. `told` is all that it said so far."""
+class Nursery:
+    """A process of `life.py`; `life` starts another one in it."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.told: list[dict[str, Any]] = []
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self._lives = 0
 
     @classmethod
-    async def start(cls) -> Child:
-        """Started and importing; it does nothing before `begin`."""
+    @asynccontextmanager
+    async def open(cls, folder: Path) -> AsyncIterator[Nursery]:
+        """With `folder` for pipes."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.durability.sync.life"),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": _python_path()}, cwd=ROOT,
         )  # fmt: skip
-        return cls(process)
+        try:
+            yield cls(process, folder)
+        finally:
+            process.kill()
+            await process.communicate()
 
-    async def begin(self, mission: Mission) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write((json.dumps(asdict(mission)) + "\n").encode())
-        await self.process.stdin.drain()
+    @asynccontextmanager
+    async def life(self, mission: Mission) -> AsyncIterator[Life]:
+        """One that has begun; at the end it is killed."""
+        self._lives += 1
+        path = self._folder / f"pipe-{self._lives}"
+        os.mkfifo(path)
+        end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        assert self._process.stdin is not None
+        order = {"mission": asdict(mission), "pipe": str(path)}
+        self._process.stdin.write((json.dumps(order) + "\n").encode())
+        pid = await self.number()
+        reader = asyncio.StreamReader(limit=1 << 24)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb", 0)
+        )
+        life = Life(self, pid, reader)
+        try:
+            yield life
+        finally:
+            if life.code is None:
+                with suppress(ProcessLookupError):  # it ended by itself
+                    os.kill(pid, signal.SIGKILL)
+                await life.end()
+            transport.close()
+
+    async def number(self) -> int:
+        """A pid, or the exit code of the life that ended."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            return int(await self._process.stdout.readline())
+
+
+class Life:
+    """A process. `told` is all that it said so far, `code` its exit code."""
+
+    def __init__(self, nursery: Nursery, pid: int, reader: asyncio.StreamReader) -> None:
+        self._nursery = nursery
+        self._pid = pid
+        self._reader = reader
+        self.told: list[dict[str, Any]] = []
+        self.code: int | None = None
 
     async def until(self, event: str, times: int = 1) -> dict[str, Any]:
         """Read until it told of this; of its end it tells as `gone`."""
         while True:
             async with asyncio.timeout(_PATIENCE):
-                said = await self._line()
-            if said["event"] == "gone":
-                return said
+                line = await self._reader.readline()
+            if not line.endswith(b"\n"):
+                return {"event": "gone"}
+            said: dict[str, Any] = json.loads(line)
+            self.told.append(said)
             times -= said["event"] == event
             if not times:
                 return said
 
     async def kill(self) -> None:
         """kill -9, then everything that it had told before."""
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.until("gone")
-        assert await self.process.wait() == -signal.SIGKILL, self.told[-3:]
+        os.kill(self._pid, signal.SIGKILL)
+        assert await self.end() == -signal.SIGKILL, self.told[-3:]
 
     async def end(self) -> int:
-        """Wait until it ends by itself; the exit code."""
+        """Wait until it ended; the exit code."""
         await self.until("gone")
-        return await self.process.wait()
-
-    async def discard(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.communicate()
-
-    async def _line(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if not line.endswith(b"\n"):
-            return {"event": "gone"}
-        said: dict[str, Any] = json.loads(line)
-        self.told.append(said)
-        return said
+        self.code = await self._nursery.number()
+        return self.code
 
 
 @dataclass
@@ -132,63 +162,58 @@ class Lives:
     folder: Path
     provider: str
     settings: dict[str, str]
+    nursery: Nursery
     ledger: Ledger = field(default_factory=Ledger)
     kills: int = 0
-    _next: Child | None = None
 
     @classmethod
     @asynccontextmanager
     async def begin(cls, folder: Path, provider: str, **settings: str) -> AsyncIterator[Lives]:
         """Both nodes live, and have the same project."""
         settings = {"folder": str(folder / "backup"), **settings}
-        lives = cls(folder, provider, settings)
-        try:
-            assert (await lives.whole("a", "setup"))[-1]["event"] == "done"
-            assert (await lives.whole("b", "arrive"))[-1]["event"] == "done"
+        async with Nursery.open(folder) as nursery:
+            lives = cls(folder, provider, settings, nursery)
+            await lives.whole("a", "setup")
+            await lives.whole("b", "arrive")
             yield lives
-        finally:
-            if lives._next is not None:
-                await lives._next.discard()
 
     def mission(self, name: str, what: str, **more: Any) -> Mission:
-        mission = Mission(what, str(self.folder / name), self.provider, self.settings)
         known = self.ledger
-        return replace(
-            mission, name=name, project=known.project, mine=known.mine.get(name, [])[-20:],
-            shared=known.shared, **more,
+        return Mission(
+            what, str(self.folder / name), self.provider, self.settings, name=name,
+            project=known.project, mine=known.mine.get(name, [])[-20:], shared=known.shared,
+            **more,
         )
 
-    async def child(self) -> Child:
-        """One that has begun to import already; the next one begins to."""
-        child = self._next or await Child.start()
-        self._next = await Child.start()
-        return child
+    async def whole(self, name: str, what: str, **more: Any) -> dict[str, Any]:
+        """A life that ends by itself; the last that it told."""
+        async with self.nursery.life(self.mission(name, what, **more)) as life:
+            code = await life.end()
+        self.ledger.learn(name, life.told)
+        assert code == 0, life.told[-3:]
+        return life.told[-1]
 
-    async def whole(self, name: str, what: str, **more: Any) -> list[dict[str, Any]]:
-        """A life that ends by itself; what it told."""
-        child = await self.child()
-        await child.begin(self.mission(name, what, **more))
-        code = await child.end()
-        self.ledger.learn(name, child.told)
-        assert code == 0, child.told[-3:]
-        return child.told
-
-    async def killed(self, name: str, chance: random.Random) -> list[dict[str, Any]]:
-        """A life that is killed at some point; what it told."""
-        child = await self.child()
-        await child.begin(self.mission(name, "loop", seed=chance.getrandbits(32)))
-        event = chance.choice(["ready", "ack", "push", "push", "pull"])
-        await child.until(event, 1 if event == "ready" else chance.randrange(1, 3))
-        await asyncio.sleep(chance.random() ** 2 * 0.3)
-        await child.kill()
-        self.ledger.learn(name, child.told)
+    async def killed(self, name: str, chance: random.Random) -> None:
+        """A life that is killed at some point."""
+        mission = self.mission(name, "loop", seed=chance.getrandbits(32))
+        event, seconds = chance.choice(["ready", "ack", "push", "push", "pull"]), chance.random()
+        async with self.nursery.life(mission) as life:
+            await life.until(event, 1 if event == "ready" else chance.randrange(1, 3))
+            await asyncio.sleep(0.3 * seconds**2)
+            await life.kill()
+        self.ledger.learn(name, life.told)
         self.kills += 1
-        return child.told
 
     async def struck(self, name: str, what: str, **more: Any) -> None:
         """A life that kills itself, by its prelude."""
-        child = await self.child()
-        await child.begin(self.mission(name, what, **more))
-        assert await child.end() == -signal.SIGKILL, child.told[-3:]
-        self.ledger.learn(name, child.told)
-        self.kills += 1
+        kills, told = self.kills, await self.ended(name, what, **more)
+        assert self.kills == kills + 1, told[-3:]
+
+    async def ended(self, name: str, what: str, **more: Any) -> list[dict[str, Any]]:
+        """A life that ends well or kills itself; what it told."""
+        async with self.nursery.life(self.mission(name, what, **more)) as life:
+            code = await life.end()
+        self.ledger.learn(name, life.told)
+        assert code in (0, -signal.SIGKILL), life.told[-3:]
+        self.kills += code != 0
+        return life.told

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from services.records.port import Key
 from tests.chosen_records import chosen_server
 from tests.durability.sync.checks import (
     copied,
@@ -29,6 +30,7 @@ from tests.durability.sync.lives import Lives
 
 SOAK = bool(os.environ.get("WM_SOAK"))
 KILLS = 200 if SOAK else 20
+BATCH, MORE = 20, 4
 KILLS_POSTGRES = 40 if SOAK else 6
 pytestmark = [pytest.mark.durability, pytest.mark.timeout(3600 if SOAK else 300)]
 
@@ -37,7 +39,7 @@ async def verdict(lives: Lives, dsn: str = "") -> list[str]:
     """Everything that is wrong after both nodes synced in peace."""
     wrong: list[str] = []
     for name in ("a", "b", "a", "b"):
-        settled = (await lives.whole(name, "settle"))[-1]
+        settled = await lives.whole(name, "settle")
     wrong += [] if settled["equal"] else settled["differences"]
     wrong += [] if settled["moved"] == 0 else [f"{settled['moved']} records still moved"]
     folders = {name: lives.folder / name / "wm-data" for name in ("a", "b")}
@@ -94,3 +96,107 @@ async def test_nothing_is_lost_over_postgresql(tmp_path: Path) -> None:
         assert await verdict(lives, dsn) == []
         print(figures(lives))
         assert lives.ledger.failed == []
+
+
+_STRIKE = """
+import os, signal
+from sync_svc.engine.pipeline import Pipeline
+_advance = Pipeline._advance
+
+async def advance(self, *args, **more):
+    if {after}:
+        await _advance(self, *args, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Pipeline._advance = advance
+"""
+_CURSOR_FIRST = """
+from sync_svc.engine.applying import Applier
+
+async def later(self, judged, source):
+    pass  # when the cursor was stored
+
+Applier.apply = later
+"""
+_RECORD_FIRST = """
+from sync_svc.engine.objects.mover import ObjectMover
+from sync_svc.engine.objects.needed import Moved
+
+async def later(self, task, incoming, *, there=None):
+    return Moved()  # when the record was joined
+
+ObjectMover.send = later
+"""
+
+
+@pytest.mark.parametrize("protected", [True, False], ids=["as it is", "cursor first"])
+async def test_a_cursor_before_its_records_is_caught(tmp_path: Path, protected: bool) -> None:
+    """Struck when the cursor was just stored."""
+    prelude = ("" if protected else _CURSOR_FIRST) + _STRIKE.format(after=True)
+    async with Lives.begin(tmp_path, "local") as lives:
+        await lives.struck("a", "strike", prelude=prelude)
+        settled = await lives.whole("a", "settle")
+        async with copied(tmp_path / "backup") as records:
+            missing = lost(await states_of(records), lives.ledger.documents, lives.ledger.shared)
+    assert (settled["equal"], missing == []) == (protected, protected)
+
+
+@pytest.mark.parametrize("protected", [True, False], ids=["as it is", "record first"])
+async def test_a_record_before_its_object_is_caught(tmp_path: Path, protected: bool) -> None:
+    """Struck when the records were just joined."""
+    prelude = ("" if protected else _RECORD_FIRST) + _STRIKE.format(after=False)
+    async with Lives.begin(tmp_path, "local") as lives:
+        await lives.struck("a", "strike", prelude=prelude)
+        [acked] = lives.ledger.mine["a"]
+        async with copied(tmp_path / "backup") as records:
+            key = lives.ledger.documents[acked].key
+            assert Key(*key) in await states_of(records)  # it came that far
+        assert (await dangling(tmp_path / "backup") == []) is protected
+
+
+_SMALL_BATCHES = f"""
+from tests.durability.sync.life import tell
+from sync_svc.engine import batches
+from sync_svc.engine.applying import Applier
+batches.changed.__kwdefaults__["keys"] = {BATCH}
+batches._MORE = {MORE}
+_apply = Applier.apply
+
+async def apply(self, judged, source):
+    await _apply(self, judged, source)
+    tell("applied", looked=judged.looked, repeated=len(judged.equal))
+
+Applier.apply = apply
+"""
+_SECOND_BATCH = """
+import os, signal
+from sync_svc.engine.pipeline import Pipeline
+_advance, _left = Pipeline._advance, [1]
+
+async def advance(self, *args, **more):
+    if not _left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _left[0] -= 1
+    return await _advance(self, *args, **more)
+
+Pipeline._advance = advance
+"""
+
+
+async def test_a_run_that_was_killed_goes_on_and_repeats_one_batch_at_most(
+    tmp_path: Path,
+) -> None:
+    """Killed three times, each when the records of its second batch were durable and
+    the cursor was not stored: the worst point there is."""
+    deadly, records, repeated = _SMALL_BATCHES + _SECOND_BATCH, 60, []
+    async with Lives.begin(tmp_path, "local") as lives:
+        await lives.struck("a", "bulk", prelude=deadly, records=records)
+        for prelude in (deadly, deadly, _SMALL_BATCHES):
+            told = await lives.ended("a", "resume", prelude=prelude)
+            applied = [each for each in told if each["event"] == "applied"]
+            repeated.append(sum(each["repeated"] for each in applied))
+        [resumed] = lives.ledger.resumed
+        assert resumed["status"] == "RUN_STATUS_SUCCEEDED"
+        assert 0 < max(repeated) <= BATCH + MORE, repeated
+        assert (await lives.whole("a", "settle"))["equal"]
+        assert await held_back(tmp_path / "a" / "wm-data") == []

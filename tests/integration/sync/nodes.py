@@ -85,11 +85,15 @@ class Node:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path, *, who: str = ANN, **settings: Any) -> AsyncIterator[Node]:
+    async def open(
+        cls, folder: Path, *, who: str = ANN, new: bool = True, **settings: Any
+    ) -> AsyncIterator[Node]:
+        """`new`: there is no platform administrator yet."""
         async with Workspace.open(folder, local_realm="home", **settings) as ws:
             await ws.sign_in(who)
             node = cls(ws, folder, who)
-            await node.bootstrap()
+            if new:
+                await node.bootstrap()
             yield node
 
     async def bootstrap(self) -> None:

@@ -418,6 +418,17 @@ async def test_owners_reach_only_what_the_operator_lists(tmp_path: Path) -> None
         )
         assert (await refused(desk.ann.UpdateConnection(full)))[2]["field"] == "connection.trust"
         await desk.admin.UpdateConnection(full)
+        wider = cs.UpdateConnectionRequest(  # another scope of full trust is another trust
+            connection=co.Connection(
+                connection_id="in",
+                scope=co.SyncScope(
+                    type=co.SYNC_SCOPE_TYPE_ACCOUNTS, account_ids=[desk.account_id]
+                ),
+            ),
+            update_mask=FieldMask(paths=["scope"]),
+        )
+        assert (await refused(desk.ann.UpdateConnection(wider)))[2]["field"] == "connection.trust"
+        await desk.admin.UpdateConnection(wider)
         await desk.admin.CreateConnection(outside)
 
 

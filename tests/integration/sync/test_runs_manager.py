@@ -26,6 +26,7 @@ import services.process
 from services.model.errors import Reason, WorkspaceError
 from services.records.port import Key
 from sync_svc.runs.states import run_pk
+from tests.chosen_records import needs_sqlite
 from tests.harness import Workspace
 from tests.integration.sync.fake_engine import (
     Connected,
@@ -144,6 +145,15 @@ async def test_a_claim_whose_run_was_never_made_is_free_after_a_minute(scene: Sc
         await scene.starting.start(start_of(), PUSH)
     assert reason_of(caught) == "RUN_ACTIVE"
     scene.rows._now = lambda: scene.kernel.now() + 61
+    assert (await scene.starting.start(start_of(), PUSH)).run.run_id
+
+
+@needs_sqlite
+async def test_a_claim_of_a_process_that_was_killed_holds_nobody_up(scene: Scene) -> None:
+    """Killed between the claim and the run: on a store of one process nobody waits."""
+    await scene.rows.claim("c_a", "r_lost")
+    await scene.manager.close()
+    scene.restart()
     assert (await scene.starting.start(start_of(), PUSH)).run.run_id
 
 

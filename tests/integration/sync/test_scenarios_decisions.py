@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from workspace.common.v1.permission_pb2 import Permission
-from workspace.project.v1.document_service_pb2 import GetDocumentRequest, MoveDocumentRequest
+from workspace.project.v1.document_service_pb2 import CopyDocumentRequest, GetDocumentRequest
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.grant_pb2 import Grant, GrantStatus, GrantTargetType
 from workspace.project.v1.grant_service_pb2 import (
@@ -104,7 +104,8 @@ async def test_scenario_6_a_grant_revoked_here_and_edited_there(desk: Desk) -> N
 
 async def test_scenario_7_a_project_goes_while_a_document_is_added(desk: Desk) -> None:
     """7. A project is deleted on A and B adds documents to it offline: they survive, as
-    `parent_deleted` conflicts; restoring the project and moving the document both work."""
+    `parent_deleted` conflicts; restoring the project and moving the document both work
+    (documents leave a project as a copy, and the conflict is decided with `delete`)."""
     await desk.share("one")
     stays = desk.project_id
     restored, left = await desk.a.project("Restored"), await desk.a.project("Left")
@@ -124,11 +125,7 @@ async def test_scenario_7_a_project_goes_while_a_document_is_added(desk: Desk) -
     await desk.a.stub(ProjectServiceStub).RestoreProject(
         RestoreProjectRequest(project_id=restored, request_id=request_id())
     )
-    await desk.b.documents.MoveDocument(
-        MoveDocumentRequest(
-            document_id=desk.ids["moved"], project_id=stays, request_id=request_id()
-        )
-    )
+    await _move(desk, desk.b, "moved", stays)
     await run_each([desk.a, desk.b, desk.a], force=True)
     await require_equal(desk.a, desk.b)
     for node in (desk.a, desk.b):
@@ -136,6 +133,19 @@ async def test_scenario_7_a_project_goes_while_a_document_is_added(desk: Desk) -
         assert await node.bytes_of(desk.ids["restored"]) == b"restored"
         assert await node.bytes_of(desk.ids["moved"]) == b"moved"
         assert (await node.read(desk.ids["moved"])).project_id == stays
+
+
+async def _move(desk: Desk, node: Node, name: str, project_id: str) -> None:
+    """Take a document along to another project, and end the conflict about it."""
+    (conflict,) = [e for e in await node.conflicts() if e.document_id == desk.ids[name]]
+    made = await node.documents.CopyDocument(
+        CopyDocumentRequest(
+            document_id=desk.ids[name], project_id=project_id, request_id=request_id()
+        )
+    )
+    await node.due()
+    await node.resolve(conflict.conflict_id, Resolution(delete=Resolution.Delete()))
+    desk.ids[name] = made.document.document_id
 
 
 async def _project(node: Node, project_id: str) -> Any:

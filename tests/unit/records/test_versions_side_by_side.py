@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -208,3 +209,33 @@ async def test_doctor_finds_a_version_that_belongs_to_nothing(stores: list[Recor
     faults = (await survey_records(one.driver)).faults
     assert len(faults) == 2
     assert all(fault.endswith("a version that its record does not name") for fault in faults)
+
+
+async def test_a_new_incarnation_waits_for_an_erasure_that_is_under_way(
+    stores: list[RecordStore],
+) -> None:
+    """What the erasure writes has dots of the actor that it began with."""
+    store = stores[0]
+    await write(store, document())
+    begun, go = asyncio.Event(), asyncio.Event()
+    driver: Any = store.driver
+    commit = driver.commit
+
+    async def slow(pk: str, puts: list[Put]) -> list[str]:
+        begun.set()
+        await go.wait()
+        done: list[str] = await commit(pk, puts)
+        return done
+
+    driver.commit = slow
+    erasing = asyncio.create_task(erase(store))
+    await begun.wait()
+    renamed = asyncio.create_task(store.become("n0.y"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not renamed.done()
+    go.set()
+    await asyncio.gather(erasing, renamed)
+    item = await store.get_row(KEY)
+    assert item is not None
+    assert Stamp.load(item.stamp).dot == ("n0.x", 2)

@@ -12,6 +12,7 @@ from sync_svc.engine.reconcile import sums
 from sync_svc.engine.scope import Scope
 from sync_svc.engine.sync_state import SyncState, SyncStates
 from tests.unit.sync_svc.engine.world import PUSH, World, document, document_key, same
+from tests.unit.sync_svc.quarantine.bench import quarantined, spoil
 
 
 async def _change_state(world: World, **members: object) -> None:
@@ -65,6 +66,16 @@ async def test_only_shards_that_differ_are_looked_at(world: World) -> None:
     assert tally.counts.records_written == 2
     assert tally.counts.records_done < 8
     assert same(await world.states("local"), await world.states("remote"))
+
+
+async def test_a_body_changed_under_its_stamp_is_found_when_asked_for(world: World) -> None:
+    await _in_step(world)
+    await spoil(world, document_key("d_1"), body='{"document_id":"d_1","title":"by hand"}')
+    await _change_state(world, pull_cursor=await world.surfaces["remote"].records.tail())
+    assert (await world.pull()).counts.quarantined == 0
+    assert (await world.pull(full_reconcile=True)).counts.quarantined == 1
+    (row,) = await quarantined(world)
+    assert row["reason"] == "QUARANTINE_REASON_DIGEST_MISMATCH"
 
 
 async def test_absence_deletes_nothing(world: World) -> None:

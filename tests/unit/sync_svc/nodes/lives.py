@@ -21,6 +21,7 @@ from workspace.sync.v1.run_pb2 import SyncDirection, SyncOptions
 from services.model.clocks import HybridClock
 from services.model.families import FAMILIES
 from services.model.versions import State
+from services.objects.store import ObjectStore
 from services.records.conflict_rows import Found
 from services.records.instance import Instance, create_instance, open_instance, read_instance
 from services.records.port import Item, Key, Put, RecordDriver
@@ -34,6 +35,7 @@ from sync_svc.nodes.checks import NodeChecks
 from sync_svc.nodes.preflight import Preflight
 from sync_svc.nodes.rows import NodeRow, node_key
 from sync_svc.surfaces.surface import Surface
+from tests.simulation.memory_objects import MemoryObjects
 
 PUSH = SyncDirection.SYNC_DIRECTION_PUSH
 PULL = SyncDirection.SYNC_DIRECTION_PULL
@@ -90,6 +92,10 @@ class Store:
     driver: Fragile = field(init=False)
     records: RecordStore = field(init=False)
     instance: Instance = field(init=False)
+    objects: ObjectStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.objects = ObjectStore(MemoryObjects(clock=lambda: self.clock.now / 1000))
 
     async def open(self) -> Store:
         inner = await SqliteDriver.open(self.file)
@@ -125,7 +131,7 @@ class Store:
     @property
     def surface(self) -> Surface:
         return Surface(
-            "" if not self.passive else self.name, self.instance, self.records, cast(Any, None)
+            "" if not self.passive else self.name, self.instance, self.records, self.objects
         )
 
     async def now(self) -> Instance:

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import Key, Match, Put
+from sync_svc.collection.marks import MARK_KEY, Mark, Relayed, mark_of, mark_put
+from sync_svc.nodes import clock_offset
 from sync_svc.nodes.contact import ACKNOWLEDGE_MS
+from sync_svc.nodes.mirror import mirror
 from sync_svc.nodes.rows import LEASE_MS, Entry, NodeRow, node_key, node_put, node_rows, seen_key
-from sync_svc.nodes.shape import known_nodes, message_of
+from sync_svc.nodes.shape import known_nodes, message_of, own_message
 from tests.unit.sync_svc.nodes.conftest import Open
 from tests.unit.sync_svc.nodes.lives import (
     DAY_MS,
@@ -219,3 +223,43 @@ async def test_members_of_later_software_are_passed_over(stores: Open) -> None:
     (item,) = await node_rows(ann.records)
     assert NodeRow.of(item).seen_ms == 4
     assert item.key == Key("NODE#n9", "NODE")
+
+
+async def test_clocks_are_compared_by_that_of_the_surface(stores: Open) -> None:
+    ann, bob, box = await stores("ann"), await stores("bob"), await stores("box", passive=True)
+    hour = 3_600_000
+    await pull(bob, box, now_ms=lambda: bob.clock.now + hour)
+    await pull(ann, box, now_ms=lambda: ann.clock.now - hour)
+    by_id = {each.instance_id: each for each in await known_nodes(ann.records)}
+    his, own = by_id[bob.instance.instance_id], by_id[ann.instance.instance_id]
+    shown = message_of(his, now_ms=ann.clock.now, own=own)
+    assert abs(shown.clock_offset_ms - 2 * hour) < 1000
+    assert message_of(his, now_ms=ann.clock.now).clock_offset_ms == 0
+    assert own_message(ann.instance, own, now_ms=ann.clock.now).clock_offset_ms == 0
+
+
+async def test_a_surface_that_does_not_say_the_time_fails_no_run(
+    stores: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, box = await stores("ann"), await stores("box", passive=True)
+
+    async def full(*_: Any) -> float:
+        raise WorkspaceError(Reason.ERROR_REASON_STORAGE_FULL, "no room")
+
+    monkeypatch.setattr(clock_offset, "store_time", full)
+    await pull(ann, box)
+    assert (await _entry(ann, box)).offset_ms is None
+
+
+async def test_the_lease_of_this_workspace_counts_for_what_it_relays(stores: Open) -> None:
+    ann, box = await stores("ann"), await stores("box", passive=True)
+    gone = Entry(first_ms=1, seen_ms=ann.clock.now - 3 * DAY_MS, mark=0)
+    later = Entry(first_ms=ann.clock.now, seen_ms=ann.clock.now, mark=9)
+    await ann.records.put_row(
+        mark_put(Mark(2, "c", relayed={"box": Relayed(2, 1, needed=5)}), None)
+    )
+    await box.records.put_row(node_put(node_key("n1"), _row(a=gone, b=later), None))
+    for days, passed in ((30, False), (2, True)):
+        await mirror(replace(task_of(ann, box, PULL), lease_ms=days * DAY_MS))
+        mark = mark_of(await ann.records.get_row(MARK_KEY))
+        assert mark.relayed["box"].passed is passed

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection, Trust
+from workspace.sync.v1.run_pb2 import SyncOptions
 
 from services.model.families import FAMILIES
 from services.model.stamp import Stamp
@@ -18,7 +19,7 @@ from services.objects.store import ObjectStore
 from services.records.port import ABSENT, Key, Match, Put
 from sync_svc.engine.pull import pull
 from tests.unit.sync_svc.nodes.conftest import Open
-from tests.unit.sync_svc.nodes.lives import DAY_MS, PULL, Store, project_key, task_of
+from tests.unit.sync_svc.nodes.lives import DAY_MS, PULL, Store, project_key
 from tests.unit.sync_svc.nodes.test_with_the_engine import Pair, objects
 
 __all__ = ["objects"]
@@ -139,7 +140,7 @@ async def test_a_surface_can_force_one_incarnation_a_day(play: Play, stores: Ope
     assert len((await bob.now()).former) == 2
 
 
-async def test_an_event_alone_forces_nothing_where_rights_are_not_trusted(play: Play) -> None:
+async def test_an_event_is_believed_only_where_the_surface_is_trusted(play: Play) -> None:
     bob, near = play.bob, play.near
     await play.bobs[0].pull()
     us = bob.records.actor
@@ -150,5 +151,11 @@ async def test_an_event_alone_forces_nothing_where_rights_are_not_trusted(play: 
         Put(forged, ABSENT, event.family, event.body, event.stamp.replace(peer, us))
     )
     content = Connection(connection_id="near", trust=Trust.TRUST_CONTENT_ONLY)
-    await pull(replace(task_of(bob, near, PULL), connection=content))
-    assert (await bob.now()).former == ()
+    before = (await bob.now()).former
+    await pull(replace(play.bobs[0].task(PULL), connection=content))
+    assert (await bob.now()).former == before
+    assert await bob.records.get_row(forged) is None
+    task = play.bobs[0].task(PULL)
+    await pull(replace(task, options=SyncOptions(force=True, full_reconcile=True)))
+    assert (await bob.now()).former != before
+    assert await bob.records.get_row(forged) is not None

@@ -117,14 +117,14 @@ async def test_rows_of_the_kernel_and_forged_events_do_not_come(world: World) ->
     await records.put_row(
         Put(Key("HOLOGRAM#1", "HOLOGRAM"), ABSENT, future.family, future.body, future.stamp)
     )
-    await world.write(Project(project_id="p_3", name="fine"), on="remote")
-    await world.pull()
+    await world.write(document("d_9", "fine"), on="remote")
+    await world.pull(connection=CONTENT)
     assert await world.state(forged, on="local") is None
     reasons = {row["reason"] for row in await quarantined(world)}
     assert reasons == {
         "QUARANTINE_REASON_COUNTER_AHEAD", "QUARANTINE_REASON_SCHEMA_UNKNOWN"
     }
-    assert (await body(world, project_key("p_3")))["name"] == "fine"
+    assert (await body(world, document_key("d_9")))["name"] == "fine"
 
 
 @pytest.mark.parametrize("text", ["", "[" * 3000, "[]", "{}", "null", '{"name":[1]}', '{"file":3}'])

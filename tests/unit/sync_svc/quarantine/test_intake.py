@@ -12,6 +12,7 @@ from workspace.sync.v1.connection_pb2 import Connection, SyncScope, SyncScopeTyp
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason as Why
 
 from services.records.conflict_rows import Found
+from services.records.instance import new_incarnation, read_instance
 from services.records.port import ABSENT, Index, Key, Put
 from services.records.replica import Incoming
 from services.records.siblings import Rows
@@ -209,9 +210,10 @@ async def test_an_edit_by_hand_gets_a_version_of_its_own(world: World) -> None:
     assert before is not None
     await edit_by_hand(world, P1, name="By hand")
     (taken,) = (await sort(world, P1)).take
-    instance = world.surfaces["remote"].instance.instance_id
+    instance = await read_instance(world.surfaces["remote"].records.driver)
+    assert instance is not None
     (version,) = taken.state.versions.values()
-    assert version.dot == (f"ext:{instance}", 1)
+    assert version.dot == (f"ext:{instance.actor}", 1)
     assert version.fields["name"] == version.dot
     assert version.fields["project_id"] == before.dots[0]
     assert json.loads(version.body)["name"] == "By hand"
@@ -220,6 +222,17 @@ async def test_an_edit_by_hand_gets_a_version_of_its_own(world: World) -> None:
     assert (await world.state(P1, on="local")) == taken.state
     again = await sort(world, P1)
     assert again.take == [Incoming(P1, taken.state)]
+
+
+async def test_a_surface_that_was_rewound_never_gives_a_dot_of_edits_again(world: World) -> None:
+    await same_project(world)
+    surface = world.surfaces["remote"]
+    found = await read_instance(surface.records.driver)
+    assert found is not None
+    later = await new_incarnation(surface.records.driver, found.incarnation)
+    await edit_by_hand(world, P1, name="By hand")
+    (taken,) = (await sort(world, P1)).take
+    assert taken.state.dots == ((f"ext:{later.actor}", 1),)
 
 
 async def test_two_nodes_that_find_an_edit_make_one_version_of_it(world: World) -> None:

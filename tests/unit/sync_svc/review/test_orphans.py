@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from workspace.project.v1.project_pb2 import ProjectStatus
 
 from services.model.errors import WorkspaceError
 from services.records.port import DriverUnavailable, Put
-from tests.unit.sync_svc.engine.world import CountingDriver, World, document
+from tests.unit.sync_svc.engine.world import CountingDriver, World, document, document_key
 
 DOCUMENT = "DOCUMENT#d_1"
 TRASHED = ProjectStatus.PROJECT_STATUS_TRASHED
@@ -60,13 +61,29 @@ async def test_an_orphan_is_shown_after_a_cut(
     driver = _Cut(whole.records.driver)
     driver.behind, driver.kills = behind, kills
     world.surfaces[place] = whole.with_records(whole.records.through(driver))
-    try:
+    with suppress(WorkspaceError):
         await (world.push() if push else world.pull())
-    except WorkspaceError:
-        pass
     assert driver.done
     world.surfaces[place] = whole
     await (world.push() if push else world.pull())
     found = await _conflicts(world, place)
     assert [each["kind"] for each in found] == ["parent_deleted"]
     assert await _conflicts(world, "local") != []
+
+
+async def test_a_first_contact_that_is_cut_off_makes_no_orphans(world: World) -> None:
+    """The project came with the first part of a run, its documents come with the next."""
+    await world.project(on="third")
+    await world.write(document("d_1"), on="third")
+    await world.project(status=TRASHED, on="third")
+    await world.push("third")
+    whole = world.surfaces["local"]
+    driver = _Cut(whole.records.driver)
+    world.surfaces["local"] = whole.with_records(whole.records.through(driver))
+    with suppress(WorkspaceError):
+        await world.pull()
+    assert driver.done
+    world.surfaces["local"] = whole
+    await world.pull()
+    assert await world.state(document_key("d_1"), on="local") is not None
+    assert await _conflicts(world, "local") == []

@@ -432,8 +432,9 @@ def test_a_suspended_record_passes() -> None:
 
 def _of_another_file(reason: str) -> MetadataRecord:
     record = MetadataRecord(
-        metadata_record_id="m_1", document_id="d_1", project_id="p_1", record_type=MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE,
-        reason=reason, file=FileInfo(filename="a", storage_key=FILE.replace("d_1", "d_2")),
+        metadata_record_id="m_1", document_id="d_1", project_id="p_1", reason=reason,
+        record_type=MetadataRecordType.METADATA_RECORD_TYPE_LIFECYCLE,
+        file=FileInfo(filename="a", storage_key=FILE.replace("d_1", "d_2")),
     )
     record.timestamp.FromSeconds(1)
     return record

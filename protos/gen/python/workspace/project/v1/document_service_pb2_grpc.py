@@ -347,11 +347,11 @@ class DocumentServiceServicer:
     def PurgeDocument(self, request, context):
         """Removes the content of a trashed document for good: a stub and its history
         stay; the bytes of all its files and artifacts go within seconds, after a
-        crash too. What stays in the trash is purged so at `purge_after`. Needs
-        `owner`. MUST
+        crash too. What stays in the trash is purged so at `purge_after`, or when
+        no conflict of it is open any more. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
-        trash.
+        trash, and while a conflict of it or of its project's records is open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -145,11 +145,11 @@ class DocumentServiceStub:
     PurgeDocument: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.PurgeDocumentRequest, _document_service_pb2.PurgeDocumentResponse]
     """Removes the content of a trashed document for good: a stub and its history
     stay; the bytes of all its files and artifacts go within seconds, after a
-    crash too. What stays in the trash is purged so at `purge_after`. Needs
-    `owner`. MUST
+    crash too. What stays in the trash is purged so at `purge_after`, or when
+    no conflict of it is open any more. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
-    trash.
+    trash, and while a conflict of it or of its project's records is open.
     """
     CreateDerivedArtifact: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.CreateDerivedArtifactRequest, _document_service_pb2.CreateDerivedArtifactResponse]
     """Creates a child artifact that awaits its file, and supersedes another if
@@ -353,11 +353,11 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     PurgeDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.PurgeDocumentRequest, _document_service_pb2.PurgeDocumentResponse]  # type: ignore[assignment]
     """Removes the content of a trashed document for good: a stub and its history
     stay; the bytes of all its files and artifacts go within seconds, after a
-    crash too. What stays in the trash is purged so at `purge_after`. Needs
-    `owner`. MUST
+    crash too. What stays in the trash is purged so at `purge_after`, or when
+    no conflict of it is open any more. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
-    trash.
+    trash, and while a conflict of it or of its project's records is open.
     """
     CreateDerivedArtifact: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CreateDerivedArtifactRequest, _document_service_pb2.CreateDerivedArtifactResponse]  # type: ignore[assignment]
     """Creates a child artifact that awaits its file, and supersedes another if
@@ -648,11 +648,11 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_document_service_pb2.PurgeDocumentResponse, _abc.Awaitable[_document_service_pb2.PurgeDocumentResponse]]:
         """Removes the content of a trashed document for good: a stub and its history
         stay; the bytes of all its files and artifacts go within seconds, after a
-        crash too. What stays in the trash is purged so at `purge_after`. Needs
-        `owner`. MUST
+        crash too. What stays in the trash is purged so at `purge_after`, or when
+        no conflict of it is open any more. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, with ERROR_REASON_INVALID_STATE if it is not in the
-        trash.
+        trash, and while a conflict of it or of its project's records is open.
         """
 
     @_abc_1.abstractmethod

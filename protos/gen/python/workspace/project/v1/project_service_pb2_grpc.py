@@ -213,10 +213,11 @@ class ProjectServiceServicer:
     def PurgeProject(self, request, context):
         """Removes the content of a trashed project for good: a stub, its grants and
         history stay; its documents are purged within seconds, after a crash too.
-        What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
+        What stays in the trash is purged so at `purge_after`, or when no conflict
+        in it is open any more. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
-        the trash.
+        the trash, and while a conflict of anything in it is open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

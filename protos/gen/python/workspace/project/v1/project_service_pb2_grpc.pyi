@@ -102,10 +102,11 @@ class ProjectServiceStub:
     PurgeProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.PurgeProjectRequest, _project_service_pb2.PurgeProjectResponse]
     """Removes the content of a trashed project for good: a stub, its grants and
     history stay; its documents are purged within seconds, after a crash too.
-    What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
+    What stays in the trash is purged so at `purge_after`, or when no conflict
+    in it is open any more. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
-    the trash.
+    the trash, and while a conflict of anything in it is open.
     """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.SetLegalHoldRequest, _project_service_pb2.SetLegalHoldResponse]
     """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
@@ -194,10 +195,11 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     PurgeProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.PurgeProjectRequest, _project_service_pb2.PurgeProjectResponse]  # type: ignore[assignment]
     """Removes the content of a trashed project for good: a stub, its grants and
     history stay; its documents are purged within seconds, after a crash too.
-    What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
+    What stays in the trash is purged so at `purge_after`, or when no conflict
+    in it is open any more. Needs `owner`. MUST
     return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
     before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
-    the trash.
+    the trash, and while a conflict of anything in it is open.
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_project_service_pb2.SetLegalHoldRequest, _project_service_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
     """Sets or lifts a legal hold. Needs `manage_account` of the home account, or
@@ -343,10 +345,11 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_project_service_pb2.PurgeProjectResponse, _abc.Awaitable[_project_service_pb2.PurgeProjectResponse]]:
         """Removes the content of a trashed project for good: a stub, its grants and
         history stay; its documents are purged within seconds, after a crash too.
-        What stays in the trash is purged so at `purge_after`. Needs `owner`. MUST
+        What stays in the trash is purged so at `purge_after`, or when no conflict
+        in it is open any more. Needs `owner`. MUST
         return FAILED_PRECONDITION with ERROR_REASON_HELD under a legal hold or
         before `purge_after`, and with ERROR_REASON_INVALID_STATE if it is not in
-        the trash.
+        the trash, and while a conflict of anything in it is open.
         """
 
     @_abc_1.abstractmethod

@@ -57,7 +57,10 @@ class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.V
     RUN_STATUS_QUEUED: _RunStatus.ValueType  # 1
     """Waiting for a worker."""
     RUN_STATUS_RUNNING: _RunStatus.ValueType  # 2
-    """At work. After a restart it goes on; at most one batch is repeated."""
+    """At work. After a restart it goes on: one that reads the change feed repeats
+    one batch at most, one that compares everything begins again and writes only
+    what still differs.
+    """
     RUN_STATUS_CANCELLING: _RunStatus.ValueType  # 3
     """Asked to stop; ends after its batch."""
     RUN_STATUS_SUCCEEDED: _RunStatus.ValueType  # 4
@@ -77,7 +80,10 @@ RUN_STATUS_UNSPECIFIED: RunStatus.ValueType  # 0
 RUN_STATUS_QUEUED: RunStatus.ValueType  # 1
 """Waiting for a worker."""
 RUN_STATUS_RUNNING: RunStatus.ValueType  # 2
-"""At work. After a restart it goes on; at most one batch is repeated."""
+"""At work. After a restart it goes on: one that reads the change feed repeats
+one batch at most, one that compares everything begins again and writes only
+what still differs.
+"""
 RUN_STATUS_CANCELLING: RunStatus.ValueType  # 3
 """Asked to stop; ends after its batch."""
 RUN_STATUS_SUCCEEDED: RunStatus.ValueType  # 4
