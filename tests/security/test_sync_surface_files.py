@@ -18,8 +18,13 @@ REFUSED = (
 )  # fmt: skip
 
 
-async def made(folder: Path) -> Path:
+def empty(folder: Path) -> Path:
     folder.mkdir()
+    return folder
+
+
+async def made(folder: Path) -> Path:
+    empty(folder)
     driver = await SqliteDriver.open(folder / DATABASE, portable=True)
     await driver.close()
     return folder
@@ -36,8 +41,7 @@ async def test_a_link_to_the_database_of_others_is_refused(
     tmp_path: Path, read_only: bool
 ) -> None:
     theirs = await made(tmp_path / "theirs")
-    ours = tmp_path / "ours"
-    ours.mkdir()
+    ours = empty(tmp_path / "ours")
     (ours / DATABASE).symlink_to(theirs / DATABASE)
     error = await refusal(ours, read_only=read_only)
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
@@ -45,8 +49,7 @@ async def test_a_link_to_the_database_of_others_is_refused(
 
 async def test_a_database_that_is_no_file_is_refused(tmp_path: Path) -> None:
     for name, make in (("pipe", os.mkfifo), ("folder", os.mkdir)):
-        folder = tmp_path / name
-        folder.mkdir()
+        folder = empty(tmp_path / name)
         make(folder / DATABASE)
         assert (await refusal(folder, read_only=True)).reason in REFUSED
 

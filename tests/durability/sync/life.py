@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-from workspace.identity.v1.identity_service_pb2 import IssueLocalTokenRequest
-from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest
 from workspace.sync.v1.connection_pb2 import Connection, Trust
 from workspace.sync.v1.connection_service_pb2 import CreateConnectionRequest
@@ -60,6 +58,7 @@ class Mission:
     mine: list[str] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     prelude: str = ""
+    token: str = ""
     records: int = 0
 
 
@@ -221,21 +220,13 @@ async def main(mission: Mission) -> None:
     exec(mission.prelude, {})  # where a test takes a protection away
     async with Workspace.open(Path(mission.folder), local_realm="home") as ws:
         node = Node(ws, Path(mission.folder))
-        if mission.what in ("setup", "arrive"):
+        if mission.token:  # to sign in is a change, and would be one to sync in every life
+            ws._tokens[ANN] = mission.token
+        else:
             await ws.sign_in(ANN)
             await node.bootstrap()
-        else:
-            await come_back(ws)
+            tell("token", token=ws.token(ANN))
         await Life(node, mission).live()
-
-
-async def come_back(ws: Workspace) -> None:
-    """A token alone: to sign in is a change, and would be one to sync in every life."""
-    secret = (ws.process.kernel.keys_dir / "local.secret").read_text().strip()
-    issued = await ws.stub(IdentityServiceStub).IssueLocalToken(
-        IssueLocalTokenRequest(email=ANN, name=ANN, local_secret=secret)
-    )
-    ws._tokens[ANN] = issued.access_token
 
 
 def nursery() -> None:

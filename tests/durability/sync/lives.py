@@ -127,6 +127,7 @@ class Ledger:
     project: str = ""
     shared: list[str] = field(default_factory=list)
     documents: dict[str, Acked] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
     mine: dict[str, list[str]] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
@@ -140,6 +141,8 @@ class Ledger:
                     self._acked(name, each)
                 case "try" if each["document"] in self.documents:
                     self.documents[each["document"]].titles.append(each["title"])
+                case "token":
+                    self.tokens[name] = each["token"]
                 case "resumed":
                     self.resumed.append(each)
             if "FAILED" in each.get("status", ""):
@@ -182,7 +185,7 @@ class Lives:
         return Mission(
             what, str(self.folder / name), self.provider, self.settings, name=name,
             project=known.project, mine=known.mine.get(name, [])[-20:], shared=known.shared,
-            **more,
+            token=known.tokens.get(name, ""), **more,
         )
 
     async def whole(self, name: str, what: str, **more: Any) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def test_the_run_of_a_killed_process_is_gone_on_with(served: Serving, tmp_path: 
     with suppress(FileNotFoundError):
         (served.data / "endpoint.json").unlink()
     served.start()
-    assert run_id in served.wm("sync", "push", "backup", code=7)
+    assert run_id in served.wm("sync", "push", "backup", code=5)
     assert "succeeded" in served.wm("sync", "watch", run_id)
     [run] = served.json("sync", "runs", "backup")["runs"]
     assert run["run_id"] == run_id
