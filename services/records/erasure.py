@@ -54,6 +54,7 @@ _AT_ONCE: Final = 40
 _ATTEMPTS: Final = 40
 _LONGEST_PAUSE: Final = 0.05
 _EVENT: Final = "activity_event"
+_KEPT_ASIDE: Final = "quarantine"
 _NOT_ABOUT_PEOPLE: Final = frozenset({"head", "instance", "due", "erasure"})
 IDENTIFYING: Final = ("name", "email", "subject")
 DROPPED: Final = (
@@ -296,6 +297,8 @@ class Erasure:
             return None
         members = json.loads(item.body)
         scrubbed = self._scrubber.scrub(members)
+        if item.family == _KEPT_ASIDE:
+            scrubbed = _inside(self._scrubber, scrubbed)
         if scrubbed == members:
             return None
         family = FAMILIES.get(item.family)
@@ -336,6 +339,22 @@ class Erasure:
         if answer == data:
             return None
         return json.dumps(row | {"answer": base64.b64encode(answer).decode()})
+
+
+def _inside(scrubber: Scrubber, value: Any) -> Any:
+    """Rows kept as they came have their bodies as texts: what those say goes, too."""
+    if isinstance(value, dict):
+        return {name: _inside(scrubber, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_inside(scrubber, each) for each in value]
+    if not isinstance(value, str) or not value.startswith(("{", "[")):
+        return value
+    try:
+        members = json.loads(value)
+    except (ValueError, RecursionError):
+        return value  # no JSON: its addresses are gone already
+    scrubbed = _inside(scrubber, scrubber.scrub(members))
+    return value if scrubbed == members else json.dumps(scrubbed)
 
 
 def _record_of_versions(item: Item) -> Key | None:

@@ -285,8 +285,8 @@ class RecordStore:
             async with lock:
                 with _reasons():
                     done = await self._commit(plan, if_head)
-        if not done.replayed and plan.touches_owners:
-            await self._settle_owners(plan)
+            if not done.replayed and plan.touches_owners:
+                await self._settle_owners(plan)
         return done
 
     async def _settle_owners(self, plan: CommitPlan) -> None:

@@ -10,6 +10,7 @@ from workspace.sync.v1.run_pb2 import RunPhase, SyncDirection
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.conflict_rows import Found
+from services.records.last_owners import OWNER_FAMILIES, settle_owners
 from services.records.port import Key
 from services.records.replica import Incoming, Joined
 from services.records.siblings import Rows
@@ -78,11 +79,20 @@ class Applier:
             held = moved.gated | moved.corrupt
             going = [each for each in judged.incoming if each.key not in held]
             with phase(self._task, RunPhase.RUN_PHASE_RECORDS):
+                await self._settle_owners(going)
                 joined = await self._join(self._task.remote, going, judged.known, source)
             await self._clear([each.key for each in joined], outgoing=True)
             await self._again(judged, joined)
         if judged.answers:
             await self._take(judged.answers, None, judged.known)
+
+    async def _settle_owners(self, going: Sequence[Incoming]) -> None:
+        """What these change about owners holds here when it does there, even if this
+        process ended behind the commit that wrote them."""
+        found = Found(self._task.now_ms())
+        homes = {each.key.pk for each in going if each.state.family in OWNER_FAMILIES}
+        for pk in sorted(homes):
+            await settle_owners(self._task.local.records, pk, found)
 
     async def _again(self, judged: Judged, joined: Sequence[Joined]) -> None:
         """Records that changed there between reading and joining: what came is read

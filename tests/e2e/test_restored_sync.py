@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.serving import ANN, Serving
 
+pytestmark = pytest.mark.timeout(300)  # a dozen of processes each
+
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from workspace.project.v1.project_pb2 import Project
@@ -26,31 +27,29 @@ _ROUNDS = 3
 
 def run(bench: Bench) -> Result:
     """MiB a second of a whole push, records and all."""
-    figures = []
-    for name, files, size in _SHAPES:
-        folder = bench.folder / str(files)
-        folder.mkdir()
-        asyncio.run(_prepared(folder, files, size))
-        sources = [path for path in (folder / "local" / "objects").rglob("*") if path.is_file()]
-        sources = [path for path in sources if path.stat().st_size == size * _MIB]
-        if len(sources) != files:
-            raise RuntimeError(f"{len(sources)} of {files} files")
-        numbers = iter(range(100))
-        taken = interleave(
-            min(bench.rounds, _ROUNDS),
-            {
-                "copy": lambda: _copied(folder / f"c{next(numbers)}", sources, files * size),
-                "push": lambda: _pushed(folder, f"b{next(numbers)}", files * size),
-            },
-            warm_up=False,
-        )
-        figures.append(
-            Figure(
-                f"push of {name}", "MiB/s", "copy with SHA-256 and fsync", taken["push"],
-                taken["copy"], goal=Goal("ratio", at_least=0.7),
-            )
-        )
-    return Result(figures)
+    return Result([_measured(bench, *shape) for shape in _SHAPES])
+
+
+def _measured(bench: Bench, name: str, files: int, size: int) -> Figure:
+    folder, numbers = bench.folder / str(files), iter(range(100))
+    folder.mkdir()
+    asyncio.run(_prepared(folder, files, size))
+    sources = [path for path in (folder / "local" / "objects").rglob("*") if path.is_file()]
+    sources = [path for path in sources if path.stat().st_size == size * _MIB]
+    if len(sources) != files:
+        raise RuntimeError(f"{len(sources)} of {files} files")
+    taken = interleave(
+        min(bench.rounds, _ROUNDS),
+        {
+            "copy": lambda: _copied(folder / f"c{next(numbers)}", sources, files * size),
+            "push": lambda: _pushed(folder, f"b{next(numbers)}", files * size),
+        },
+        warm_up=False,
+    )
+    return Figure(
+        f"push of {name}", "MiB/s", "copy with SHA-256 and fsync", taken["push"], taken["copy"],
+        goal=Goal("ratio", at_least=0.7),
+    )
 
 
 async def _prepared(folder: Path, files: int, size: int) -> None:
@@ -66,7 +65,7 @@ async def _prepared(folder: Path, files: int, size: int) -> None:
             await _write(sides, document)
 
 
-async def _write(sides: Pair, message: Project) -> None:
+async def _write(sides: Pair, message: Any) -> None:
     family = family_of(message)
     pk, _ = family.key_of(message)
     await sides.local.records.commit(

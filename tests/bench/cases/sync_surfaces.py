@@ -5,6 +5,7 @@ A record is a document or the event of its making, so a partition has two, and H
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 import time
@@ -122,7 +123,7 @@ async def pair(folder: Path, *, backup: str = "backup") -> AsyncIterator[Pair]:
 @asynccontextmanager
 async def opened(folder: Path, *, portable: bool = False) -> AsyncIterator[Surface]:
     """A surface; `portable` as backup folders are."""
-    folder.mkdir(exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
     driver = await SqliteDriver.open(folder / FILE, portable=portable)
     instance = await open_instance(driver)
     records = RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -43,13 +44,17 @@ async def copied(folder: Path, dsn: str = "") -> AsyncIterator[RecordStore]:
         if dsn:
             driver = await PostgresDriver.open(dsn)
         else:
-            for part in folder.glob("workspace.sqlite*"):
-                shutil.copy(part, place)
+            await asyncio.to_thread(_copy, folder, Path(place))
             driver = await SqliteDriver.open(Path(place) / "workspace.sqlite")
         try:
             yield RecordStore(driver, actor="checks.1", clock=HybridClock(lambda: 0))
         finally:
             await driver.close()
+
+
+def _copy(folder: Path, place: Path) -> None:
+    for part in folder.glob("workspace.sqlite*"):
+        shutil.copy(part, place)
 
 
 async def items_of(records: RecordStore) -> list[Item]:

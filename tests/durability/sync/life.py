@@ -90,9 +90,12 @@ class Life:
     async def after_resuming(self) -> None:
         """Wait for the run of the life before, which nobody asked to go on."""
         found = [run.run_id for run in await self.runs() if not has_ended(run)]
-        while any(not has_ended(run) for run in await self.runs()):
+        while True:
+            runs = await self.runs()
+            if all(has_ended(run) for run in runs):
+                break
             await asyncio.sleep(0.02)
-        for run in await self.runs():
+        for run in runs:
             if run.run_id in found:
                 tell("resumed", **_told(run))
 

@@ -151,6 +151,7 @@ def served(tmp_path: Path) -> Iterator[Serving]:
         serving.end(signal.SIGKILL)
 
 
+@pytest.mark.timeout(300)  # a dozen of processes
 def test_the_run_of_a_killed_process_is_gone_on_with(served: Serving, tmp_path: Path) -> None:
     """kill -9 in the middle of a slow push: the next process takes the run when its lease
     has ended, and there is one run, with everything, not two."""
@@ -169,7 +170,7 @@ def test_the_run_of_a_killed_process_is_gone_on_with(served: Serving, tmp_path: 
     with suppress(FileNotFoundError):
         (served.data / "endpoint.json").unlink()
     served.start()
-    assert run_id in served.wm("sync", "push", "backup", code=5)
+    assert run_id in served.wm("sync", "push", "backup", code=6)
     assert "succeeded" in served.wm("sync", "watch", run_id)
     [run] = served.json("sync", "runs", "backup")["runs"]
     assert run["run_id"] == run_id

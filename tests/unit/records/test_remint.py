@@ -57,6 +57,17 @@ def test_the_same_dot_with_another_text_is_minted_again() -> None:
     assert {each.body for each in both.versions.values()} == {"first", "second"}
 
 
+def test_two_lives_of_one_dot_are_told_apart_even_before_the_bound() -> None:
+    mine = state(version((A, 4), 90, "second"), a=4)
+    theirs = state(version((A, 4), 80, "first"), a=4)
+    again = minted_again(mine, theirs, LIVES)
+    assert again is not None
+    assert again.dots == ((B, 1),)
+    assert not covers(again.clock, (A, 4))
+    by_hand = state(version((A, 4), 90, "by hand"), a=4)
+    assert minted_again(mine, by_hand, LIVES) is None
+
+
 def test_a_dot_that_the_surface_has_superseded_is_not_taken_for_seen() -> None:
     """Whose content it superseded is unknown: both stay, for people to decide."""
     mine = state(version((A, 4), 200, "second"), a=4)

@@ -27,7 +27,7 @@ FILE_B = {"storage_key": "k/b.txt", "sha256": "b" * 64}
 def version(dot: Dot, *, hlc: str = "1", deleted: bool = False, **members: Any) -> Version:
     body = {"document_id": "d_1", "project_id": "p_1", "name": "plan.txt", **members}
     past = {"nann.1": 1}
-    fields = {name: dot for name in members} | {
+    fields = dict.fromkeys(members, dot) | {
         name: ("nann.1", 1) for name in body if name not in members
     }
     text = "{}" if deleted else json.dumps(body, sort_keys=True, separators=(",", ":"))

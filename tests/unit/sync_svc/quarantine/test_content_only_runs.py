@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from workspace.identity.v1.account_pb2 import AccountMember, AccountRole, MemberStatus
 from workspace.project.v1.grant_pb2 import Grant
-from workspace.project.v1.project_pb2 import Project
 
 from services.records.port import ABSENT, Key, Put
 from tests.unit.sync_svc.engine.world import World, document, document_key, project_key

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.project.v1.grant_pb2 import Grant, GrantStatus, GrantTargetType
 
 from services.model.families import FAMILIES
 from services.records.port import Key
 from services.records.record import Activity, Write
+from services.records.store import RecordStore
 from tests.unit.sync_svc.engine.world import World, same
 
 GRANT = FAMILIES["project_grant"]
@@ -67,3 +69,26 @@ async def test_another_owner_ends_it_on_the_node_that_made_him(world: World) -> 
     shown = [await _shown(world, each) for each in ("local", "third", "remote")]
     assert shown[0] == shown[1] == shown[2]
     assert shown[0]["2"] == (GrantStatus.GRANT_STATUS_REVOKED, False)
+
+
+async def test_a_push_makes_up_for_a_process_that_ended_behind_its_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.project()
+    for grant_id in ("1", "2"):
+        await world.write(_grant(grant_id))
+    await _all(world)
+    await _revoke(world, "1", on="local")
+    world.clock.now += 10
+    await _revoke(world, "2", on="third")
+    await _all(world)
+    with monkeypatch.context() as ended:
+        ended.setattr(RecordStore, "_settle_owners", _nothing)
+        await world.write(_grant("3"))
+    assert (await _shown(world, "local"))["2"] == (GrantStatus.GRANT_STATUS_ACTIVE, True)
+    await world.push()
+    assert (await _shown(world, "local"))["2"] == (GrantStatus.GRANT_STATUS_REVOKED, False)
+
+
+async def _nothing(*_: object) -> None:
+    """The process is gone."""
