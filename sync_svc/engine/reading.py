@@ -47,8 +47,9 @@ def state_of(rows: Rows) -> State | None:
 
 def is_synced(item: Item) -> bool:
     """Whether this is a row of a synced family. Events of partitions that hold only
-    local records (runs, connections, uploads) stay here, too: otherwise every push
-    would leave the events of its own run to push."""
+    local records (runs, connections, uploads) or rows of the kernel (nodes) stay here,
+    too: otherwise every push would leave the events of its own run to push, and
+    screening takes no event of a partition without records."""
     family = FAMILIES.get(item.family)
     if family is None or not family.synced:
         return False
@@ -56,8 +57,9 @@ def is_synced(item: Item) -> bool:
 
 
 def _local_partitions() -> tuple[str, ...]:
-    """Prefixes of partitions of families that never travel."""
-    prefixes: dict[bool, set[str]] = {True: set(), False: set()}
+    """Prefixes of partitions of families and kernel rows that never travel."""
+    kernel = {row.pk.partition("{")[0] for row in KERNEL_ROWS if "#{" in row.pk}
+    prefixes: dict[bool, set[str]] = {True: set(), False: kernel}
     for family in FAMILIES.values():
         prefixes[family.synced] |= {template.text.split("{")[0] for template in family.pk}
     return tuple(sorted(prefixes[False] - prefixes[True]))

@@ -265,6 +265,19 @@ async def test_a_full_disk_is_reported_and_nothing_is_written(
     assert len(await driver.commit("P#1", [put("a"), put("b")])) == 2
 
 
+@pytest.mark.parametrize("state", ["42501", "25006"])
+async def test_a_role_that_may_no_longer_write_is_a_server_that_refuses(
+    driver: PostgresDriver, raw: psycopg.AsyncConnection, state: str
+) -> None:
+    """Rights that are taken away while the store is open, or a failover to a standby."""
+    await _inject(raw, state, times=1)
+    with pytest.raises(DriverUnavailable) as failed:
+        await driver.commit("P#1", [put("a"), put("b")])
+    assert not failed.value.ambiguous
+    assert await driver.scan(None, 10) == []
+    assert len(await driver.commit("P#1", [put("a"), put("b")])) == 2
+
+
 async def test_two_processes_share_a_store_without_lost_updates(store: PostgresStore) -> None:
     """Two drivers with pools of their own stand for two processes."""
     drivers = await asyncio.gather(store.open(), store.open())

@@ -10,6 +10,7 @@ from typing import Any
 from services.objects.port import StoreUnavailable
 from services.objects.store import ObjectStore
 from services.records.port import DriverUnavailable, Item, Key, Put, RecordDriver
+from sync_svc.surfaces import opening
 from sync_svc.surfaces.surface import Surface
 
 _CHANGING = frozenset(
@@ -44,8 +45,8 @@ class Line:
 
     def around(self, surface: Surface) -> Surface:
         """The surface, reached over this line."""
-        records = surface.records.through(_Wired(surface.records.driver, self))  # type: ignore[arg-type]
-        objects = ObjectStore(_Wired(surface.objects.driver, self))  # type: ignore[arg-type]
+        records = surface.records.through(_Wired(surface.records.driver, self))
+        objects = ObjectStore(_Wired(surface.objects.driver, self))
         return replace(surface, records=records, objects=objects)
 
     async def call(self, name: str, do: Callable[[], Awaitable[Any]]) -> Any:
@@ -133,12 +134,13 @@ class Refusing(Passing):
 
 
 class Forgetful(Passing):
-    """Leaves every `tenth` item out of its listings; never the last, at which the next
+    """Leaves every tenth item out of its listings; never the last, at which the next
     page begins."""
 
-    def __init__(self, inner: RecordDriver, *, every: int = 10) -> None:
+    every = 10
+
+    def __init__(self, inner: RecordDriver) -> None:
         super().__init__(inner)
-        self._every = every
         self._seen = 0
         self.left_out = 0
 
@@ -148,18 +150,14 @@ class Forgetful(Passing):
 
     def _keeps(self) -> bool:
         self._seen += 1
-        left_out = self._seen % self._every == 0
+        left_out = self._seen % self.every == 0
         self.left_out += left_out
         return not left_out
 
 
-def between(
-    monkeypatch: Any, wrap: Callable[[RecordDriver], Any]
-) -> None:
+def between(monkeypatch: Any, wrap: Callable[[RecordDriver], Any]) -> None:
     """From here on the databases of backup folders are reached through `wrap`."""
-    from sync_svc.surfaces import opening
-
-    real = opening.open_local_records
+    real = opening.open_local_records  # type: ignore[attr-defined]
 
     async def wrapped(*args: Any, **more: Any) -> Any:
         return wrap(await real(*args, **more))

@@ -274,7 +274,8 @@ class Node:
 
     async def states(self) -> dict[Key, State]:
         """All records that sync, with their versions."""
-        records, found = self.ws.process.kernel.records, {}
+        records = self.ws.process.kernel.records
+        found: dict[Key, State] = {}
         after: Key | None = None
         while items := await records.scan(after, 500):
             keys = [item.key for item in items if is_synced(item)]

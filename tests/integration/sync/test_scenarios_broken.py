@@ -8,23 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
+from services.model.families import FAMILIES
 from services.model.versions import State, join
 from services.records import plan, replica
-from services.records.port import Item
+from services.records.record import Activity, Write
 from sync_svc.engine import guard
-from sync_svc.engine.applying import Applier
-from sync_svc.engine.objects import ObjectMover
-from sync_svc.engine.objects.needed import Moved
 from sync_svc.engine.pipeline import Pipeline
 from tests.integration.sync import test_scenarios_cuts as cuts
 from tests.integration.sync import test_scenarios_decisions as decisions
 from tests.integration.sync import test_scenarios_edits as edits
 from tests.integration.sync import test_scenarios_surfaces as surfaces
-from tests.integration.sync.faults import Fault
+from tests.integration.sync.faults import Fault, Forgetful
 from tests.integration.sync.nodes import Desk, open_desk
+from tests.simulation.mutants import ENGINE_MUTANTS, KERNEL_MUTANTS
 from tests.unit.sync_svc.engine.world import Clock, World
+
+DOCUMENT = FAMILIES["document"]
 
 
 @pytest.fixture
@@ -41,15 +43,21 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await made.close()
 
 
-async def test_the_last_writer_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def latest(mine: State | None, theirs: State | None) -> State:
-        both = join(mine, theirs)
-        winner = max(both.versions.values(), key=lambda each: (each.hlc, each.dot))
-        return replace(both, versions={winner.dot: winner})
-
-    monkeypatch.setattr(replica, "join", latest)
-    with pytest.raises((AssertionError, ValueError)):
+async def test_the_last_writer_wins(desk: Desk) -> None:
+    with KERNEL_MUTANTS["last writer wins"](), pytest.raises((AssertionError, ValueError)):
         await edits.test_scenario_3_different_edits_in_either_order(desk)
+
+
+async def test_records_go_before_their_objects(world: World) -> None:
+    with ENGINE_MUTANTS["record before object"](), pytest.raises(AssertionError):
+        await cuts.test_scenario_10_the_pushing_node_dies_at_every_remote_call(
+            world, Fault.KILL_BEFORE
+        )
+
+
+async def test_the_cursor_goes_before_the_data(world: World) -> None:
+    with ENGINE_MUTANTS["cursor before data"](), pytest.raises(AssertionError):
+        await cuts.test_scenario_12_the_pulling_node_dies_at_every_call(world, "local")
 
 
 async def test_a_decision_does_not_count_as_one(
@@ -60,70 +68,27 @@ async def test_a_decision_does_not_count_as_one(
         await decisions.test_scenario_9_both_resolve_the_same_conflict_offline(desk)
 
 
-async def test_records_go_before_their_objects(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def nothing_yet(*_: Any, **__: Any) -> Moved:
-        return Moved()
-
-    real = Applier._push
-
-    async def turned_round(self: Any, judged: Any, source: Any) -> None:
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(ObjectMover, "send", nothing_yet)
-            await real(self, judged, source)
-        await self._parts.mover.send(self._task, judged.incoming, there=judged.before)
-
-    monkeypatch.setattr(Applier, "_push", turned_round)
-    with pytest.raises(AssertionError):
-        await cuts.test_scenario_10_the_pushing_node_dies_at_every_remote_call(
-            world, Fault.KILL_BEFORE
-        )
-
-
-async def test_the_cursor_goes_before_the_data(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Pipeline._apply
-
-    async def ahead(self: Any, batch: Any, checked: Any) -> None:
-        state = await self._states.load(self._task.connection.connection_id)
-        await self._advance(state, await self._task.source.records.tail())
-        await real(self, batch, checked)
-
-    monkeypatch.setattr(Pipeline, "_apply", ahead)
-    with pytest.raises(BaseException) as caught:
-        await cuts.test_scenario_12_the_pulling_node_dies_at_every_call(world, "remote")
-    assert isinstance(caught.value, Exception)
-
-
 async def test_absence_in_a_listing_is_taken_for_a_deletion(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await desk.share("one")
-    made = await surfaces._empty_documents(desk.a, desk.project_id, 20)
-    assert made
     real = Pipeline.run
 
     async def mirroring(self: Any) -> None:
-        """What only the target has is deleted there, as mirroring tools do."""
+        """What only the target has is deleted there, as tools do that mirror folders."""
         await real(self)
+        if not self._task.options.full_reconcile:
+            return
         source, target = self._task.source.records, self._task.target.records
-        if self._task.options.full_reconcile:
-            there = {item.key for item in await source.scan(None, 1000)}
-            for item in await target.scan(None, 1000):
-                if item.family == "document" and item.key not in there:
-                    await _forget(target, item)
-
-    async def _forget(records: Any, item: Item) -> None:
-        from services.records.port import Match, Put
-
-        await records.put_row(
-            Put(item.key, Match(item.token), item.family, item.body, item.stamp, deleted=True)
-        )
+        there = {item.key for item in await source.scan(None, 5000)}
+        for item in await target.scan(None, 5000):
+            if item.family == "document" and item.key not in there:
+                record = await target.get(DOCUMENT, item.key)
+                gone = Write(DOCUMENT, record.edit(), base=record, deleted=True)
+                await target.commit(item.key.pk, [gone], activity=Activity("gone", item.key.pk))
 
     monkeypatch.setattr(Pipeline, "run", mirroring)
-    with pytest.raises(Exception, match=r"."):
+    monkeypatch.setattr(Forgetful, "every", 3)
+    with pytest.raises((AssertionError, grpc.aio.AioRpcError)):
         await surfaces.test_scenario_17_a_listing_leaves_some_out(desk, monkeypatch)
 
 

@@ -30,8 +30,8 @@ from tests.unit.sync_svc.engine.world import (
     with_file,
 )
 
-DOCUMENTS = 3
-MOST_CALLS = 80
+DOCUMENTS = 2
+MOST_CALLS = 61
 
 
 @pytest.fixture

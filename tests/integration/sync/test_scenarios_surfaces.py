@@ -113,7 +113,9 @@ async def _why_not(call: Any) -> str:
     try:
         run = await call
     except grpc.aio.AioRpcError as error:
-        info = error_info(peer_status(error))
+        status = peer_status(error)
+        assert status is not None
+        info = error_info(status)
         assert info is not None
         return info.reason.removeprefix("ERROR_REASON_")
     assert run.status == FAILED
@@ -292,6 +294,7 @@ async def test_scenario_19_a_node_that_was_evicted_returns(desk: Desk) -> None:
         assert (await refused(node.read(desk.ids["one"]))).code.name == "PERMISSION_DENIED"
         assert await desk.kinds(node) == {"edited": ConflictKind.CONFLICT_KIND_EDIT_DELETE}
         assert (await node.read(desk.ids["edited"])).title == "never sent"
+        assert await node.quarantine() == []
 
 
 @needs_sqlite

@@ -52,8 +52,8 @@ async def _project(node: Node, project_id: str) -> Any:
 
 
 async def test_content_is_taken_and_a_change_of_policy_is_held(desk: Desk) -> None:
-    """A document with new bytes comes over a content_only connection; that its project is
-    restricted no more does not, until an owner here says so."""
+    """Edits and new documents with their bytes come over a content_only connection; that
+    the project is restricted now does not, until an owner here says so."""
     await desk.b.stub(ProjectServiceStub).UpdateProject(
         UpdateProjectRequest(
             project=Project(
@@ -62,11 +62,11 @@ async def test_content_is_taken_and_a_change_of_policy_is_held(desk: Desk) -> No
             update_mask=FieldMask(paths=["name", "restricted"]), request_id=request_id(),
         )
     )
-    await desk.b.revise(desk.ids["one"], b"new bytes")
+    await desk.b.edit(desk.ids["one"], title="Theirs")
     added = await desk.b.document(desk.project_id, "added.txt", b"added")
     await desk.b.push("content")
     await desk.a.pull("content")
-    assert await desk.a.bytes_of(desk.ids["one"]) == b"new bytes"
+    assert (await desk.a.read(desk.ids["one"])).title == "Theirs"
     assert await desk.a.bytes_of(added) == b"added"
     assert not (await _project(desk.a, desk.project_id)).restricted
     (conflict,) = await desk.a.conflicts()
@@ -89,10 +89,11 @@ async def test_content_is_taken_and_a_change_of_policy_is_held(desk: Desk) -> No
 async def test_nobody_is_let_in_over_a_connection_of_content(desk: Desk) -> None:
     """Whoever can write to a content_only surface gives nobody any right here, and lowers
     no classification."""
-    bob = {node: await node.ws.sign_in(BOB) for node in (desk.a, desk.b)}
+    await desk.a.ws.sign_in(BOB)
+    bob = await desk.b.ws.sign_in(BOB)
     await desk.b.stub(GrantServiceStub).CreateGrant(
         CreateGrantRequest(
-            project_id=desk.project_id, target_id=bob[desk.b],
+            project_id=desk.project_id, target_id=bob,
             target_type=GrantTargetType.GRANT_TARGET_TYPE_USER,
             permissions=[Permission.PERMISSION_WRITE], request_id=request_id(),
         )
