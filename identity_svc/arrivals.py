@@ -2,7 +2,8 @@
 
 An account that another node deleted is purged here, too, should nobody have done it a
 week after its time: that node comes first, for two purges would remove each member
-twice. Of a conflict that opened people are told (notifications/conflict_news.py).
+twice. Of a person whom another node erased nothing stays here either
+(users/erasure.py). Of a conflict that opened people are told (notifications/conflict_news.py).
 What decides memberships and finds people by address are the records themselves and
 their index entries, which come with them.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from identity_svc.accounts.deletion import ACCOUNT_PURGE
-from identity_svc.directory import ACCOUNT, Directory
+from identity_svc.directory import ACCOUNT, USER, Directory
 from identity_svc.notifications.conflict_news import MAIL_CONFLICT
 from services.events.due import DueHandler
 from services.events.following import Follower, came_from_elsewhere
@@ -23,22 +24,25 @@ from services.model.times import from_timestamp
 from services.records.conflict_rows import CONFLICT
 from services.records.port import Item
 
-__all__ = ["ACCOUNT_ARRIVED", "Arrivals"]
+__all__ = ["ACCOUNT_ARRIVED", "USER_ARRIVED", "Arrivals"]
 
 ACCOUNT_ARRIVED: Final = "account.arrived"
 """Kind of due work; the subject is the id."""
+USER_ARRIVED: Final = "user.arrived"
 _LATE_SECONDS: Final = 7 * 24 * 3600
 
 
 class Arrivals:
-    """See the module. `told` handles MAIL_CONFLICT. `follower` runs in the background,
-    `due` is its due work."""
+    """See the module. `told` handles MAIL_CONFLICT, `erased` USER_ARRIVED.
+    `follower` runs in the background, `due` is its due work."""
 
-    def __init__(self, kernel: Kernel, directory: Directory, *, told: DueHandler) -> None:
+    def __init__(
+        self, kernel: Kernel, directory: Directory, *, told: DueHandler, erased: DueHandler
+    ) -> None:
         self._kernel = kernel
         self._directory = directory
         self.due: Mapping[str, DueHandler] = {
-            ACCOUNT_ARRIVED: self.account, MAIL_CONFLICT: told,
+            ACCOUNT_ARRIVED: self.account, MAIL_CONFLICT: told, USER_ARRIVED: erased,
         }
         self.follower = Follower(
             kernel, name="identity_svc", subjects=self._subjects, handlers=self.due
@@ -59,7 +63,17 @@ class Arrivals:
         for item in items:
             if item.family == ACCOUNT.name and came_from_elsewhere(item, actor):
                 yield ACCOUNT_ARRIVED, item.key.pk.removeprefix("ACCOUNT#")
+            elif item.family == USER.name and came_from_elsewhere(item, actor):
+                if _is_erased(item):
+                    yield USER_ARRIVED, item.key.pk.removeprefix("USER#")
             elif item.family == CONFLICT and not item.deleted:
                 row = json.loads(item.body)
                 if row["status"] == "open":
                     yield MAIL_CONFLICT, row["conflict_id"]
+
+
+def _is_erased(item: Item) -> bool:
+    if item.deleted:
+        return False
+    status: object = json.loads(item.body).get("status")
+    return status == "USER_STATUS_ERASED"

@@ -87,7 +87,10 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     directory = Directory(kernel.records, local_issuer=issuer.issuer, lookups=lookups)
     invitations = invitation_parts(kernel, peers, directory)
     notifications = notification_parts(kernel, peers, directory)
-    arrivals = Arrivals(kernel, directory, told=notifications.due[MAIL_CONFLICT])
+    erasures = _erasures(kernel, peers, directory)
+    arrivals = Arrivals(
+        kernel, directory, told=notifications.due[MAIL_CONFLICT], erased=erasures.arrived
+    )
     authenticator = open_authenticator(kernel.settings, issuer, kernel.records, now=kernel.now)
     registrations = [
         _identity(kernel, peers, directory, issuer, secret, authenticator),
@@ -106,7 +109,7 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
             **notifications.due,
             **arrivals.due,
             ACCOUNT_PURGE: Deletion(kernel, directory, _grants(peers)).run,
-            ERASURE: _erasures(kernel, peers, directory).run,
+            ERASURE: erasures.run,
         },
         background=(arrivals.follower.run,),
         consumers=notifications.consumers,

@@ -8,13 +8,14 @@ is looked for (orphans.py), and if there is anything, the claim is taken back an
 the call refused; (4) the user record becomes a pseudonym, for good; (5) the job
 walks the store (services/records/erasure.py) and remembers how far it is; (6) the
 row goes. Due work finds an interrupted call: before (4) it takes the claim back,
-after (4) it goes on with (5). Other surfaces learn of (4) from the user record and
-run (5) for themselves.
+after (4) it goes on with (5). Other nodes learn of (4) from the user record that comes
+by sync and run (5) for themselves (`arrived`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -117,6 +118,34 @@ class Erasures:
             return None
         return await self._step(row, state)
 
+    async def arrived(self, user: str) -> float | None:
+        """Due work: the user record may have come by sync. If another node erased the
+        person, this store loses his data, too. Where nothing of him is left nothing is
+        written, so that two nodes do not go on forever. Idempotent."""
+        found = await self._directory.user(user)
+        if found is None or found.message.status != _ERASED:
+            return None
+        row = await self._records.get_row(_key(user))
+        if row is None or row.deleted:
+            person = await self._person(found.message, await self._told_by_events(user))
+            await self._remember(person)
+        await self._kernel.due.schedule(ERASURE, user, self._kernel.now())
+        return None
+
+    async def _told_by_events(self, user: str) -> list[str]:
+        """Addresses that the history here still knows: the record has none any more."""
+        texts: list[str] = []
+        after: str | None = None
+        while True:
+            page = await self._records.run(
+                Index.BASE, user_pk(user), lower="EVENT#", upper="EVENT$", limit=500, after=after
+            )
+            for item in page.items:
+                texts += _addresses_of(user, json.loads(item.body))
+            after = page.next
+            if after is None:
+                return texts
+
     async def _step(self, row: Item, state: dict[str, Any]) -> float | None:
         stored = state["person"]
         person = Person(
@@ -168,8 +197,9 @@ class Erasures:
                 metadata={"resource": resource},
             )
 
-    async def _person(self, user: User) -> Person:
-        """The user's addresses, in his record and in those of his identities."""
+    async def _person(self, user: User, known: Sequence[str] = ()) -> Person:
+        """The user's addresses, in his record and in those of his identities, and those
+        that are `known` besides."""
 
         async def query(limit: int, after: str | None) -> Page[Any]:
             return await self._records.query(
@@ -180,30 +210,35 @@ class Erasures:
         links: list[IdentityLink] = [row.message for row in await every(query, at_most=10_000)]
         own = {user_id_of(link.issuer, link.subject) for link in links} - {user.user_id}
         linked = await self._directory.users(sorted(own)[:500])
-        texts = [user.email, user.subject]
+        texts = [user.email, user.subject, *known]
         texts += [text for link in links for text in (link.email, link.subject)]
         texts += [text for u in linked if u for text in (u.message.email, u.message.subject)]
         return Person.of(user.user_id, texts, [u.message.user_id for u in linked if u])
 
     async def _claim(self, person: Person, user: User) -> None:
         """Steps 1 and 2."""
-        now = self._kernel.now()
-        await self._kernel.due.schedule(ERASURE, user.user_id, now + _GRACE_SECONDS)
+        await self._kernel.due.schedule(
+            ERASURE, user.user_id, self._kernel.now() + _GRACE_SECONDS
+        )
+        await self._remember(person)
+        await self._set_claim(user.user_id, claimed=True)
+
+    async def _remember(self, person: Person) -> None:
+        """The row of what is to go."""
         state = {
             "person": {
                 "user_id": person.user_id,
                 "addresses": person.addresses,
                 "linked": person.linked,
             },
-            "at": now,
+            "at": self._kernel.now(),
             "position": Position().dump(),
         }
-        row = await self._records.get_row(_key(user.user_id))
+        row = await self._records.get_row(_key(person.user_id))
         condition = Match(row.token) if row else ABSENT
-        put = Put(_key(user.user_id), condition, "erasure", json.dumps(state))
+        put = Put(_key(person.user_id), condition, "erasure", json.dumps(state))
         with suppress(ConditionFailed):  # a call at the same time says the same
             await self._records.put_row(put)
-        await self._set_claim(user.user_id, claimed=True)
 
     async def _take_back(self, user: str) -> None:
         await self._set_claim(user, claimed=False)
@@ -264,6 +299,23 @@ class Erasures:
         call = peek_call()
         user.updated_at.CopyFrom(timestamp(self._kernel.now()))
         user.updated_by = call.user_id if call else ""
+
+
+def _addresses_of(user: str, value: Any) -> list[str]:
+    """What parsed JSON has as address or subject in objects about a user."""
+    if isinstance(value, list):
+        return [text for each in value for text in _addresses_of(user, each)]
+    if not isinstance(value, dict):
+        return []
+    texts = [text for each in value.values() for text in _addresses_of(user, each)]
+    if value.get("user_id") == user:
+        own = (value.get(name) for name in ("email", "subject"))
+        texts += [text for text in own if isinstance(text, str) and not _is_pseudonym(text)]
+    return texts
+
+
+def _is_pseudonym(text: str) -> bool:
+    return text.endswith("@erased.invalid")
 
 
 def _is_claimed(user: User) -> bool:

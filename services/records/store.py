@@ -277,6 +277,7 @@ class RecordStore:
         check_writes(pk, writes)
         with self.actors.minting() as actor:
             contested = await self._contested(writes)
+            self._observe_superseded(writes, contested)
             plan = CommitPlan.of(
                 pk, writes, activity=activity, once=once, answer=answer, actor=actor,
                 hlc=self._clock.now(), contested=contested,
@@ -359,6 +360,18 @@ class RecordStore:
     def observe(self, hlc: str) -> None:
         """Later writes of this process are later than this reading of elsewhere."""
         self._clock.observe(hlc)
+
+    def _observe_superseded(
+        self, writes: Sequence[Write[Any]], contested: dict[Key, Rows]
+    ) -> None:
+        """A write is later than what it replaces, whoever wrote that and whatever this
+        machine's clock says: sync tells forged clocks by it (sync_svc/engine/forged.py)."""
+        states = [each.state for each in contested.values()]
+        states += [each.joins for each in writes]
+        readings = [v.hlc for state in states if state for v in state.versions.values()]
+        readings += [each.base.stamp.hlc for each in writes if each.base]
+        for reading in readings:
+            self._clock.observe(reading)
 
     async def _contested(self, writes: Sequence[Write[Any]]) -> dict[Key, Rows]:
         """The rows of the written records that have, or get, versions side by side."""

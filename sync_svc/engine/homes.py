@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from workspace.project.v1.project_pb2 import Project
+
 from services.model.families import FAMILIES
 from services.model.shown import winner_of
 from services.model.versions import State
@@ -44,9 +46,14 @@ class Homes:
             keys = [Key(f"PROJECT#{i}", f"PROJECT#{i}") for i in wanted[at : at + _KEYS_A_READ]]
             for record in await records.batch_get(FAMILIES["project"], keys):
                 project = record.message if record else None
-                if project and (accounts is None or project.account_id in accounts):
+                if project and (accounts is None or _home(project) in accounts):
                     found.add(project.project_id)
         return cls(frozenset(found))
+
+
+def _home(project: Project) -> str:
+    """The account, or the personal workspace, whose id is one of an account, too."""
+    return project.account_id or project.workspace_id
 
 
 def document_project(state: State) -> str:

@@ -21,7 +21,7 @@ from services.model.versions import State
 from services.records.port import Key
 from services.records.replica import Incoming
 from services.records.siblings import Rows
-from sync_svc.engine import foreign_edits, trust
+from sync_svc.engine import foreign_edits, forged, trust
 from sync_svc.engine.containment import OUTSIDE, Containment
 from sync_svc.engine.homes import Homes, document_project, strays
 from sync_svc.engine.refusal import LivedTwice, Refusal
@@ -219,9 +219,16 @@ def _pile(piles: _Piles, rows: Rows, found: State | Refusal | None) -> None:
 
 
 def _screened(task: Task, rows: Rows, local: State | None) -> State | Refusal | None:
-    return screened_state(
+    found = screened_state(
         rows, local=local, own_actor=task.local.records.actor, now_ms=task.now_ms()
     )
+    if not isinstance(found, State):
+        return found
+    if trust.is_content_only(task.connection) and (
+        refusal := forged.claims_unseen(rows.key, found, local)
+    ):
+        return refusal
+    return forged.suppressed(rows.key, found, local) or found
 
 
 async def _homes(

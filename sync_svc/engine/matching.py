@@ -77,7 +77,8 @@ async def judge(task: Task, intake: Intake, matched: Matched, *, preview: bool) 
         if push:
             refusal = sorted_.refused.get(each.key) if sorted_ else None
             unsound = refusal is not None and refusal.reason in UNSOUND
-            if refusal is not None and theirs.item and _has_two_contents(each, theirs):
+            stays = refusal is not None and (refusal.stays or _has_two_contents(each, theirs))
+            if refusal is not None and theirs.item and stays:
                 done.operations[each.key] = refused(theirs.item, refusal.reason)
                 done.quarantined += 1
                 continue

@@ -29,10 +29,12 @@ others the record is whole, and only too early, too many or from another life.""
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A reason of `workspace.sync.v1.QuarantineReason` and a text for people; the
-    text holds no value of the record but ids and numbers."""
+    text holds no value of the record but ids and numbers. `stays`: a push does not
+    write over what the surface has either, though our clock covers it."""
 
     reason: QuarantineReason.ValueType
     message: str
+    stays: bool = False
 
 
 class Refused(Exception):

@@ -192,7 +192,8 @@ def _said(item: Item) -> _Place:
     """What the body of a project, team, document or event says of its place."""
     members = members_of(item)
     return _Place(
-        project=str(members.get("project_id", "")), account=str(members.get("account_id", ""))
+        project=str(members.get("project_id", "")),
+        account=str(members.get("account_id") or members.get("workspace_id") or ""),
     )
 
 

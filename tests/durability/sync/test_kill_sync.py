@@ -147,6 +147,7 @@ async def test_a_record_before_its_object_is_caught(tmp_path: Path) -> None:
     strike = _STRIKE.format(after=False)
     async with Lives.begin(tmp_path, "local") as lives:
         for prelude, is_caught in ((strike, False), (_RECORD_FIRST + strike, True)):
+            await lives.whole("a", "settle")  # nothing is left to resume
             await lives.struck("a", "strike", prelude=prelude)
             acked = lives.ledger.documents[lives.ledger.mine["a"][-1]]
             async with copied(tmp_path / "backup") as records:

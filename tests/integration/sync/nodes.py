@@ -23,7 +23,6 @@ from workspace.project.v1.document_service_pb2 import (
     CreateRevisionRequest,
     DeleteDocumentRequest,
     GetDocumentRequest,
-    RestoreDocumentRequest,
     UpdateDocumentRequest,
 )
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
@@ -230,11 +229,6 @@ class Node:
         """Delete a document: it goes into the trash."""
         await self.documents.DeleteDocument(
             DeleteDocumentRequest(document_id=document_id, request_id=request_id())
-        )
-
-    async def restore(self, document_id: str) -> None:
-        await self.documents.RestoreDocument(
-            RestoreDocumentRequest(document_id=document_id, request_id=request_id())
         )
 
     async def plan(self, *, push: bool, name: str = "backup", **options: Any) -> PlanSyncResponse:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -56,6 +58,12 @@ def _fill(message: Message, rng: random.Random, depth: int = 0) -> None:
     """Every kind of field, each set or not by chance."""
     if isinstance(message, Timestamp):
         message.seconds, message.nanos = rng.randrange(2**33), rng.choice((0, 1, 10**6, 10**8))
+        return
+    if isinstance(message, Duration):
+        message.seconds, message.nanos = rng.randrange(2**33), rng.choice((0, 1, 10**6))
+        return
+    if isinstance(message, AnyMessage):  # of a type that JSON knows
+        message.Pack(Timestamp(seconds=rng.randrange(2**33)))
         return
     if isinstance(message, Struct):
         message.update({"a": rng.choice((None, True, -0.0, 0.5, "x", [1, {}], {"b": []}))})
