@@ -20,6 +20,7 @@ from services.records.port import ABSENT, Index, Item, Key, Match, Put
 __all__ = [
     "ALL",
     "CONFLICT",
+    "PREFIX",
     "Found",
     "closed",
     "conflict_key",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 CONFLICT = "conflict"
+PREFIX = "~CONFLICT#"
+"""Begins the sort keys of conflict rows in every partition."""
 ALL = "CONFLICTS"
 """Partition of index USER that lists the conflicts of the whole store."""
 _KEPT_SECONDS = 90 * 86_400
@@ -47,7 +50,7 @@ class Found:
 
 def conflict_key(key: Key, conflict: str) -> Key:
     """Where the row of a conflict lies: beside its record."""
-    return Key(key.pk, f"~CONFLICT#{key.sk}#{conflict}")
+    return Key(key.pk, f"{PREFIX}{key.sk}#{conflict}")
 
 
 def list_prefix(status: str) -> str:

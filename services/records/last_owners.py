@@ -24,7 +24,7 @@ from services.model.owners import (
 from services.model.shown import Shown, shown_of
 from services.model.stamp import Stamp
 from services.model.versions import State
-from services.records.conflict_rows import Found
+from services.records.conflict_rows import PREFIX, Found
 from services.records.port import Index, Item, Key, Put
 from services.records.siblings import Rows
 
@@ -166,7 +166,7 @@ class _Partition:
 
     async def _contested(self) -> dict[Key, Draft]:
         """Holders with an open conflict: one that is suspended has one."""
-        rows = await self._items(f"~CONFLICT#{self.scope.prefix}")
+        rows = await self._items(f"{PREFIX}{self.scope.prefix}")
         bodies = [json.loads(item.body) for item in rows]
         open_ = {Key(self.pk, body["sk"]) for body in bodies if body["status"] == "open"}
         found = {key: self.part[key] for key in open_ if key in self.part}

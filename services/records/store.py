@@ -23,7 +23,7 @@ from services.model.families import Family
 from services.model.indexes import Index
 from services.records.actors import Actors
 from services.records.cache import DecodeCache
-from services.records.conflict_rows import Found
+from services.records.conflict_rows import PREFIX, Found
 from services.records.last_owners import settle_owners
 from services.records.limits import MAX_WRITES, check_writes
 from services.records.plan import CommitPlan, head_of, next_head
@@ -282,13 +282,22 @@ class RecordStore:
                 pk, writes, activity=activity, once=once, answer=answer, actor=actor,
                 hlc=self._clock.now(), contested=contested,
             )
+            # Asked before: nothing may come between the commit and its acknowledgement.
+            settles = plan.touches_owners and await self._has_conflicts(pk)
             lock = self._locks.setdefault(pk, asyncio.Lock())
             async with lock:
                 with _reasons():
                     done = await self._commit(plan, if_head)
-            if not done.replayed and plan.touches_owners:
+            if settles and not done.replayed:
                 await self._settle_owners(plan)
         return done
+
+    async def _has_conflicts(self, pk: str) -> bool:
+        """Whether a conflict lies in the partition: what is suspended is one."""
+        page = await self.run(
+            Index.BASE, pk, lower=PREFIX, upper=PREFIX + "~", limit=1, after=None
+        )
+        return bool(page.items)
 
     async def _settle_owners(self, plan: CommitPlan) -> None:
         """The commit is durable and its caller has to learn so, whatever comes of this:

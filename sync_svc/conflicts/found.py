@@ -20,7 +20,7 @@ from services.records.conflict_rows import Found, closed, lookup
 from services.records.port import ConditionFailed, Index, Item, Key
 from services.records.siblings import Rows
 from services.records.store import RecordStore
-from sync_svc.conflicts.parents import is_gone, project_key
+from sync_svc.engine.orphans import is_gone, project_key
 from sync_svc.quarantine.held import held_state, is_settled
 
 __all__ = ["FoundConflict", "conflict_of", "find", "refreshed"]

@@ -14,10 +14,10 @@ from services.records.last_owners import OWNER_FAMILIES, settle_owners
 from services.records.port import Key
 from services.records.replica import Incoming, Joined
 from services.records.siblings import Rows
-from sync_svc.conflicts.parents import ParentWatch
 from sync_svc.engine.matching import Judged
 from sync_svc.engine.objects.parallel import in_parallel
 from sync_svc.engine.order import by_partition, waves
+from sync_svc.engine.orphans import ParentWatch
 from sync_svc.engine.parts import Parts
 from sync_svc.engine.phases import phase
 from sync_svc.engine.reading import read_rows

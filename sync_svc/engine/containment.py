@@ -86,11 +86,13 @@ class Containment:
                 yield from self._named(family, json.loads(version.body))
 
     def _named(self, family: str, members: Mapping[str, Any]) -> Iterator[Item]:
-        project, account = members.get("project_id", ""), members.get("account_id", "")
+        project = members.get("project_id", "")
+        homes = [members[name] for name in ("account_id", "workspace_id") if members.get(name)]
         if project and family != "project":
             yield _place("PROJECT", project)
-        if self._accounts and family != "invitation" and (account or family in _HOMED):
-            yield _place("ACCOUNT", account)
+        if self._accounts and family != "invitation":
+            for home in homes or ([""] if family in _HOMED else []):
+                yield _place("ACCOUNT", home)
 
     async def _known(self, partitions: Iterable[str]) -> set[str]:
         """The projects and accounts among these that are here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from workspace.project.v1.project_pb2 import Project
@@ -15,7 +15,7 @@ from services.records.port import Key
 from services.records.replica import Incoming
 from services.records.store import RecordStore
 
-__all__ = ["Homes", "document_project", "strays"]
+__all__ = ["Homes", "document_project", "strays", "under_hold"]
 
 _KEYS_A_READ: Final = 500
 
@@ -62,6 +62,27 @@ def document_project(state: State) -> str:
     if state.family not in ("document", "derived_artifact"):
         return ""
     return str(json.loads(winner_of(state.versions.values()).body).get("project_id", ""))
+
+
+async def under_hold(records: RecordStore, project_ids: Collection[str]) -> set[str]:
+    """Those of these projects that are under a legal hold here, of their own or of their
+    account's or personal workspace's."""
+    keys = [Key(f"PROJECT#{each}", f"PROJECT#{each}") for each in sorted(project_ids)]
+    homes: dict[str, str] = {}
+    found: set[str] = set()
+    for at in range(0, len(keys), _KEYS_A_READ):
+        for record in await records.batch_get(FAMILIES["project"], keys[at : at + _KEYS_A_READ]):
+            if record is not None:
+                project = record.message
+                homes[project.project_id] = _home(project)
+                found |= {project.project_id} if project.legal_hold else set()
+    names = sorted(set(homes.values()) - {""})
+    held: set[str] = set()
+    for at in range(0, len(names), _KEYS_A_READ):
+        part = [Key(f"ACCOUNT#{i}", f"ACCOUNT#{i}") for i in names[at : at + _KEYS_A_READ]]
+        accounts = await records.batch_get(FAMILIES["account"], part)
+        held |= {each.message.account_id for each in accounts if each and each.message.legal_hold}
+    return found | {project for project, home in homes.items() if home in held}
 
 
 async def strays(records: RecordStore, taken: Sequence[Incoming]) -> set[Key]:

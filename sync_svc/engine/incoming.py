@@ -23,7 +23,7 @@ from services.records.replica import Incoming
 from services.records.siblings import Rows
 from sync_svc.engine import foreign_edits, forged, trust
 from sync_svc.engine.containment import OUTSIDE, Containment
-from sync_svc.engine.homes import Homes, document_project, strays
+from sync_svc.engine.homes import Homes, document_project, strays, under_hold
 from sync_svc.engine.refusal import LivedTwice, Refusal
 from sync_svc.engine.screening import screened_state
 from sync_svc.engine.task import Task
@@ -173,6 +173,7 @@ class Intake:
         piles.take[:] = [each for each in piles.take if each.key not in local]
         homes = await _homes(task, now, local)
         apart = await strays(task.local.records, now)
+        kept = await _kept(task, now, local)
         items = {each.key: each for each in part}
         for each in now:
             mine = local[each.key]
@@ -181,6 +182,7 @@ class Intake:
                 continue
             here = each.key not in apart and homes.has(document_project(each.state))
             fields = trust.held_fields(each.state, mine, project_here=here)
+            fields = fields or (("legal_hold",) if each.key in kept else ())
             held = Held(each.key, each.state, fields, _ids(mine))
             if not fields:
                 piles.take.append(each)
@@ -249,6 +251,21 @@ async def _homes(
     return await Homes.read(
         task.local.records, sorted(wanted - {""}), accounts=accounts, projects=projects
     )
+
+
+async def _kept(
+    task: Task, taken: Sequence[Incoming], local: dict[Key, State | None]
+) -> set[Key]:
+    """What would be removed here though a legal hold forbids it."""
+    projects = {
+        each.key: document_project(mine)
+        for each in taken
+        if (mine := local[each.key]) is not None and trust.removes(each.state, mine)
+    }
+    if not projects:
+        return set()
+    held = await under_hold(task.local.records, set(projects.values()) - {""})
+    return {key for key, project in projects.items() if project in held}
 
 
 def _is_new(local: State | None) -> bool:

@@ -27,6 +27,8 @@ __all__ = ["Scope", "filter_hash"]
 
 _MOST_PLACES = 50_000
 _KEYS_A_READ = 500
+_HOMES = ("account_id", "workspace_id")
+"""A personal workspace is an account, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,12 @@ class Scope:
             return False
         try:
             fields = _fields(after)
+            homes = [fields[name] for name in _HOMES if name in fields]
             if before is not None:
-                return fields.get("account_id") != _fields(before).get("account_id")
-            return fields.get("account_id") != fields.get(f"{after.family}_id")
+                known = _fields(before)
+                return homes != [known[name] for name in _HOMES if name in known]
+            made = fields.get(f"{after.family}_id")
+            return not homes or any(dot != made for dot in homes)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return False  # screening has said what is wrong with it
 

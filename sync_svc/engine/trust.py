@@ -2,7 +2,7 @@
 
 Pure. Accounts, members, teams, grants, invitations, people and platform records are
 not taken at all, nor the events that tell of them. Fields that decide who sees what,
-and whether it lives, stay as they are here: a version that would change them is held
+and whether it lives, stay as they are here, and so do documents under a legal hold: a version that would change them is held
 aside, unjoined - joined, it would travel on from here to surfaces that trust us.
 
 Beyond the list of the design, fields of a project are held with its status that say
@@ -24,7 +24,7 @@ from services.model.shown import shown_of
 from services.model.versions import State, Version, covers, join
 from services.records.port import Key
 
-__all__ = ["POLICY", "TAKEN", "held_fields", "is_content_only", "is_taken"]
+__all__ = ["POLICY", "TAKEN", "held_fields", "is_content_only", "is_taken", "removes"]
 
 TAKEN: Final = frozenset(
     {
@@ -51,6 +51,8 @@ POLICY: Final[Mapping[str, tuple[str, ...]]] = {
 _EVENT: Final = "activity_event"
 _ADDABLE: Final = frozenset({"file.storage_key", "storage_key"})
 _PARTITIONS: Final = ("PROJECT#", "DOCUMENT#")
+_HOLDABLE: Final = frozenset({"document", "derived_artifact"})
+_GONE: Final = frozenset({"DOCUMENT_STATUS_TRASHED", "DOCUMENT_STATUS_PURGED"})
 _Values = Mapping[str, Any]
 
 
@@ -71,6 +73,23 @@ def is_taken(key: Key, incoming: State, local: State | None) -> bool:
     return key.pk.startswith(_PARTITIONS) and all(
         _told_families(version) <= TAKEN for version in incoming.versions.values()
     )
+
+
+def removes(incoming: State, local: State | None) -> bool:
+    """Whether a screened state would delete, trash or purge a document that is here, or
+    a file of it: what a legal hold forbids."""
+    if local is None or local.deleted or incoming.family not in _HOLDABLE:
+        return False
+    after = shown_of(FAMILIES[local.family], join(local, incoming)).version
+    before = shown_of(FAMILIES[local.family], local).version
+    return any(
+        (_is_gone(version) and not _is_gone(before)) or (version.deleted and not before.deleted)
+        for version in [*_coming(incoming, local), after]
+    )
+
+
+def _is_gone(version: Version) -> bool:
+    return version.deleted or json.loads(version.body).get("status") in _GONE
 
 
 def held_fields(

@@ -34,7 +34,8 @@ class Handshake:
     `contacts` are of the last contact that the surface has for sure, `pending` and
     `pending_hlc` of one that may have happened. `surface_incarnation`,
     `provider_identity` and `generation` are the surface's, as last seen. `looked_ms`:
-    when its nodes were read last."""
+    when its nodes were read last. `forced_ms`: when this surface, trusted with content
+    only, last made us take a new incarnation (unix milliseconds)."""
 
     incarnation: str = ""
     confirmed: str = ""
@@ -47,6 +48,7 @@ class Handshake:
     generation: int = 0
     epoch: int = 0
     looked_ms: int = 0
+    forced_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ from sync_svc.collection.marks import MARK_KEY, mark_of
 from sync_svc.collection.relaying import note_run
 from sync_svc.engine.sync_state import SyncState, SyncStates
 from sync_svc.engine.task import Task
+from sync_svc.engine.trust import is_content_only
 from sync_svc.nodes.contact import Contact, acknowledge, announce_export, renew
 from sync_svc.nodes.handshake import Handshake, Verdict, judge, load_handshake, spoke_since
 from sync_svc.nodes.rows import DAY_MS, Entry, NodeRow, node_key
@@ -94,6 +95,7 @@ async def preflight(task: Task, state: SyncState, *, sleep: Sleep = asyncio.slee
     memory, token = await load_handshake(task.local.records, surface.instance_id)
     entry = _entry(seen.node, own)
     verdict = judge(own, memory, surface, entry)
+    memory = _believed(task, memory, verdict)
     epoch = memory.epoch + verdict.starts_over
     state = await _registered(task, state, surface, epoch)
     if verdict.ours:
@@ -183,6 +185,20 @@ def _surface(
             raise _invalid("the surface is read-only: it can be pulled from, not pushed to")
     check_readable(found)
     return found
+
+
+def _believed(task: Task, memory: Handshake, verdict: Verdict) -> Handshake:
+    """A surface trusted with content only makes us take a new incarnation once a day at
+    most: by changing our row before each run it could fill the clocks of all records."""
+    if not verdict.ours or not is_content_only(task.connection) or task.options.reinitialise:
+        return memory
+    now = task.now_ms()
+    if memory.forced_ms and 0 <= now - memory.forced_ms < DAY_MS:
+        raise _changed(
+            task, "says for the second time within a day that this workspace was restored or "
+            "copied, and is trusted with content only"
+        )
+    return replace(memory, forced_ms=now)
 
 
 def _may_write(task: Task, surface: Instance) -> bool:

@@ -19,7 +19,7 @@ async def told(node: Node) -> list[str]:
     """Sort keys of rows that still know the person."""
     found: list[str] = []
     after = None
-    while items := await node.records.scan(after, 500):
+    while items := await node.ws.process.kernel.records.scan(after, 500):
         found += [i.key.sk for i in items if _tells(i.family, i.body)]
         after = items[-1].key
     return found

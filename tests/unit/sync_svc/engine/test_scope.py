@@ -54,6 +54,35 @@ async def test_a_pull_takes_only_what_is_in_scope(world: World) -> None:
     assert _partitions(await world.states("local")) == wanted
 
 
+async def _personal(world: World, *, on: str) -> None:
+    for number in ("1", "2"):
+        await world.write(Account(account_id=f"w_{number}", name=number), on=on)
+        await world.project(f"p_{number}", workspace_id=f"w_{number}", on=on)
+        await world.write(document(f"d_{number}", project_id=f"p_{number}"), on=on)
+
+
+@pytest.mark.parametrize("on", ["local", "remote"])
+async def test_a_personal_workspace_takes_its_projects_along(world: World, on: str) -> None:
+    await _personal(world, on=on)
+    if on == "local":
+        await world.push(connection=_accounts("w_1"))
+    else:
+        await world.pull(connection=_accounts("w_1"))
+    wanted = {"ACCOUNT#w_1", "PROJECT#p_1", "DOCUMENT#d_1"}
+    assert _partitions(await world.states("remote" if on == "local" else "local")) == wanted
+
+
+async def test_documents_of_a_personal_project_are_taken_from_content_only(
+    world: World,
+) -> None:
+    await world.project("p_1", workspace_id="w_1")
+    await world.write(document("d_1", project_id="p_1"), on="remote")
+    connection = _accounts("w_1")
+    connection.trust = Trust.TRUST_CONTENT_ONLY
+    await world.pull(connection=connection)
+    assert await world.state(document_key("d_1"), on="local") is not None
+
+
 async def test_a_surface_cannot_move_a_record_into_the_scope(world: World) -> None:
     await _two_accounts(world)
     await world.push()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from workspace.identity.v1.account_pb2 import Account
+from workspace.project.v1.document_pb2 import DocumentStatus
 from workspace.project.v1.grant_pb2 import Grant
 from workspace.project.v1.history_pb2 import WriteEvent
 from workspace.project.v1.project_pb2 import Project, ProjectStatus
@@ -202,6 +204,35 @@ async def test_new_documents_need_their_project_here_and_in_scope(world: World) 
         scope=SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ACCOUNTS, account_ids=["a_2"]),
     )
     assert (await sort(world, keys[0], connection=other)).held == 1
+
+
+@pytest.mark.parametrize("by", ["project", "account", "workspace"])
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_what_is_under_legal_hold_is_not_removed(
+    world: World, by: str, deleted: bool
+) -> None:
+    home = {"project": {"legal_hold": True}, "account": {"account_id": "a_1"}}
+    await world.write(Account(account_id="a_1", name="A", legal_hold=by != "project"))
+    await world.project(**home.get(by, {"workspace_id": "a_1"}))
+    await world.write(document("d_1"))
+    await world.push()
+    gone = document("d_1")
+    gone.status = DocumentStatus.DOCUMENT_STATUS_TRASHED
+    await world.write(gone, deleted=deleted, on="remote")
+    found = await sort(world, document_key("d_1"), connection=CONTENT)
+    assert (found.take, found.held) == ([], 1)
+    assert found.held_fields == {document_key("d_1"): ("legal_hold",)}
+    (row,) = await held(world)
+    assert (row["kind"], row["project_id"]) == ("policy", "p_1")
+
+
+async def test_without_a_hold_documents_are_removed(world: World) -> None:
+    await world.project()
+    await world.write(document("d_1"))
+    await world.push()
+    await world.write(document("d_1"), deleted=True, on="remote")
+    found = await sort(world, document_key("d_1"), connection=CONTENT)
+    assert [each.key for each in found.take] == [document_key("d_1")]
 
 
 async def test_an_edit_by_hand_gets_a_version_of_its_own(world: World) -> None:
