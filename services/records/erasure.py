@@ -127,6 +127,12 @@ class Scrubber:
             return True
         return self._addresses is not None and self._addresses.search(text) is not None
 
+    def may_be_in(self, data: bytes) -> bool:
+        """Cheap: the same for a serialized message, where an address may stand between
+        any bytes: the tag of the next field looks like a part of it."""
+        text = data.decode("utf-8", "replace").lower()
+        return any(each.lower() in text for each in (*self._ids, *self._person.addresses))
+
     def scrub(self, value: Any) -> Any:
         """The value without the person's data; equal if there was none."""
         if isinstance(value, str):
@@ -333,7 +339,7 @@ class Erasure:
         """A request row with the stored answer scrubbed."""
         row = json.loads(body)
         data = base64.b64decode(row.get("answer", ""))
-        if not self._scrubber.mentioned_in(data.decode("utf-8", "replace")):
+        if not self._scrubber.may_be_in(data):
             return None
         answer = _scrubbed_answer(self._scrubber, row.get("type", ""), data)
         if answer == data:

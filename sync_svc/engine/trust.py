@@ -2,8 +2,9 @@
 
 Pure. Accounts, members, teams, grants, invitations, people and platform records are
 not taken at all, nor the events that tell of them. Fields that decide who sees what,
-and whether it lives, stay as they are here, and so do documents under a legal hold: a version that would change them is held
-aside, unjoined - joined, it would travel on from here to surfaces that trust us.
+and whether it lives, stay as they are here, and so do documents under a legal hold:
+a version that would change them is held aside, unjoined - joined, it would travel on
+from here to surfaces that trust us.
 
 Beyond the list of the design, fields of a project are held with its status that say
 when it is purged, and its classification and legal hold, which restrain that. The
@@ -52,7 +53,7 @@ _EVENT: Final = "activity_event"
 _ADDABLE: Final = frozenset({"file.storage_key", "storage_key"})
 _PARTITIONS: Final = ("PROJECT#", "DOCUMENT#")
 _HOLDABLE: Final = frozenset({"document", "derived_artifact"})
-_GONE: Final = frozenset({"DOCUMENT_STATUS_TRASHED", "DOCUMENT_STATUS_PURGED"})
+_STEPS: Final = ("DOCUMENT_STATUS_TRASHED", "DOCUMENT_STATUS_PURGED")
 _Values = Mapping[str, Any]
 
 
@@ -82,14 +83,15 @@ def removes(incoming: State, local: State | None) -> bool:
         return False
     after = shown_of(FAMILIES[local.family], join(local, incoming)).version
     before = shown_of(FAMILIES[local.family], local).version
-    return any(
-        (_is_gone(version) and not _is_gone(before)) or (version.deleted and not before.deleted)
-        for version in [*_coming(incoming, local), after]
-    )
+    return any(_gone(each) > _gone(before) for each in [*_coming(incoming, local), after])
 
 
-def _is_gone(version: Version) -> bool:
-    return version.deleted or json.loads(version.body).get("status") in _GONE
+def _gone(version: Version) -> int:
+    """How far a document is from being there."""
+    if version.deleted:
+        return len(_STEPS) + 1
+    status = json.loads(version.body).get("status")
+    return _STEPS.index(status) + 1 if status in _STEPS else 0
 
 
 def held_fields(

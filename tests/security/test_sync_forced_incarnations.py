@@ -56,7 +56,7 @@ async def _at_once(_: float) -> None:
     return None
 
 
-async def test_one_new_incarnation_a_day(stores: Open) -> None:  # noqa: F811
+async def test_one_new_incarnation_a_day(stores: Open) -> None:
     ann, box = await stores("ann"), await stores("box", passive=True)
     await ann.edit("p", name="x")
     first = await _run(ann, box, Trust.TRUST_CONTENT_ONLY)
@@ -71,7 +71,7 @@ async def test_one_new_incarnation_a_day(stores: Open) -> None:  # noqa: F811
     assert (await ann.now()).incarnation != first
 
 
-async def test_who_is_trusted_is_believed(stores: Open) -> None:  # noqa: F811
+async def test_who_is_trusted_is_believed(stores: Open) -> None:
     ann, box = await stores("ann"), await stores("box", passive=True)
     await ann.edit("p", name="x")
     found = [await _run(ann, box, Trust.TRUST_FULL) for _ in range(3)]

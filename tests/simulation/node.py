@@ -79,6 +79,7 @@ class Node:
         self.busy = set()
         self.place.minting.clear()
         self.place.permits.clear()
+        self.place.committing.clear()
 
     async def start(self) -> None:
         """Open the store, again and again until it answers."""
@@ -127,14 +128,13 @@ class Node:
         self, pk: str, writes: Sequence[Write[Any]], begun: Sequence[Written]
     ) -> str:
         permit, life, outcome = Permit(pk), self.life, "ok"
-        self.place.permits.append(permit)
+        self.place.begin(permit)
         try:
             await self.records.commit(pk, writes, activity=Activity("thing.changed", pk))
         except WorkspaceError as error:
             outcome = Reason.Name(error.reason).removeprefix("ERROR_REASON_")
         if life.alive:
-            if permit in self.place.permits:
-                self.place.permits.remove(permit)
+            self.place.end(permit)
             for written in begun:
                 self.oracle.end(self.place, written, outcome)
         return outcome

@@ -104,6 +104,21 @@ class Place:
     record_commits: int = 0
     minting: dict[Key, list[Written]] = field(default_factory=dict)
     permits: list[Permit] = field(default_factory=list)
+    committing: list[Permit] = field(default_factory=list)
+
+    def begin(self, permit: Permit) -> None:
+        """A person's commit begins."""
+        self.permits.append(permit)
+        self.committing.append(permit)
+
+    def end(self, permit: Permit) -> None:
+        """It ended, well or not: as many events may still come in the partition as
+        commits are under way there. (Which event is whose cannot be seen.)"""
+        self.committing.remove(permit)
+        left = sum(each.pk == permit.pk for each in self.committing)
+        mine = [each for each in self.permits if each.pk == permit.pk]
+        for each in mine[left:]:
+            self.permits.remove(each)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(

@@ -56,7 +56,7 @@ async def _prepared(folder: Path, files: int, size: int) -> None:
     async with pair(folder) as sides:
         await _write(sides, Project(project_id="p_bench", name="bench"))
         for number in range(files):
-            data = random.Random(number).randbytes(size * _MIB)
+            data = random.Random(number).randbytes(_MIB) * size
             document = with_file(number, data)
             await sides.local.objects.write(
                 document.storage_key, _chunks(data), size=len(data), sha256=document.file.sha256,

@@ -48,6 +48,7 @@ async def test_erased_on_one_node_is_erased_on_all(tmp_path: Path) -> None:
         )
 
         async def clean(node: Node) -> bool:
+            await node.due()
             return not await told(node)
 
         await eventually(lambda: clean(a))
