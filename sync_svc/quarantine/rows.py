@@ -27,7 +27,16 @@ from sync_svc.engine.refusal import Refusal, Refused
 from sync_svc.engine.stamps import strict_stamp
 from sync_svc.quarantine.packing import pack_rows
 
-__all__ = ["ALL", "OUTGOING", "QUARANTINE", "Quarantine", "by_connection", "by_id", "quarantine_id"]
+__all__ = [
+    "ALL",
+    "MOST_RECORDS",
+    "OUTGOING",
+    "QUARANTINE",
+    "Quarantine",
+    "by_connection",
+    "by_id",
+    "quarantine_id",
+]
 
 QUARANTINE: Final = "quarantine"
 ALL: Final = "QUARANTINE"
@@ -40,8 +49,9 @@ OUTGOING: Final = frozenset(
 )
 """Reasons that a later look at the surface's rows does not settle."""
 
+MOST_RECORDS: Final = 10_000
+"""Of one connection."""
 _LATEST_MS: Final = 10**13
-_MOST_KNOWN: Final = 10_000
 _PAGE: Final = 500
 _PUTS: Final = 40
 _BYTES: Final = 800 * 1024
@@ -63,6 +73,15 @@ def quarantine_id(connection_id: str, rows: Rows) -> str:
     return _of_key(connection_id, rows.key) + _of_versions(rows)
 
 
+def _full(connection_id: str, most: int) -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_LIMIT_EXCEEDED,
+        f"the quarantine of connections/{connection_id} has its {most:,} records; look at them "
+        "(`wm sync quarantine`), mend what sends them or pause the connection, then run again",
+        metadata={"limit": "quarantined_records", "maximum": str(most)},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     rows: Rows
@@ -74,10 +93,12 @@ class Quarantine:
     run: it remembers which records have rows, so that the usual clean record costs
     no read."""
 
-    def __init__(self, records: RecordStore, now_ms: int) -> None:
+    def __init__(self, records: RecordStore, now_ms: int, *, most: int = MOST_RECORDS) -> None:
         self._records = records
         self._now_ms = now_ms
+        self._most = most
         self._known: dict[str, set[str] | None] = {}
+        self._live: dict[str, set[str]] = {}
 
     async def put(
         self, connection_id: str, run_id: str, key: Key, item: Item, refusal: Refusal
@@ -88,16 +109,22 @@ class Quarantine:
     async def put_all(
         self, connection_id: str, run_id: str, refused: Sequence[tuple[Rows, Refusal]]
     ) -> None:
-        """`put` for several records."""
+        """`put` for several records. Raises LIMIT_EXCEEDED, before anything is put,
+        when a connection would have more than `most`: a surface that sends nothing but
+        rubbish must not fill this store. The run ends, its cursor stays."""
         if not refused:
             return
         latest = {rows.key: _Entry(rows, refusal) for rows, refusal in refused}
         entries = list(latest.values())
         known = await self._of(connection_id)
+        names = {_of_key(connection_id, each.rows.key) for each in entries}
+        live = self._live[connection_id]
+        if known is None or len(live | names) > self._most:
+            raise _full(connection_id, self._most)
         for at in range(0, len(entries), _PUTS):
             await self._put_part(connection_id, run_id, entries[at : at + _PUTS])
-        if known is not None:
-            known |= {_of_key(connection_id, each.rows.key) for each in entries}
+        known |= names
+        live |= names
 
     async def clear(
         self, connection_id: str, keys: Iterable[Key], *, outgoing: bool = False
@@ -130,13 +157,15 @@ class Quarantine:
 
     async def _read_known(self, connection_id: str) -> set[str] | None:
         found: set[str] = set()
+        live = self._live[connection_id] = set[str]()
         after: str | None = None
-        while len(found) <= _MOST_KNOWN:
+        while len(live) <= self._most:
             page = await self._records.run(
                 Index.BASE, f"SYNC#{connection_id}", lower="QUARANTINE#", upper="QUARANTINE$",
                 limit=_PAGE, after=after,
             )
-            found |= {i.key.sk.removeprefix("QUARANTINE#")[:32] for i in page.items}
+            found |= {_name_of(item) for item in page.items}
+            live |= {_name_of(item) for item in page.items if not item.deleted}
             after = page.next
             if after is None:
                 return found
@@ -208,6 +237,10 @@ class Quarantine:
             "tried_ms": before["tried_ms"] if again else self._now_ms,
             "rows": _kept(rows),
         }
+
+
+def _name_of(item: Item) -> str:
+    return item.key.sk.removeprefix("QUARANTINE#")[:32]
 
 
 def _of_key(connection_id: str, key: Key) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from workspace.sync.v1.quarantine_pb2 import QuarantineReason as Why
 
+from services.model.errors import Reason, WorkspaceError
 from services.records.port import Index, Item, Key
 from services.records.siblings import Rows
 from sync_svc.connections.forgetting import forget_state
@@ -135,3 +137,18 @@ async def test_the_message_tells_what_but_not_the_body(world: World) -> None:
     assert told.stamp.dot.actor == "npeer.life1"
     assert "Secret" not in str(told)
     assert not messages["x"].HasField("stamp")
+
+
+async def test_a_connection_cannot_fill_the_store_with_rubbish(world: World) -> None:
+    records, now = world.surfaces["local"].records, world.clock.millis()
+    made = [rows("project", project(project_id=f"p_{n}")) for n in range(4)]
+    await Quarantine(records, now, most=3).put_all("c_1", "r_1", [(r, REFUSAL) for r in made[:3]])
+    with pytest.raises(WorkspaceError, match="wm sync quarantine") as caught:
+        await Quarantine(records, now, most=3).put_all("c_1", "r_2", [(made[3], REFUSAL)])
+    assert caught.value.reason == Reason.ERROR_REASON_LIMIT_EXCEEDED
+    assert len(await quarantined(world)) == 3
+    # What is there may be tried again, other connections have room of their own.
+    await Quarantine(records, now + 1, most=3).put_all("c_1", "r_3", [(made[0], REFUSAL)])
+    await Quarantine(records, now, most=3).put_all("c_2", "r_4", [(made[3], REFUSAL)])
+    assert await Quarantine(records, now, most=3).clear("c_1", [made[1].key]) == 1
+    await Quarantine(records, now, most=3).put_all("c_1", "r_5", [(made[3], REFUSAL)])
