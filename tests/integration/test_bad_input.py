@@ -80,7 +80,7 @@ def rpc_named(name: str) -> Rpc:
 @pytest.mark.parametrize("path", having("page_token"))
 async def test_page_tokens_that_nobody_issued(cast: Cast, path: str) -> None:
     rpc = PEOPLE_CALL[path]
-    role = "platform" if rpc.name == "ListAllAccounts" else "owner"
+    role = "platform" if rpc.name in ("ListAllAccounts", "ListNodes") else "owner"
     for token in ("x", "AAAA", "not/base64", "é", "A" * 200, "0" * 43 + "="):
         request = ask(cast, rpc)
         request.page_token = token
