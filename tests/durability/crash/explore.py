@@ -48,15 +48,15 @@ async def explore(story: Story, folder: Path) -> dict[str, str]:
     wanted, names = await _undisturbed(story, folder, scene, ids)
     assert names, "the story has no durable step"
     faults: dict[str, str] = {}
-    for number, name in enumerate(names):
+    for number in range(len(names)):
         for after in (False, True):
-            point = f"{number}:{name}:{'after' if after else 'before'}"
             place = folder / "crashed"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(scene, place)
-            fault = await _crashed(story, place, ids, wanted, CrashPoints(number, after))
+            points = CrashPoints(number, after)
+            fault = await _crashed(story, place, ids, wanted, points)
             if fault:
-                faults[point] = fault
+                faults[f"{number}:{points.names[number]}:{_side(after)}"] = fault
     return faults
 
 
@@ -105,6 +105,10 @@ async def _outcome(story: Story, place: Path, ids: dict[str, str]) -> Any:
         if story.settle is not None:
             await story.settle(ws)
         return await story.look(ws, ids)
+
+
+def _side(after: bool) -> str:
+    return "after" if after else "before"
 
 
 def _opened(place: Path) -> Any:
