@@ -4,9 +4,11 @@ and a missing extra gives the command that installs it."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
+from services.aws.selected import aws_place
 from services.config import Settings
 from services.mail.folder import FolderMail
 from services.mail.port import MailDriver
@@ -14,6 +16,7 @@ from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
+from services.objects.port import ObjectDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder
 from services.records.instance import Instance, open_instance
@@ -32,6 +35,8 @@ __all__ = [
     "record_snapshot",
     "wall_millis",
 ]
+
+T = TypeVar("T")
 
 _POINT_READ_CACHE = 16 << 20
 """Bytes of items that are kept to answer point reads without SQLite."""
@@ -61,9 +66,20 @@ async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
     return RecordStore(driver, actor=instance.actor, clock=clock), instance
 
 
-def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> FilesystemDriver:
-    """The object driver of the deployment; `public_url` begins its signed URLs."""
-    return FilesystemDriver(settings.data_dir / "objects", signer=signer, public_url=public_url)
+async def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> ObjectDriver:
+    """The object driver of the deployment; `public_url` begins the signed URLs of files
+    that we serve ourselves."""
+    if settings.objects == "filesystem":
+        root = settings.data_dir / "objects"
+        return FilesystemDriver(root, signer=signer, public_url=public_url)
+    from services.aws.clients import AwsClients
+    from services.objects.s3 import S3Driver
+
+    clients = AwsClients(aws_place(settings))
+    return await _or_close(
+        S3Driver.open(clients, settings.aws_s3_bucket, path_style=settings.aws_s3_path_style),
+        clients.close,
+    )
 
 
 def open_mail(settings: Settings) -> MailDriver | None:
@@ -99,6 +115,8 @@ async def open_record_driver(settings: Settings) -> RecordDriver:
     """The database of the deployment, opened for this process."""
     if settings.records == "sqlite":
         return await SqliteDriver.open(database_file(settings), cache_bytes=_POINT_READ_CACHE)
+    if settings.records == "dynamodb":
+        return await _open_dynamodb(settings)
     from services.records.sql import PostgresDriver
 
     return await PostgresDriver.open(_dsn(settings))
@@ -108,6 +126,13 @@ def record_snapshot(settings: Settings) -> AsyncIterator[list[Item]]:
     """Every row of one moment, read beside the process that serves."""
     from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
 
+    if settings.records == "dynamodb":
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            "DynamoDB has no copy of one moment for `wm backup`: use its point-in-time recovery "
+            "(on in what `wm setup aws` makes), or push to another surface with `wm sync push`",
+            metadata={"field": "WM_RECORDS"},
+        )
     if settings.records == "sqlite":
         return sqlite_snapshot(database_file(settings))
     return postgres_snapshot(_dsn(settings))
@@ -116,6 +141,23 @@ def record_snapshot(settings: Settings) -> AsyncIterator[list[Item]]:
 def database_file(settings: Settings) -> Path:
     """The SQLite file of a local workspace."""
     return settings.data_dir / "workspace.sqlite"
+
+
+async def _open_dynamodb(settings: Settings) -> RecordDriver:
+    from services.aws.clients import AwsClients
+    from services.records.dynamodb import DynamoDriver
+
+    clients = AwsClients(aws_place(settings))
+    return await _or_close(DynamoDriver.open(clients, settings.aws_dynamodb_table), clients.close)
+
+
+async def _or_close(opening: Awaitable[T], close: Callable[[], Awaitable[None]]) -> T:
+    """What is being opened; if that fails, what it stands on is closed."""
+    try:
+        return await opening
+    except BaseException:
+        await close()
+        raise
 
 
 def _dsn(settings: Settings) -> str:

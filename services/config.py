@@ -15,11 +15,21 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.aws.selected import aws_selection, check_aws, from_environment
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.model.selection import refuse_secrets
-from services.tokens.issuers import IssuerSettings, one_of_each
+from services.tokens.issuers import (
+    CognitoSettings,
+    IssuerSettings,
+    RemoteIssuer,
+    check_cognito_endpoint,
+    issuer_of,
+    one_of_each,
+)
 
 __all__ = ["Settings", "load_selection", "load_settings"]
+
+_POOL = ("user_pool_id", "client_ids", "token_use")
 
 
 class Settings(BaseSettings):
@@ -34,11 +44,27 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".wm-data"), description="folder of the local workspace")
     backend_file: Path = Field(Path("backend.toml"), description="non-secret backend selection")
     environment: str = Field("local", description="name of the deployment, for labels")
-    records: Literal["sqlite", "postgresql"] = Field(
-        "sqlite", description="`sqlite`, or `postgresql` (see records_dsn)"
+    records: Literal["sqlite", "postgresql", "dynamodb"] = Field(
+        "sqlite",
+        description="`sqlite`, `postgresql` (see records_dsn) or `dynamodb` (aws_dynamodb_table)",
     )
     records_dsn: SecretStr | None = Field(None, description="connection string of PostgreSQL")
-    objects: Literal["filesystem"] = Field("filesystem", description="object store driver")
+    objects: Literal["filesystem", "s3"] = Field(
+        "filesystem", description="`filesystem`, or `s3`: S3 and compatible stores (aws_s3_bucket)"
+    )
+
+    aws_region: str = Field("", description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION")
+    aws_profile: str = Field("", description="profile of the AWS configuration; else AWS_PROFILE")
+    aws_dynamodb_table: str = Field("", description="table of the records; else AWS_DYNAMODB_TABLE")
+    aws_s3_bucket: str = Field("", description="bucket of the objects; else AWS_S3_BUCKET")
+    aws_s3_endpoint: str = Field(
+        "", description="URL of an S3-compatible store; default: the region's own"
+    )
+    aws_s3_path_style: bool = Field(
+        False, description="the bucket in the path of URLs, as many compatible stores want it"
+    )
+    aws_dynamodb_endpoint: str = Field("", description="URL of DynamoDB, for DynamoDB Local")
+    aws_endpoint: str = Field("", description="URL of all other AWS services, for emulators")
 
     grpc_host: str = Field("127.0.0.1", description="address of the gRPC port")
     grpc_port: int = Field(50051, ge=0, le=65535, description="0: any free port")
@@ -75,13 +101,30 @@ class Settings(BaseSettings):
         "RS256", description="the one algorithm of its tokens"
     )
     oidc_groups_claim: str = Field("groups", description="claim whose list is recorded")
-    oidc_issuers: tuple[IssuerSettings, ...] = Field(
+    oidc_issuers: tuple[RemoteIssuer, ...] = Field(
         (),
         description="JSON list of issuers, as `[[identity.issuers]]` of backend.toml: issuer, "
-        "audience, algorithm, types, groups_claim, max_token_seconds",
+        "audience, algorithm, types, groups_claim, max_token_seconds; or, with kind `cognito`: "
+        "user_pool_id, client_ids, region, token_use, max_token_seconds",
     )
     oidc_ca_file: Path | None = Field(
-        None, description="PEM of the authorities of issuers; default: the system's"
+        None,
+        description="PEM of the authorities of issuers (not of AWS); default: the system's",
+    )
+    cognito_user_pool_id: str = Field(
+        "", description="Amazon Cognito user pool whose people may sign in, as us-east-1_AbCdEfGhI"
+    )
+    cognito_client_ids: str = Field(
+        "",
+        description="app clients of that pool whose tokens are taken, as `id,id`; needed with it",
+    )
+    cognito_token_use: Literal["access", "id"] = Field(
+        "access", description="kind of its tokens that is taken; verified addresses are in `id`"
+    )
+    cognito_endpoint: str = Field(
+        "",
+        description="for tests: an emulator on this machine, `http://127.0.0.1:PORT`, from which "
+        "the keys of pools are read; refused when a port is open beyond loopback",
     )
     download_seconds: int = Field(300, ge=30, le=900, description="default life of download URLs")
     upload_seconds: int = Field(3600, ge=60, le=3600, description="default life of upload URLs")
@@ -132,8 +175,9 @@ class Settings(BaseSettings):
 
     @property
     def provider(self) -> str:
-        """`local`, `aws` or `azure`: what records and objects live on."""
-        return "local"
+        """`local`, `aws` or `azure`: what records and objects live on. A store that
+        is hosted by its users counts as local."""
+        return "aws" if self.records == "dynamodb" else "local"
 
     @property
     def loopback_only(self) -> bool:
@@ -148,15 +192,18 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise _readable(error) from None
-    settings = _selected(settings)
+    settings = from_environment(_selected(settings))
+    check_aws(settings)
     _check_tls(settings)
     _check_mail(settings)
     return settings.model_copy(update={"oidc_issuers": one_of_each(_issuers(settings))})
 
 
-def _issuers(settings: Settings) -> list[IssuerSettings]:
-    """All issuers: the single one of WM_OIDC_ISSUER, too."""
-    found = list(settings.oidc_issuers)
+def _issuers(settings: Settings) -> list[IssuerSettings | CognitoSettings]:
+    """All issuers: the single ones of WM_OIDC_ISSUER and WM_COGNITO_USER_POOL_ID, too."""
+    found = [*settings.oidc_issuers, *_pool(settings)]
+    if settings.cognito_endpoint:
+        check_cognito_endpoint(settings.cognito_endpoint, loopback_only=settings.loopback_only)
     if settings.model_fields_set & {"oidc_issuer", "oidc_audience"}:
         single = {
             name: getattr(settings, f"oidc_{name}")
@@ -169,12 +216,30 @@ def _issuers(settings: Settings) -> list[IssuerSettings]:
     return found
 
 
+def _pool(settings: Settings) -> list[CognitoSettings]:
+    if not settings.model_fields_set & {f"cognito_{name}" for name in _POOL}:
+        return []
+    clients = tuple(filter(None, map(str.strip, settings.cognito_client_ids.split(","))))
+    try:
+        return [
+            CognitoSettings(
+                user_pool_id=settings.cognito_user_pool_id,
+                client_ids=clients,
+                token_use=settings.cognito_token_use,
+            )
+        ]
+    except ValidationError as error:
+        raise _readable(error, prefix="WM_COGNITO_") from None
+
+
 def _selected(settings: Settings) -> Settings:
     """A selection that is there must be good, and is followed; one that was
     asked for must be there."""
     if settings.backend_file.exists():
         selection = load_selection(settings.backend_file)
         settings = _with_issuers(settings, selection)
+        if selection["provider"] == "aws":
+            return settings.model_copy(update=aws_selection(settings, selection))
         if "data_dir" not in settings.model_fields_set:
             return settings.model_copy(update={"data_dir": _data_dir(settings, selection)})
     elif "backend_file" in settings.model_fields_set:
@@ -192,7 +257,7 @@ def _with_issuers(settings: Settings, selection: dict[str, Any]) -> Settings:
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise invalid_field(field, "must be tables; write [[identity.issuers]]")
     try:
-        found = tuple(IssuerSettings(**each) for each in tables)
+        found = tuple(issuer_of(each, field=field) for each in tables)
     except ValidationError as error:
         raise _readable(error, prefix=f"{field}.") from None
     if not found or "oidc_issuers" in settings.model_fields_set:
@@ -261,11 +326,11 @@ def load_selection(path: Path) -> dict[str, Any]:
     provider = selection.get("provider")
     if not isinstance(provider, str) or provider not in {"local", "aws", "azure"}:
         raise invalid_field(f"{path.name}: provider", "must be local, aws or azure")
-    if provider != "local":
+    if provider == "azure":
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
             f"{path.name} selects {provider}, whose drivers are not part of this release; "
-            "use `wm init --provider local`",
+            "use `wm init --provider local` or `wm init --provider aws`",
             metadata={"field": "provider"},
         )
     return selection

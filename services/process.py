@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc.aio
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from services.backends import (
     open_data_dir,
@@ -34,7 +35,7 @@ from services.http.gateway import Gateway
 from services.http.server import HttpServer, bind_http
 from services.kernel import Kernel, ServiceModule
 from services.model.errors import Reason, WorkspaceError
-from services.objects.port import StoreUnavailable
+from services.objects.filesystem import FilesystemDriver
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
@@ -131,7 +132,7 @@ class WorkspaceProcess:
         self._closers.append(records.close)
         sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
         self._closers.append(_closing(sock.close))
-        self.kernel = self._open_kernel(records, instance, settings.public_url or self.http_url)
+        self.kernel = await self._open_kernel(records, instance, settings.public_url or self.http_url)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
         self.relays = await self._open_relays()
         await self._serve()
@@ -139,11 +140,11 @@ class WorkspaceProcess:
         self._start_background()
         await self.rpc.readiness.poll()
 
-    def _open_kernel(self, records: RecordStore, instance: Instance, public_url: str) -> Kernel:
+    async def _open_kernel(self, records: RecordStore, instance: Instance, public_url: str) -> Kernel:
         keys_dir = self.settings.data_dir / "keys"
         secret = load_or_create_secret(keys_dir / "instance.key")
         self.signer = UrlSigner(open_keyring(self.settings))
-        self.object_driver = open_objects(self.settings, self.signer, public_url)
+        self.object_driver = await open_objects(self.settings, self.signer, public_url)
         self._closers.append(self.object_driver.close)
         feed = Feed(records, now=time.time)
         self._closers.append(_closing(feed.close))
@@ -206,9 +207,7 @@ class WorkspaceProcess:
             lambda _: LocalChannel(self.local, service=""),
             self.rpc.methods,
             max_body_bytes=self.settings.max_message_bytes,
-            extra_routes=dataplane_routes(
-                self.object_driver, self.signer, is_revoked=self._is_revoked
-            ),
+            extra_routes=self._data_routes(),
             ready=self._is_ready,
             metrics_registry=self.registry,
             public=[method for method, rule in self._policy().items() if rule.kind is Kind.PUBLIC],
@@ -216,6 +215,12 @@ class WorkspaceProcess:
         http = HttpServer(gateway.asgi, sock, tls=self._tls())
         await http.start()
         self._closers.append(http.stop)
+
+    def _data_routes(self) -> list[Route]:
+        """The data plane for files that we keep ourselves; other stores have their own."""
+        if not isinstance(self.object_driver, FilesystemDriver):
+            return []
+        return dataplane_routes(self.object_driver, self.signer, is_revoked=self._is_revoked)
 
     async def _open_relays(self) -> list[Relay]:
         """A relay for each consumer; it is owed all events from now on."""
@@ -283,8 +288,7 @@ class WorkspaceProcess:
         await self.kernel.records.driver.get(Key("INSTANCE", "INSTANCE"))
 
     async def _probe_objects(self) -> None:
-        if self.object_driver.degraded:
-            raise StoreUnavailable("the object store had a write error; start again")
+        await self.object_driver.probe()
 
     async def _is_revoked(self, principal: str, scope: str, revision: int) -> bool:
         """Whether a signed URL lost its ground; without a judge it has."""

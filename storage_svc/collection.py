@@ -27,8 +27,8 @@ from workspace.storage.v1.upload_pb2 import Upload, UploadStatus
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
-from services.records.port import Key
 from services.records.record import Record, Write
+from services.records.walking import rows_of_prefix
 from services.rpc.context import set_current_call
 from storage_svc.completion import CLAIM_SECONDS, REFUSED, Completion
 from storage_svc.gate import ProjectGate, reason_of
@@ -43,7 +43,6 @@ PERIOD_SECONDS = 24 * 3600.0
 GRACE_SECONDS = 2 * 3600
 """60 s of clock skew and the longest transfer of 100 MiB at 16 KiB/s (6,430 s)."""
 KEPT_SECONDS = 30 * 24 * 3600
-_PAGE = 500
 _LOG = logging.getLogger("workspace.storage.collection")
 
 
@@ -131,17 +130,9 @@ class Collector:
         return done
 
     async def _ids(self) -> AsyncIterator[str]:
-        after = Key("UPLOAD#", "")
-        while True:
-            items = await self._records.scan(after, _PAGE)
-            for item in items:
-                if not item.key.pk.startswith("UPLOAD#"):
-                    return
-                if item.family == UPLOADS.name and not item.deleted:
-                    yield item.key.pk.removeprefix("UPLOAD#")
-            if len(items) < _PAGE:
-                return
-            after = items[-1].key
+        async for item in rows_of_prefix(self._records, "UPLOAD#"):
+            if item.family == UPLOADS.name and not item.deleted:
+                yield item.key.pk.removeprefix("UPLOAD#")
 
     async def _one(self, upload_id: str, now: float, done: Collected) -> None:
         record: Record[Upload] | None = await self._records.get(UPLOADS, upload_key(upload_id))

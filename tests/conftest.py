@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chosen_records import recycle_databases, stop_server
+from tests.servers.aws import environment, stop_servers
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
 settings.register_profile("local", deadline=None)
@@ -25,5 +26,15 @@ def _databases_of_the_test() -> Iterator[None]:
     recycle_databases()
 
 
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for the servers of tests/servers/aws.py, and no others."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+
 def pytest_unconfigure() -> None:
     stop_server()
+    stop_servers()

@@ -56,7 +56,7 @@ _EVENT_VALUES: Final = "changes"
 
 
 class UserExport:
-    """Records about one user, in key order of the whole store."""
+    """Records about one user, partition by partition in the order of the store."""
 
     def __init__(self, kernel: Kernel, directory: Directory) -> None:
         self._records = kernel.records

@@ -58,7 +58,7 @@ def backup(
 
 async def _run(settings: Settings, folder: Path, *, keys: bool, shown: bool) -> Manifest:
     signer = UrlSigner(open_keyring(settings))
-    source = open_objects(settings, signer, _NOWHERE)
+    source = await open_objects(settings, signer, _NOWHERE)
     target = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
     try:
         job = Backup(folder, source=source, target=target, progress=progress(shown=shown))

@@ -78,7 +78,7 @@ async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: 
     restore_keys(folder, settings.data_dir / "keys")
     signer = UrlSigner(open_keyring(settings))
     source = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
-    objects = open_objects(settings, signer, _NOWHERE)
+    objects = await open_objects(settings, signer, _NOWHERE)
     try:
         await restore_objects(source, objects, progress=show)
     finally:

@@ -164,7 +164,7 @@ class StoreUnavailable(Exception):
 
 
 class ObjectDriver(Protocol):
-    """Twelve calls over write-once objects."""
+    """Thirteen calls over write-once objects."""
 
     @property
     def name(self) -> str: ...
@@ -227,6 +227,11 @@ class ObjectDriver(Protocol):
 
     async def multipart_abort(self, key: str, multipart_id: str) -> None:
         """Drop the parts; an unknown id is a success."""
+        ...
+
+    async def probe(self) -> None:
+        """Whether bytes can be stored now, as cheaply as can be told. Raises
+        StoreUnavailable."""
         ...
 
     async def close(self) -> None: ...

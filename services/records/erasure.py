@@ -14,9 +14,10 @@ Replaced are, for an object about the person (its `user_id`), the fields of
 the person's e-mail addresses, except in an object about somebody else who has the
 same address. Of a record with versions side by side each version is rewritten, under its own
 dot: nobody has to decide anew, and where the full text comes along again the one
-without personal data stays. The walk is in key order and resumable at any row. It is repeated
-until a whole pass finds nothing: an event that was written while the first pass
-was on its way has old values only of rows that the pass had not reached.
+without personal data stays. The walk is in the order of the store's scans and resumable
+at any row. It is repeated until a whole pass finds nothing: an event that was written
+while the first pass was on its way has old values only of rows that the pass had not
+reached.
 """
 
 from __future__ import annotations

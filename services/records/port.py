@@ -136,6 +136,8 @@ class Capabilities:
     """How late an expired row may still be physically there (never visible)."""
     multi_process: bool
     """Several processes may open the same store."""
+    ordered_scan: bool = True
+    """A scan goes over the partitions in byte order of their keys, too."""
     last_writer_wins: bool = False
     """Regions write side by side and the later write replaces the other, whatever
     its condition was: an acknowledged commit may vanish. No surface for us."""
@@ -225,7 +227,14 @@ class RecordDriver(Protocol):
         ...
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
-        """Unexpired items in key order, strictly after `after`."""
+        """Unexpired items behind `after` (None: from the beginning), at most `limit`.
+
+        A walk with the last key of each page delivers every row that is there from its
+        beginning to its end exactly once. Rows of one partition come together, in byte
+        order of `sk`; partitions come in an order of the store's own, the same in every
+        call (byte order where `ordered_scan`). `after` is the key of any row that was
+        delivered, also of one that is gone since. A page may be short at any place: only
+        an empty page is the end."""
         ...
 
     async def identity(self) -> str:

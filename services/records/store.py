@@ -28,6 +28,7 @@ from services.records.last_owners import settle_owners
 from services.records.limits import MAX_WRITES, check_writes
 from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import (
+    Capabilities,
     ChangePage,
     ConditionFailed,
     CursorLost,
@@ -77,6 +78,11 @@ class RecordStore:
     def driver(self) -> RecordDriver:
         """The driver, for health probes, doctor and the change feed."""
         return self._driver
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the driver declares."""
+        return self._driver.capabilities
 
     @property
     def actor(self) -> str:
@@ -195,7 +201,8 @@ class RecordStore:
             )
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
-        """Undecoded items of the whole store in key order."""
+        """Undecoded items of the whole store (`RecordDriver.scan`): in key order only
+        where `capabilities.ordered_scan`, and only an empty page is the end."""
         with _reasons():
             return await self._driver.scan(after, limit)
 

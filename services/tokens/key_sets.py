@@ -1,4 +1,5 @@
-"""The key set of a remote issuer: OpenID Connect Discovery 1.0 section 4, RFC 7517.
+"""The key set of a remote issuer: OpenID Connect Discovery 1.0 section 4, RFC 7517,
+or at a URL that is known beforehand.
 
 Cached an hour and served stale for a day while the issuer is down; an unknown
 `kid` makes it be read again at most once per 30 s; one read at a time. A set
@@ -38,11 +39,11 @@ _log = logging.getLogger("workspace.tokens")
 
 
 class RemoteKeySet:
-    """Keys of one issuer, found through its discovery document. `now` is unix
-    seconds; `tls` verifies the issuer's certificate.
+    """Keys of one issuer, found through its discovery document, or at `keys_url`
+    without one. `now` is unix seconds; `tls` verifies the server's certificate.
 
-    `allow_loopback_http` is for issuers of tests on this machine; no setting
-    turns it on.
+    `allow_loopback_http` is for issuers of tests on this machine; of all settings
+    only `cognito_endpoint` turns it on.
     """
 
     def __init__(
@@ -52,10 +53,14 @@ class RemoteKeySet:
         *,
         now: Callable[[], float],
         tls: ssl.SSLContext | None = None,
+        keys_url: str = "",
         allow_loopback_http: bool = False,
     ) -> None:
         self._allow_http = allow_loopback_http
         self._check_url(issuer)
+        if keys_url:
+            self._check_url(keys_url)
+        self._known_url = keys_url
         self._issuer = issuer
         self._algorithm = algorithm
         self._now = now
@@ -117,11 +122,13 @@ class RemoteKeySet:
         self._keys, self._read_at, self._failing = keys, began, False
 
     async def _download(self) -> bytes:
-        """Discovery document, then the key set that it names."""
+        """The key set; where its URL is not known, the discovery document names it."""
         timeout = httpx.Timeout(_CONNECT_SECONDS)
         async with httpx.AsyncClient(
             verify=self._tls, timeout=timeout, follow_redirects=False, trust_env=False
         ) as client:
+            if self._known_url:
+                return await _get(client, self._known_url)
             document = await _get(client, self._issuer.rstrip("/") + _DISCOVERY)
             return await _get(client, self._keys_url(document))
 

@@ -95,7 +95,7 @@ class LocalIssuer:
         """The verifier of this issuer's tokens; `now` is unix seconds."""
         rules = TokenRules(
             issuer=self.issuer,
-            audience=LOCAL_AUDIENCE,
+            audiences=frozenset({LOCAL_AUDIENCE}),
             algorithm=_ALGORITHM,
             types=frozenset({LOCAL_TYPE}),
             max_lifetime=MAX_LOCAL_SECONDS,

@@ -108,7 +108,7 @@ def oidc_verifier(
     """The verifier of one issuer's tokens; `now` is unix seconds."""
     rules = TokenRules(
         issuer=settings.issuer,
-        audience=settings.audience,
+        audiences=frozenset({settings.audience}),
         algorithm=settings.algorithm,
         types=frozenset(settings.types),
         max_lifetime=settings.max_token_seconds,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 
 from services.config import Settings
 from services.records.store import RecordStore
 from services.tokens.authenticator import TokenAuthenticator
 from services.tokens.claims import TokenVerifier
+from services.tokens.cognito import pool_verifier
+from services.tokens.issuers import CognitoSettings
 from services.tokens.local import LocalIssuer
 from services.tokens.machine import MachineTokenVerifier
 from services.tokens.oidc import issuer_tls, remote_verifier
@@ -19,8 +22,22 @@ def open_authenticator(
     settings: Settings, local: LocalIssuer, records: RecordStore, *, now: Callable[[], float]
 ) -> TokenAuthenticator:
     """Reads no key yet: an issuer that is down stops nobody else's start."""
-    verifiers: list[TokenVerifier] = [local.verifier(now=now)]
-    if settings.oidc_issuers:
-        tls = issuer_tls(settings.oidc_ca_file)
-        verifiers += [remote_verifier(each, now=now, tls=tls) for each in settings.oidc_issuers]
+    verifiers: list[TokenVerifier] = [local.verifier(now=now), *_remote(settings, now=now)]
     return TokenAuthenticator(verifiers, now=now, machine=MachineTokenVerifier(records, now=now))
+
+
+def _remote(settings: Settings, *, now: Callable[[], float]) -> list[TokenVerifier]:
+    """AWS is verified by the system's authorities: those of `oidc_ca_file` speak
+    for private issuers and for emulators."""
+    if not settings.oidc_issuers:
+        return []
+    private, public = issuer_tls(settings.oidc_ca_file), issuer_tls(None)
+    endpoint = settings.cognito_endpoint
+    verifiers = list[TokenVerifier]()
+    for each in settings.oidc_issuers:
+        if isinstance(each, CognitoSettings):
+            tls: ssl.SSLContext = private if endpoint else public
+            verifiers.append(pool_verifier(each, now=now, tls=tls, endpoint=endpoint))
+        else:
+            verifiers.append(remote_verifier(each, now=now, tls=private))
+    return verifiers

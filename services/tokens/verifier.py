@@ -55,19 +55,24 @@ class KeySource(Protocol):
 class TokenRules:
     """What one issuer's tokens must say. Lifetimes in seconds.
 
-    `headers` are all header members that may occur at all.
+    `audiences`: a token names exactly one of them. `headers` are all header
+    members that may occur at all. `untyped`: a token may have no `typ`, which is
+    only for issuers that tell the kinds of their tokens apart by a claim.
     """
 
     issuer: str
-    audience: str
+    audiences: frozenset[str]
     algorithm: str
     types: frozenset[str]
     max_lifetime: int
     headers: frozenset[str] = frozenset({"alg", "typ", "kid"})
+    untyped: bool = False
 
     def __post_init__(self) -> None:
         # An empty audience that switches the check off is OpenFGA CVE-2026-55689.
-        if not (self.issuer and self.audience and self.algorithm and self.types):
+        if not (self.issuer and self.audiences and self.algorithm and self.types):
+            raise ValueError("a verifier needs an issuer, an audience, an algorithm and types")
+        if "" in self.audiences | self.types:
             raise ValueError("a verifier needs an issuer, an audience, an algorithm and types")
         if self.max_lifetime <= 0 or self.headers & _REFUSED_HEADERS:
             raise ValueError("a verifier needs a lifetime, and refuses key-carrying headers")
@@ -76,7 +81,7 @@ class TokenRules:
 ClaimsReader = Callable[[Mapping[str, Any]], VerifiedClaims]
 """Turns a checked payload into claims; may raise TokenRefusedError."""
 AudienceOf = Callable[[Mapping[str, Any]], object]
-"""Where a provider says whom its token is for; compared with the audience."""
+"""Where a provider says whom its token is for; must be one of the audiences."""
 
 
 def audience_claim(payload: Mapping[str, Any]) -> object:
@@ -128,9 +133,8 @@ class StrictJwtVerifier:
 def _check_header(header: Mapping[str, Any], rules: TokenRules) -> None:
     if header.get("alg") != rules.algorithm:
         raise TokenRefusedError("alg")
-    kind = header.get("typ")
-    if not isinstance(kind, str) or kind not in rules.types:
-        raise TokenRefusedError("typ")
+    if not (rules.untyped and "typ" not in header):
+        _check_type(header.get("typ"), rules)
     if not _REFUSED_HEADERS.isdisjoint(header) or not rules.headers.issuperset(header):
         raise TokenRefusedError("header")
     kid = header.get("kid")
@@ -138,10 +142,15 @@ def _check_header(header: Mapping[str, Any], rules: TokenRules) -> None:
         raise TokenRefusedError("kid")
 
 
+def _check_type(kind: object, rules: TokenRules) -> None:
+    if not isinstance(kind, str) or kind not in rules.types:
+        raise TokenRefusedError("typ")
+
+
 def _check_parties(payload: Mapping[str, Any], rules: TokenRules, audience: object) -> None:
     if payload.get("iss") != rules.issuer:
         raise TokenRefusedError("iss")
-    if not isinstance(audience, str) or audience != rules.audience:
+    if not isinstance(audience, str) or audience not in rules.audiences:
         raise TokenRefusedError("aud")
     subject = payload.get("sub")
     if not isinstance(subject, str) or _SUBJECT.fullmatch(subject) is None:

@@ -1,7 +1,8 @@
 """The last look before an object goes: strong reads of all that could name it.
 
 Independent of the listing that proposed it. Rows that name an object of a document
-lie in the document's partition; the others in a few small ranges.
+lie in the document's partition; the others in a few small ranges (which a store without
+an order of partitions finds by a walk over all rows).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ async def still_named(
     """Those of the keys that something names, or that a legal hold keeps. `now` is
     unix seconds by the store's clock."""
     wanted, found = set(keys), set[str]()
-    for prefix in _RANGES if wanted else ():
-        naming = Naming(now=now)
-        async for item in items_of(records, prefix):
+    naming = Naming(now=now)
+    if wanted:  # in one walk: where partitions have no order it goes over the whole store
+        async for item in items_of(records, *_RANGES):
             found.update(wanted.intersection(naming.of(item)))
+        found.update(wanted.intersection(naming.rest()))
     for key in sorted(wanted - found):
         parts = _parts(key)
         if parts is not None and await _is_kept(records, key, parts, now=now):

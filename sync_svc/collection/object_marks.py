@@ -1,8 +1,8 @@
 """Objects that no row names, found in windows of bounded memory.
 
 A window is as many objects as fit into one sorted array of 64-bit hashes. The rows
-are read in key order and mark what they name; then the window is listed again. Two
-keys of one hash are both taken as named.
+are read, partition by partition, and mark what they name; then the window is listed
+again. Two keys of one hash are both taken as named.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from services.objects.port import ObjectInfo
 from services.objects.store import MAX_PAGE, ObjectStore
 from services.records.port import Item, Key
 from services.records.store import RecordStore
+from services.records.walking import OutOfOrder, all_rows, rows_of_prefix
 from sync_svc.collection.object_names import Naming
 
 __all__ = ["WINDOW", "Incomplete", "Marks", "items_of", "objects_of", "unnamed"]
 
 WINDOW = 250_000
-_PAGE = 500
 
 
 class Incomplete(Exception):
-    """A listing left out what is surely there, or was not in order."""
+    """A listing left out what is surely there, or was not in its order."""
 
 
 class Marks:
@@ -90,20 +90,16 @@ async def objects_of(objects: ObjectStore, after: str = "") -> AsyncIterator[Obj
             return
 
 
-async def items_of(records: RecordStore, prefix: str = "") -> AsyncIterator[Item]:
-    """All rows whose partition starts with `prefix`, in key order."""
-    after = Key(prefix, "") if prefix else None
-    while True:
-        items = await records.scan(after, _PAGE)
-        for item in items:
-            if not item.key.pk.startswith(prefix):
-                return
-            if after is not None and item.key <= after:
-                raise Incomplete("the rows are not read in the order of their keys")
-            after = item.key
+async def items_of(records: RecordStore, *prefixes: str) -> AsyncIterator[Item]:
+    """All rows whose partitions start with one of `prefixes` (none: all there are),
+    partition by partition. Raises Incomplete when they come in another order than the
+    store declares: those of a partition apart, or one again, as well."""
+    rows = rows_of_prefix(records, *prefixes) if prefixes else all_rows(records)
+    try:
+        async for item in rows:
             yield item
-        if not items:  # a page may be short before the end
-            return
+    except OutOfOrder as error:
+        raise Incomplete(str(error)) from error
 
 
 async def _window(objects: ObjectStore, after: str, size: int) -> tuple[Marks, str]:

@@ -53,11 +53,12 @@ async def changed(
 
 
 async def scanned(records: RecordStore, *, keys: int = BATCH_KEYS) -> AsyncIterator[Batch]:
-    """Everything there is in key order, versions side by side with their record."""
+    """Everything there is, partition by partition, versions side by side with their
+    record."""
     after, limit, kept = None, keys, list[Item]()
     while True:
         page = await records.scan(after, limit)
-        last = len(page) < limit
+        last = not page  # a page may be short before the end
         after = page[-1].key if page else after
         limit = _next_limit(page, keys)
         items, kept = _cut([*kept, *page], last)

@@ -2,7 +2,9 @@
 cursors nor marks are believed.
 
 Two scans in key order are merged, so memory is that of two pages, and a comparison
-can go on after any key.
+can go on after any key. Where a store has no order of partitions, all records of this
+side are looked up on the other, then all records of the other side on this: what only
+the other has comes last.
 """
 
 from __future__ import annotations
@@ -47,28 +49,40 @@ def compare(
     include_objects: bool = False,
     read_bytes: bool = False,
     after: Key | None = None,
+    second_walk: bool = False,
 ) -> Comparison:
     """Compare `task.local` with `task.remote` in the scope of the connection (narrowed
-    by `options.project_ids`), from behind the key `after`. Reads only."""
-    return Comparison(task, include_objects=include_objects, read_bytes=read_bytes, after=after)
+    by `options.project_ids`), from behind the key `after` (`Comparison.after`, with its
+    `second_walk`). Reads only."""
+    return Comparison(
+        task, include_objects=include_objects, read_bytes=read_bytes, after=after,
+        second_walk=second_walk,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A key on both sides; None where it is not."""
+    """A key on both sides; None where it is not. `done`: the first walk had it."""
 
     key: Key
     local: Rows | None
     remote: Rows | None
+    done: bool = False
 
 
 class Comparison:
     """Iterate over it. `records` and `objects` count what was compared so far, `after`
-    is the key to go on from: all of that record's differences were delivered when the
-    next one's come."""
+    and `second_walk` say where to go on: all of that record's differences were delivered
+    when the next one's come."""
 
     def __init__(
-        self, task: Task, *, include_objects: bool, read_bytes: bool, after: Key | None
+        self,
+        task: Task,
+        *,
+        include_objects: bool,
+        read_bytes: bool,
+        after: Key | None,
+        second_walk: bool = False,
     ) -> None:
         self._task = task
         self._scope = Scope(
@@ -77,6 +91,7 @@ class Comparison:
         self._include_objects = include_objects
         self._read_bytes = read_bytes
         self.after = after
+        self.second_walk = second_walk
         self.records = 0
         self.objects = 0
 
@@ -87,7 +102,7 @@ class Comparison:
         """Differences by key. Raises Stopped and what the stores raise."""
         async with aclosing(self._pairs()) as pairs:
             async for pair in pairs:
-                self.records += 1
+                self.records += not pair.done
                 for each in await self._of(pair):
                     yield each
                 self.after = pair.key
@@ -98,11 +113,13 @@ class Comparison:
         async with aclosing(self._pairs()) as pairs:
             async for pair in pairs:
                 found = await self._of(pair)
-                self.records += 1
+                self.records += not pair.done
                 self.after = pair.key
                 yield found
 
     async def _of(self, pair: _Pair) -> list[Difference]:
+        if pair.done:
+            return []
         local, remote = (state_of(each) if each else None for each in (pair.local, pair.remote))
         kind = _kind(pair, local, remote)
         found = [_difference(pair, kind, local, remote)] if kind else []
@@ -146,7 +163,40 @@ class Comparison:
             raise
         return needed.sha256 in ("", sha256)
 
-    async def _pairs(self) -> AsyncGenerator[_Pair, None]:
+    def _pairs(self) -> AsyncGenerator[_Pair, None]:
+        sides = (self._task.local.records, self._task.remote.records)
+        ordered = all(each.capabilities.ordered_scan for each in sides)
+        return self._merged() if ordered else self._looked_up()
+
+    async def _looked_up(self) -> AsyncGenerator[_Pair, None]:
+        """Two walks, in each the records of a page looked up on the other side."""
+        local, remote = self._task.local.records, self._task.remote.records
+        if not self.second_walk:
+            async for mine in self._walk(local):
+                theirs = await self._chosen(remote, mine)
+                for key, rows in mine.items():
+                    yield _Pair(key, rows, theirs.get(key))
+            self.second_walk, self.after = True, None
+        async for theirs in self._walk(remote):
+            here = await self._chosen(local, theirs)
+            for key, rows in theirs.items():
+                yield _Pair(key, here.get(key), rows, done=key in here)
+
+    async def _walk(self, records: RecordStore) -> AsyncGenerator[dict[Key, Rows], None]:
+        """The records of one side, a page at a time."""
+        pages = _Pages(self._task, records, self._scope, self.after)
+        while True:
+            await pages.fill()
+            if not pages.rows:
+                return
+            yield pages.take(pages.end)
+
+    async def _chosen(self, records: RecordStore, keys: Iterable[Key]) -> dict[Key, Rows]:
+        """Of these records those that this side has in scope."""
+        found = {rows.item: rows for rows in await read_rows(records, list(keys)) if rows.item}
+        return {}
+
+    async def _merged(self) -> AsyncGenerator[_Pair, None]:
         """The merge of both scans."""
         one = _Pages(self._task, self._task.local.records, self._scope, self.after)
         other = _Pages(self._task, self._task.remote.records, self._scope, self.after)

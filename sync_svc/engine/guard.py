@@ -130,9 +130,9 @@ async def count_records(records: RecordStore, scope: Scope, most: int) -> int:
     found = 0
     while found < most:
         items = await records.scan(after, _ROWS_A_READ)
-        found += len(await scope.select([item for item in items if _counts(item)]))
-        if len(items) < _ROWS_A_READ:
+        if not items:
             break
+        found += len(await scope.select([item for item in items if _counts(item)]))
         after = items[-1].key
     return found
 

@@ -41,13 +41,11 @@ async def has_records(records: RecordStore) -> bool:
     """Whether a store has a synced record at all."""
     after: Key | None = None
     limit = _FIRST_LOOK
-    while True:
-        items = await records.scan(after, limit)
+    while items := await records.scan(after, limit):
         if any(is_synced(item) for item in items):
             return True
-        if len(items) < limit:
-            return False
         after, limit = items[-1].key, _ROWS_A_READ
+    return False
 
 
 async def differing(task: Task, scope: Scope) -> AsyncIterator[Batch]:
@@ -82,12 +80,12 @@ async def sums(task: Task, records: RecordStore, scope: Scope) -> list[int]:
     while True:
         task.check()
         items = await records.scan(after, _ROWS_A_READ)
+        if not items:
+            return found
         for item in await _taking_part(scope, items):
             shard = shard_of(record_key(item))
             weight = _weight(item, content=task.options.full_reconcile)
             found[shard] = (found[shard] + weight) % _MODULUS
-        if len(items) < _ROWS_A_READ:
-            return found
         after = items[-1].key
 
 

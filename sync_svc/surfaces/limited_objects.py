@@ -105,6 +105,9 @@ class LimitedObjects:
     async def multipart_abort(self, key: str, multipart_id: str) -> None:
         await self._valve.objects(lambda: self._driver.multipart_abort(key, multipart_id))
 
+    async def probe(self) -> None:
+        await self._driver.probe()
+
     async def close(self) -> None:
         await self._driver.close()
 

@@ -220,6 +220,9 @@ class SimObjects:
         await self._call(f"multipart_abort {key}", "write")
         await self.inner.multipart_abort(key, multipart_id)
 
+    async def probe(self) -> None:
+        await self.inner.probe()
+
     async def close(self) -> None: ...
 
     async def _call(self, label: str, kind: str) -> Fault:

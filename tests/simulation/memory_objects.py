@@ -197,6 +197,8 @@ class MemoryObjects:
         if upload is not None and upload.key == key:
             del self._uploads[multipart_id]
 
+    async def probe(self) -> None: ...
+
     async def close(self) -> None: ...
 
     def _found(self, key: str) -> tuple[bytes, ObjectInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from services.records.codec import content_of
 from services.records.pending_bytes import PENDING_BYTES
 from services.records.port import Item, Key, RecordDriver
 from services.records.siblings import SIBLING, sibling_key
+from services.records.walking import all_rows
 
 __all__ = ["ExpectedObject", "Survey", "check_database", "survey_records"]
 
@@ -71,7 +72,7 @@ async def check_database(path: Path) -> Finding:
 async def survey_records(driver: RecordDriver) -> Survey:
     """Recompute the digest of every record and note the objects it names."""
     survey = Survey()
-    async for item in _all_items(driver):
+    async for item in all_rows(driver, page=_PAGE):
         if item.family in FAMILIES:
             survey.records += 1
             _survey_item(survey, item)
@@ -84,14 +85,6 @@ async def survey_records(driver: RecordDriver) -> Survey:
     missing = survey.absent.values()
     survey.faults += [f"{where}: one of its versions is missing" for where in missing]
     return survey
-
-
-async def _all_items(driver: RecordDriver) -> AsyncIterator[Item]:
-    after: Key | None = None
-    while items := await driver.scan(after, _PAGE):
-        for item in items:
-            yield item
-        after = items[-1].key
 
 
 def _survey_item(survey: Survey, item: Item) -> None:

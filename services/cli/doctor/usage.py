@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.cli.doctor.finding import Finding
-from services.records.port import Item, Key, RecordDriver
+from services.records.port import Item, RecordDriver
+from services.records.walking import rows_of_prefix
 
 __all__ = ["UsageRecount", "recount"]
 
@@ -84,11 +85,6 @@ class UsageRecount:
 async def recount(driver: RecordDriver) -> UsageRecount:
     """One pass over the usage rows of every home."""
     found = UsageRecount()
-    after: Key | None = Key(_PREFIX, "")
-    while items := await driver.scan(after, _PAGE):
-        for item in items:
-            if not item.key.pk.startswith(_PREFIX):
-                return found
-            found.add(item)
-        after = items[-1].key
+    async for item in rows_of_prefix(driver, _PREFIX, page=_PAGE):
+        found.add(item)
     return found

@@ -106,6 +106,9 @@ class FilesystemDriver:
     def capabilities(self) -> ObjectCapabilities:
         return _CAPABILITIES
 
+    async def probe(self) -> None:
+        self._health.require_writable()
+
     @property
     def degraded(self) -> str:
         """Why writes are refused, or ''. For readiness."""

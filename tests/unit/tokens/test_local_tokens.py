@@ -48,11 +48,11 @@ def test_no_token_lives_longer_than_an_hour(issuer: LocalIssuer, seconds: int) -
         _token(issuer, seconds=seconds)
 
 
-@pytest.mark.parametrize("field", ["issuer", "audience", "algorithm", "types"])
+@pytest.mark.parametrize("field", ["issuer", "audiences", "algorithm", "types"])
 def test_an_empty_setting_never_switches_a_check_off(field: str) -> None:
     given = {
         "issuer": "i",
-        "audience": "a",
+        "audiences": frozenset({"a"}),
         "algorithm": "EdDSA",
         "types": frozenset({"at+jwt"}),
         "max_lifetime": 60,
@@ -60,6 +60,9 @@ def test_an_empty_setting_never_switches_a_check_off(field: str) -> None:
     TokenRules(**given)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs"):
         TokenRules(**(given | {field: type(given[field])()}))  # type: ignore[arg-type]
+    if field in ("audiences", "types"):
+        with pytest.raises(ValueError, match="needs"):
+            TokenRules(**(given | {field: frozenset({"a", ""})}))  # type: ignore[arg-type]
 
 
 async def test_the_user_is_known_by_issuer_and_subject(issuer: LocalIssuer) -> None:

@@ -1,0 +1,1 @@
+"""What the drivers for AWS share: where it is, its clients, what its failures mean."""

@@ -1,0 +1,28 @@
+"""Where on AWS: a region, a profile, and the endpoints of compatible servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["AwsPlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsPlace:
+    """`profile` names credentials of the AWS configuration; '' takes the chain of the
+    SDK: environment, web identity, container, instance.
+
+    `endpoints` are URLs by service (`s3`, `dynamodb`, ...) of servers that speak the
+    protocol and are not AWS; `endpoint` is for services that are not named.
+    `call_seconds` bounds one attempt of a call, connecting included.
+    """
+
+    region: str
+    profile: str = ""
+    endpoint: str = ""
+    endpoints: dict[str, str] = field(default_factory=dict)
+    call_seconds: float = 10.0
+
+    def endpoint_of(self, service: str) -> str | None:
+        """The URL of a service; None: the one of AWS."""
+        return self.endpoints.get(service) or self.endpoint or None

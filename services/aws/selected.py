@@ -1,0 +1,109 @@
+"""The part of the settings that chooses AWS: `backend.toml`, and the variables that
+every tool for AWS knows. No SDK is needed for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from services.aws.place import AwsPlace
+from services.model.errors import invalid_field
+
+if TYPE_CHECKING:
+    from services.config import Settings
+
+__all__ = ["aws_place", "aws_selection", "check_aws", "from_environment"]
+
+S = TypeVar("S", bound="Settings")
+
+_REGION = re.compile(r"[a-z]{2}(-[a-z0-9]+){1,3}-[0-9]{1,2}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_VARIABLES: Final = {
+    "aws_region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "aws_profile": ("AWS_PROFILE",),
+    "aws_dynamodb_table": ("AWS_DYNAMODB_TABLE",),
+    "aws_s3_bucket": ("AWS_S3_BUCKET",),
+}
+
+
+def aws_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `backend.toml` with provider aws says, without what was set otherwise."""
+    name = settings.backend_file.name
+    found = {
+        "records": "dynamodb",
+        "objects": "s3",
+        "aws_region": _text(selection, name, "region"),
+        "aws_s3_bucket": _text(selection, name, "storage", "bucket"),
+        "aws_dynamodb_table": _text(selection, name, "database", "table"),
+    }
+    return {
+        field: value
+        for field, value in found.items()
+        if value and field not in settings.model_fields_set
+    }
+
+
+def from_environment(settings: S, environment: Mapping[str, str] = os.environ) -> S:
+    """Fill what is not set from the variables of the AWS tools."""
+    if settings.records != "dynamodb" and settings.objects != "s3":
+        return settings
+    found = {
+        field: value
+        for field, names in _VARIABLES.items()
+        if not getattr(settings, field)
+        and (value := next(filter(None, map(environment.get, names)), ""))
+    }
+    return settings.model_copy(update=found)
+
+
+def check_aws(settings: Settings) -> None:
+    """Raises INVALID_FIELD naming the variable."""
+    for field in ("aws_s3_endpoint", "aws_dynamodb_endpoint", "aws_endpoint"):
+        _check_endpoint(field, getattr(settings, field))
+    if settings.records == "dynamodb":
+        _check(settings, "aws_dynamodb_table", _TABLE, "3 to 255 letters, digits, `_`, `-`, `.`")
+    if settings.objects == "s3":
+        _check(settings, "aws_s3_bucket", _BUCKET, "3 to 63 lower-case letters, digits, `-`, `.`")
+    if settings.records == "dynamodb" or settings.objects == "s3":
+        _check(settings, "aws_region", _REGION, "a name like eu-central-1")
+
+
+def aws_place(settings: Settings) -> AwsPlace:
+    """Where the settings put AWS."""
+    endpoints = {"s3": settings.aws_s3_endpoint, "dynamodb": settings.aws_dynamodb_endpoint}
+    return AwsPlace(
+        settings.aws_region, settings.aws_profile, settings.aws_endpoint,
+        {service: url for service, url in endpoints.items() if url},
+    )
+
+
+def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) -> None:
+    value = getattr(settings, field)
+    if not value:
+        raise invalid_field(
+            f"WM_{field.upper()}",
+            f"is needed on AWS: set it, or {_VARIABLES[field][0]}, or name it in backend.toml "
+            "(`wm init --provider aws`)",
+        )
+    if not pattern.fullmatch(value):
+        raise invalid_field(f"WM_{field.upper()}", f"'{value}' must be {form}")
+
+
+def _check_endpoint(field: str, url: str) -> None:
+    parts = urlsplit(url)
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    if url and not (parts.scheme in ("http", "https") and parts.hostname and plain):
+        raise invalid_field(f"WM_{field.upper()}", "must be like https://host:port")
+
+
+def _text(selection: Mapping[str, Any], name: str, *path: str) -> str:
+    value: Any = selection
+    for part in path:
+        value = value.get(part, "") if isinstance(value, Mapping) else ""
+    if not isinstance(value, str):
+        raise invalid_field(f"{name}: {'.'.join(path)}", "must be a text")
+    return value
