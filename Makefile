@@ -8,9 +8,9 @@ GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
 GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md services/http/openapi/comments.json
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
-ON_POSTGRES := tests/integration tests/security tests/worlds tests/contract tests/unit/events
+ON_ANY_STORE := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres simulate check lint types contracts generate generated imports bench lock clean
+.PHONY: help run test test-postgres test-aws servers simulate check lint types contracts generate generated imports bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,11 +18,17 @@ help: ## List the targets
 run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the environment first)
 	@$(VENV)/bin/wm serve
 
-test: $(VENV)/.dev ## Run every test; ends with pytest's summary
+test: $(VENV)/.dev servers ## Run every test; ends with pytest's summary
 	$(PY) -m pytest -n 2 --dist loadfile
 
 test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
-	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_POSTGRES)
+	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
+
+test-aws: $(VENV)/.dev servers ## Run them on DynamoDB and S3 (DynamoDB Local and versitygw; needs Java, Maven and Go)
+	WM_TEST_RECORDS=dynamodb $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
+
+servers: $(VENV)/.dev ## Make the servers that tests of AWS talk to, as far as this machine can
+	@$(PY) -m tests.servers.tools
 
 simulate: $(VENV)/.dev ## 10,000 random schedules of sync (WM_SIM_SEEDS, WM_SIM_FIRST: how many, from which)
 	WM_SIM_SEEDS=$${WM_SIM_SEEDS:-10000} $(PY) -m pytest -n 2 --dist loadfile tests/simulation/test_schedules_1.py tests/simulation/test_schedules_2.py

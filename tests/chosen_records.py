@@ -1,14 +1,16 @@
-"""The record store that in-process tests run on, chosen for a whole run of pytest.
+"""The stores that in-process tests run on, chosen for a whole run of pytest.
 
 WM_TEST_RECORDS=postgresql gives every data folder a database of its own on one
-server of this pytest process; unset (or sqlite) it is the file in that folder.
-A test that names its records itself is not touched.
+server of this pytest process; =dynamodb a table of its own on DynamoDB Local and a
+bucket on an S3 server; unset (or sqlite) it is the file in that folder. A test that
+names its records itself is not touched.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -21,23 +23,28 @@ import pytest
 from services.records.port import RecordDriver
 from services.records.sql import PostgresDriver, SqliteDriver
 from tests.conformance.records.harness import PostgresServer
+from tests.servers import aws
 
 __all__ = [
-    "chosen", "chosen_server", "environment_of", "needs_sqlite", "open_chosen",
-    "postgres_of", "recycle_databases", "settings_of", "stop_server",
+    "aws_of", "chosen", "chosen_server", "environment_of", "needs_files", "needs_sqlite",
+    "open_chosen", "postgres_of", "recycle_databases", "settings_of", "stop_server",
 ]  # fmt: skip
 
 
 def chosen() -> str:
-    """`sqlite` or `postgresql`."""
+    """`sqlite`, `postgresql` or `dynamodb`."""
     name = os.environ.get("WM_TEST_RECORDS", "sqlite")
-    if name not in {"sqlite", "postgresql"}:
-        raise pytest.UsageError(f"WM_TEST_RECORDS={name}: must be sqlite or postgresql")
+    if name not in {"sqlite", "postgresql", "dynamodb"}:
+        raise pytest.UsageError(f"WM_TEST_RECORDS={name}: sqlite, postgresql or dynamodb")
     return name
 
 
 needs_sqlite = pytest.mark.skipif(
     chosen() != "sqlite", reason="capability: the records are a file (SQLite)"
+)
+
+needs_files = pytest.mark.skipif(
+    chosen() == "dynamodb", reason="capability: the objects are files in the data folder"
 )
 
 
@@ -95,9 +102,13 @@ def _databases() -> _Databases:
 
 def settings_of(folder: Path) -> dict[str, Any]:
     """The settings that choose the record store of a data folder."""
-    if chosen() == "sqlite":
-        return {}
-    return postgres_of(folder)
+    match chosen():
+        case "sqlite":
+            return {}
+        case "postgresql":
+            return postgres_of(folder)
+        case _:
+            return aws_of(folder)
 
 
 def environment_of(folder: Path) -> dict[str, str]:
@@ -110,10 +121,33 @@ def postgres_of(folder: Path) -> dict[str, Any]:
     return {"records": "postgresql", "records_dsn": _databases().of(folder)}
 
 
+@cache
+def aws_of(folder: Path) -> dict[str, Any]:
+    """Settings for a table and a bucket that belong to a folder."""
+    name = f"wm-{uuid.uuid4().hex[:20]}"
+    os.environ.update(aws.environment())
+    aws.make_table(aws.dynamodb_local(), name)
+    aws.make_bucket(aws.versitygw(), name)
+    return {
+        "records": "dynamodb", "objects": "s3",
+        "aws_region": aws.REGION,
+        "aws_dynamodb_table": name,
+        "aws_dynamodb_endpoint": aws.dynamodb_local().url.rstrip("/"),
+        "aws_s3_bucket": name,
+        "aws_s3_endpoint": aws.versitygw().url.rstrip("/"),
+        "aws_s3_path_style": True,
+    }  # fmt: skip
+
+
 async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:
     """The record driver of a folder (SQLite: `workspace.sqlite` in it)."""
     if chosen() == "sqlite":
         return await SqliteDriver.open(folder / "workspace.sqlite", clock=clock)
+    if chosen() == "dynamodb":
+        from services.records.dynamodb import DynamoDriver
+
+        table = aws_of(folder)["aws_dynamodb_table"]
+        return await DynamoDriver.open(aws.clients_of(aws.dynamodb_local()), table, clock=clock)
     return await PostgresDriver.open(_databases().of(folder), clock=clock)
 
 

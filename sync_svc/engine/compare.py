@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.engine.objects.needed import NeededObject, named_objects
 from sync_svc.engine.objects.parallel import in_parallel
-from sync_svc.engine.reading import is_synced, rows_of, state_of
+from sync_svc.engine.reading import is_synced, read_rows, rows_of, state_of
 from sync_svc.engine.scope import Scope
 from sync_svc.engine.task import Task
 from sync_svc.surfaces.surface import Surface
@@ -189,12 +189,14 @@ class Comparison:
             await pages.fill()
             if not pages.rows:
                 return
-            yield pages.take(pages.end)
+            rows, pages.rows = pages.rows, {}
+            yield rows
 
     async def _chosen(self, records: RecordStore, keys: Iterable[Key]) -> dict[Key, Rows]:
         """Of these records those that this side has in scope."""
-        found = {rows.item: rows for rows in await read_rows(records, list(keys)) if rows.item}
-        return {}
+        rows = {each.key: each for each in await read_rows(records, list(keys))}
+        items = [each.item for each in rows.values() if each.item and is_synced(each.item)]
+        return {item.key: rows[item.key] for item in await self._scope.select(items)}
 
     async def _merged(self) -> AsyncGenerator[_Pair, None]:
         """The merge of both scans."""
@@ -212,8 +214,8 @@ class Comparison:
 
 
 class _Pages:
-    """One surface's records in key order, a page at a time. `end`: the last key up to
-    which `rows` is complete."""
+    """One surface's records as it scans them, a page at a time. `end`: the last key up
+    to which `rows` is complete, where partitions have an order."""
 
     _LAST = Key("\x7f", "\x7f")
 
@@ -233,7 +235,7 @@ class _Pages:
         while not self.rows and not self._at_end:
             self._task.check()
             items = await self._records.scan(self._after, _ROWS_A_READ)
-            self._at_end = len(items) < _ROWS_A_READ
+            self._at_end = not items  # a page may be short before the end
             self._after = items[-1].key if items else self._after
             self.end = self._LAST if self._at_end or self._after is None else self._after
             chosen = await self._scope.select([item for item in items if is_synced(item)])

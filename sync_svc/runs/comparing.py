@@ -43,18 +43,21 @@ class _Place:
     records: int = 0
     objects: int = 0
     differs: bool = False
+    second_walk: bool = False
 
     def dump(self) -> str:
         assert self.after is not None, "the first page has no token"
-        parts = [self.after.pk, self.after.sk, self.records, self.objects, self.differs]
-        return json.dumps(parts)
+        key = [self.after.pk, self.after.sk]
+        return json.dumps(
+            [*key, self.records, self.objects, self.differs, self.second_walk]
+        )
 
     @classmethod
     def load(cls, text: str) -> _Place:
         if not text:
             return cls()
-        pk, sk, records, objects, differs = json.loads(text)
-        return cls(Key(pk, sk), records, objects, differs)
+        pk, sk, *counted = json.loads(text)
+        return cls(Key(pk, sk), *counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Comparing:
             comparison = compare(
                 task, include_objects=request.include_objects,
                 read_bytes=request.read_bytes, after=place.after,
+                second_walk=place.second_walk,
             )
             return await _filled(comparison, place, page_size(request))
 
@@ -133,5 +137,6 @@ async def _filled(comparison: Comparison, place: _Place, limit: int) -> _Page:
         answer.equal = not differs
         return _Page(answer, None)
     return _Page(answer, _Place(
-        comparison.after, answer.records_compared, answer.objects_compared, differs
+        comparison.after, answer.records_compared, answer.objects_compared, differs,
+        comparison.second_walk,
     ))  # fmt: skip

@@ -21,8 +21,8 @@ from tests.servers import tools
 from tests.servers.process import Server, free_port
 
 __all__ = [
-    "ACCESS_KEY", "REGION", "SECRET_KEY", "clients_of", "dynamodb_local", "environment", "moto",
-    "stop_servers", "versitygw",
+    "ACCESS_KEY", "REGION", "SECRET_KEY", "clients_of", "dynamodb_local", "environment",
+    "make_bucket", "make_table", "moto", "stop_servers", "versitygw",
 ]  # fmt: skip
 
 REGION = "eu-central-1"
@@ -82,6 +82,21 @@ def clients_of(server: Server, *, region: str = REGION) -> AwsClients:
     """Clients that speak to one server for every service. The variables of
     `environment` must be set (the `aws_environment` fixture does it)."""
     return AwsClients(AwsPlace(region, endpoint=server.url.removesuffix("moto-api/").rstrip("/")))
+
+
+def make_table(server: Server, name: str) -> None:
+    """An empty table of records."""
+    from services.records.dynamodb.schema import table_definition
+
+    clients = clients_of(server)
+    clients.client("dynamodb").create_table(**table_definition(name))
+
+
+def make_bucket(server: Server, name: str) -> None:
+    """An empty bucket."""
+    region = {"LocationConstraint": REGION}
+    client = clients_of(server).client("s3", path_style=True)
+    client.create_bucket(Bucket=name, CreateBucketConfiguration=region)
 
 
 def stop_servers() -> None:

@@ -1,7 +1,8 @@
 """Servers that tests talk to, built once by the project's own files.
 
 They lie in `.tools/` of the checkout (never committed) and are pinned to a version.
-A tool whose compiler is not on this machine is missing by name.
+A tool whose compiler is not on this machine is missing by name. `make test` makes them
+first (`python -m tests.servers.tools`), so that no test waits for a compiler.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _TOOLS = _ROOT / ".tools"
 _VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.7.0"
 _GO = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
 _MAVEN, _JAVA = shutil.which("mvn"), shutil.which("java")
+_TRIES = 3
 HAS_GO = _GO is not None
 """Whether versitygw can be built here."""
 HAS_JAVA = _MAVEN is not None and _JAVA is not None
@@ -72,8 +74,22 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=900
-    )
-    if done.returncode:
-        raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:] or done.stdout[-2000:]}")
+    """Run it; a registry may not answer at once, so three times."""
+    for _ in range(_TRIES):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=900
+        )
+        if done.returncode == 0:
+            return
+    raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:] or done.stdout[-2000:]}")
+
+
+if __name__ == "__main__":
+    for has, name, make in (
+        (HAS_GO, "versitygw (needs Go)", versitygw),
+        (HAS_JAVA, "DynamoDB Local (needs Java and Maven)", dynamodb_local),
+    ):
+        if has:
+            make()
+        else:
+            print(f"{name} cannot be made here: its tests are skipped")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from bisect import bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from services.records.port import (
     Absent,
@@ -48,6 +50,8 @@ class MemoryRecords:
     crashes, lost answers and rewinds are made by the simulator around it.
 
     `observe` is told of each commit at the moment at which it has its effect.
+    `unordered`: scans go over the partitions in the order of their hashes, in short
+    pages. `max_puts`: a commit of more is refused, as providers do.
     """
 
     name = "memory"
@@ -57,6 +61,7 @@ class MemoryRecords:
         expiry_precision_seconds=math.inf,
         multi_process=False,
     )
+    unordered_capabilities = replace(capabilities, ordered_scan=False)
 
     def __init__(
         self,
@@ -64,7 +69,13 @@ class MemoryRecords:
         *,
         clock: Callable[[], float] = lambda: 0.0,
         observe: Callable[[Sequence[Change]], None] = lambda changes: None,
+        unordered: bool = False,
+        max_puts: int = 0,
     ) -> None:
+        self._order = _hashed if unordered else _as_it_is
+        self._max_puts = max_puts
+        if unordered:
+            self.capabilities = self.unordered_capabilities
         self._identity = identity
         self._clock = clock
         self.observe = observe
@@ -82,7 +93,7 @@ class MemoryRecords:
         self._identity = identity or self._identity
         self._rows = dict(snapshot.rows)
         self._feed = {int(item.token): key for key, item in snapshot.rows.items()}
-        self._keys = sorted(self._rows)
+        self._keys = sorted(self._rows, key=self._order)
         self.seq = snapshot.seq
 
     def peek(self, key: Key) -> Item | None:
@@ -90,7 +101,7 @@ class MemoryRecords:
         return self._visible(self._rows.get(key))
 
     def items(self) -> list[Item]:
-        """All visible rows in key order."""
+        """All visible rows in the order of scans."""
         return [item for key in self._keys if (item := self.peek(key)) is not None]
 
     async def get(self, key: Key) -> Item | None:
@@ -132,6 +143,8 @@ class MemoryRecords:
 
     async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
         check_puts(pk, puts)
+        if self._max_puts and len(puts) > self._max_puts:
+            raise AssertionError(f"{len(puts)} puts: at most {self._max_puts} in a commit")
         for position, put in enumerate(puts):
             there = self.peek(put.key)
             expected = None if isinstance(put.condition, Absent) else put.condition.token
@@ -159,8 +172,12 @@ class MemoryRecords:
         return feed_cursor(self._identity, self.seq, "", "")
 
     async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
-        start = bisect_right(self._keys, after) if after is not None else 0
+        start = 0
+        if after is not None:
+            start = bisect_right(self._keys, self._order(after), key=self._order)
         visible = (self.peek(self._keys[at]) for at in range(start, len(self._keys)))
+        if self._order is _hashed:
+            limit = _short(after, limit)
         return list(itertools.islice((item for item in visible if item is not None), limit))
 
     async def collect_expired(self, limit: int) -> int:
@@ -192,12 +209,32 @@ class MemoryRecords:
         item = item_of_put(put, self.seq)
         there = self._rows.get(put.key)
         if there is None:
-            insort(self._keys, put.key)
+            insort(self._keys, put.key, key=self._order)
         else:
             del self._feed[int(there.token)]
         self._rows[put.key] = item
         self._feed[self.seq] = put.key
         return item
+
+
+def _as_it_is(key: Key) -> tuple[bytes, Key]:
+    return b"", key
+
+
+@lru_cache(maxsize=65_536)
+def _hash(pk: str) -> bytes:
+    return hashlib.sha256(pk.encode()).digest()
+
+
+def _hashed(key: Key) -> tuple[bytes, Key]:
+    """As DynamoDB scans: partitions by a hash, each in the order of its sort keys."""
+    return _hash(key.pk), key
+
+
+def _short(after: Key | None, limit: int) -> int:
+    """Pages of 1 to 7 rows now and then, the same each time."""
+    number = _hash(f"{after}")[0]
+    return min(limit, 1 + number % 7) if number % 3 == 0 else limit
 
 
 def _place(index: Index, item: Item, partition: str) -> str | None:

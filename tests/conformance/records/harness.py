@@ -12,6 +12,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -156,6 +157,22 @@ def put(
 def after(item: Item, body: str = "{}") -> Put:
     """A put that replaces exactly the version `item`."""
     return Put(item.key, Match(item.token), item.family, body)
+
+
+async def everything(driver: RecordDriver, page: int = 1000) -> list[Item]:
+    """A walk over all rows, as they come, held to what every scan promises."""
+    items: list[Item] = []
+    while found := await driver.scan(items[-1].key if items else None, page):
+        assert len(found) <= page
+        items.extend(found)
+    keys = [item.key for item in items]
+    assert len(set(keys)) == len(keys), "each row comes once"
+    together = [list(group) for _, group in groupby(keys, key=lambda key: key.pk)]
+    assert len(together) == len({key.pk for key in keys}), "a partition's rows come together"
+    assert all(group == sorted(group) for group in together)
+    if driver.capabilities.ordered_scan:
+        assert keys == sorted(keys)
+    return items
 
 
 async def drain(driver: RecordDriver, cursor: str | None = None, limit: int = 100) -> list[Item]:

@@ -16,6 +16,7 @@ from tests.conformance.records.harness import (
     Store,
     after,
     drain,
+    everything,
     follow,
     put,
 )
@@ -115,7 +116,7 @@ async def test_a_reader_alongside_writers_misses_nothing(driver: RecordDriver) -
     await asyncio.gather(*(write(number) for number in range(16)))
     writing = False
     await reader
-    assert sorted(seen.values(), key=lambda item: item.key) == list(await driver.scan(None, 1000))
+    assert seen == {item.key: item for item in await everything(driver)}
 
 
 async def test_removed_rows_do_not_hide_later_changes(

@@ -15,7 +15,7 @@ from services.records.port import (
     Match,
     RecordDriver,
 )
-from tests.conformance.records.harness import DriverCase, Store, after, put
+from tests.conformance.records.harness import DriverCase, Store, after, everything, put
 
 
 async def test_declares_the_capabilities_of_the_table(
@@ -105,7 +105,7 @@ async def test_a_stale_token_at_any_position_changes_nothing(
     assert failed.value.current is not None
     assert failed.value.current.token == newer
     assert await driver.batch_get([Key("P#1", sk) for sk in keys]) == before
-    assert await driver.scan(None, 100) == before
+    assert await everything(driver) == before
 
 
 async def test_a_failed_absent_takes_the_other_writes_with_it(driver: RecordDriver) -> None:
@@ -125,7 +125,7 @@ async def test_a_failed_absent_takes_the_other_writes_with_it(driver: RecordDriv
 async def test_a_malformed_commit_is_refused(driver: RecordDriver, puts: list[object]) -> None:
     with pytest.raises(ValueError, match="distinct keys in one partition"):
         await driver.commit("P#1", puts)  # type: ignore[arg-type]
-    assert await driver.scan(None, 10) == []
+    assert await everything(driver) == []
 
 
 async def test_batch_get_answers_in_the_order_asked(driver: RecordDriver) -> None:
@@ -157,7 +157,7 @@ async def test_bodies_of_every_plane_come_back_unchanged(driver: RecordDriver) -
     nul = json.dumps("a\0b")
     tokens = await driver.commit("P#1", [put("a", PLANES, stamp=PLANES), put("b", nul)])
     assert len(tokens) == 2
-    items = await driver.scan(None, 10)
+    items = await everything(driver)
     assert [item.body for item in items] == [PLANES, nul]
     assert items[0].stamp == PLANES
     assert json.loads(items[1].body) == "a\0b"
@@ -177,7 +177,7 @@ async def test_a_tombstone_is_read_as_deleted(driver: RecordDriver) -> None:
     assert item is not None
     assert item.deleted
     assert await driver.batch_get([Key("P#1", "a")]) == [item]
-    assert list(await driver.scan(None, 10)) == [item]
+    assert await everything(driver) == [item]
     assert list((await driver.query(Index.USER, "U")).items) == [item]
 
 
@@ -208,7 +208,7 @@ async def test_32_writers_on_their_own_partitions_all_succeed(driver: RecordDriv
 
     tokens = await asyncio.gather(*(write(number) for number in range(32)))
     assert len({token for own in tokens for token in own}) == 320
-    assert len(await driver.scan(None, 1000)) == 320
+    assert len(await everything(driver)) == 320
 
 
 async def test_one_failing_commit_among_50_fails_alone(driver: RecordDriver) -> None:
@@ -221,7 +221,7 @@ async def test_one_failing_commit_among_50_fails_alone(driver: RecordDriver) -> 
     failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
     assert failed == [25]
     assert isinstance(outcomes[25], ConditionFailed)
-    assert len(await driver.scan(None, 200)) == 1 + 49 * 2
+    assert len(await everything(driver)) == 1 + 49 * 2
     taken = await driver.get(Key("P#1", "taken"))
     assert taken is not None
     assert taken.body == "first"
@@ -244,7 +244,7 @@ async def test_what_was_acknowledged_is_there_after_a_restart(store: Store) -> N
     identity = await first.identity()
     await first.close()
     second = await store.open()
-    assert [item.token for item in await second.scan(None, 10)] == tokens
+    assert [item.token for item in await everything(second)] == tokens
     assert await second.identity() == identity
     [newer] = await second.commit("P#1", [put("a", "3", condition=Match(tokens[0]))])
     assert newer not in tokens

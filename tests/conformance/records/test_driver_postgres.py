@@ -23,6 +23,7 @@ from tests.conformance.records.harness import (
     PostgresStore,
     after,
     drain,
+    everything,
     follow,
     put,
 )
@@ -242,7 +243,7 @@ async def test_serialization_failures_and_deadlocks_are_repeated(
 ) -> None:
     await _inject(raw, state, times=3)
     tokens = await driver.commit("P#1", [put("a"), put("b"), put("c")])
-    assert [item.token for item in await driver.scan(None, 10)] == tokens
+    assert [item.token for item in await everything(driver)] == tokens
 
 
 async def test_endless_serialization_failures_end_unambiguously(
@@ -252,7 +253,7 @@ async def test_endless_serialization_failures_end_unambiguously(
     with pytest.raises(DriverUnavailable) as failed:
         await driver.commit("P#1", [put("a"), put("b")])
     assert not failed.value.ambiguous
-    assert await driver.scan(None, 10) == []
+    assert await everything(driver) == []
 
 
 async def test_a_full_disk_is_reported_and_nothing_is_written(
@@ -261,7 +262,7 @@ async def test_a_full_disk_is_reported_and_nothing_is_written(
     await _inject(raw, "53100", times=1)
     with pytest.raises(StorageFull):
         await driver.commit("P#1", [put("a"), put("b")])
-    assert await driver.scan(None, 10) == []
+    assert await everything(driver) == []
     assert len(await driver.commit("P#1", [put("a"), put("b")])) == 2
 
 
@@ -274,7 +275,7 @@ async def test_a_role_that_may_no_longer_write_is_a_server_that_refuses(
     with pytest.raises(DriverUnavailable) as failed:
         await driver.commit("P#1", [put("a"), put("b")])
     assert not failed.value.ambiguous
-    assert await driver.scan(None, 10) == []
+    assert await everything(driver) == []
     assert len(await driver.commit("P#1", [put("a"), put("b")])) == 2
 
 

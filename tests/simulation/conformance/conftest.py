@@ -40,8 +40,10 @@ class YieldingRecords(MemoryRecords):
 class MemoryStore:
     """One database: opening it again finds what was there."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._driver = YieldingRecords(uuid.uuid4().hex, clock=environment.clock)
+    def __init__(self, environment: Environment, *, unordered: bool = False) -> None:
+        self._driver = YieldingRecords(
+            uuid.uuid4().hex, clock=environment.clock, unordered=unordered
+        )
 
     async def open(self) -> MemoryRecords:
         return self._driver
@@ -55,9 +57,14 @@ def environment(tmp_path: Path) -> Environment:
     return Environment(tmp_path, lambda: "")
 
 
-@pytest.fixture
-def case() -> DriverCase:
-    return DriverCase(MemoryRecords.capabilities, MemoryStore)
+@pytest.fixture(params=["memory", "memory-unordered"])
+def case(request: pytest.FixtureRequest) -> DriverCase:
+    if request.param == "memory":
+        return DriverCase(MemoryRecords.capabilities, MemoryStore)
+    return DriverCase(
+        MemoryRecords.unordered_capabilities,
+        lambda environment: MemoryStore(environment, unordered=True),
+    )
 
 
 @pytest.fixture
