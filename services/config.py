@@ -131,8 +131,10 @@ class Settings(BaseSettings):
     permission_cache: bool = Field(
         True, description="cache facts of permission decisions (off: for comparison)"
     )
-    mail: Literal["folder", "smtp", "off"] = Field(
-        "folder", description="where mail to people goes; `folder`: `mail/` in the data folder"
+    mail: Literal["folder", "smtp", "ses", "off"] = Field(
+        "folder",
+        description="where mail to people goes; `folder`: `mail/` in the data folder, `ses`: "
+        "Amazon SES, in which the domain or address of mail_from must be verified",
     )
     mail_from: str = Field("workspace@localhost", description="sender address of mail")
     smtp_host: str = Field("", description="mail server, with `WM_MAIL=smtp`")
@@ -142,6 +144,25 @@ class Settings(BaseSettings):
     )
     smtp_username: str = Field("", description="sign-in at the mail server; may be empty")
     smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+    ses_configuration_set: str = Field(
+        "", description="configuration set of SES, for delivery events; default: the identity's"
+    )
+    ses_identity_arn: str = Field(
+        "", description="identity of another account that lets this one send for it; with ses"
+    )
+
+    events: Literal["off", "eventbridge"] = Field(
+        "off", description="where else activity events are published (aws_event_bus)"
+    )
+    aws_event_bus: str = Field(
+        "default", description="name or ARN of the EventBridge bus, with `WM_EVENTS=eventbridge`"
+    )
+    keys_secret: str = Field(
+        "",
+        description="where the key files of `keys/` are kept, for containers without a lasting "
+        "folder: `secretsmanager:NAME` or `ssm:/path`; others of these settings that are secret "
+        "may be such references too, as `secretsmanager:NAME#member`",
+    )
 
     webhook_networks: str = Field(
         "", description="networks, not public, that may receive webhooks, as `10.1.0.0/16,...`"

@@ -306,7 +306,8 @@ class Completion:
         return digest.hexdigest()
 
     async def _join(self, upload: Upload) -> None:
-        """Join the parts; a join whose answer was lost is found done."""
+        """Join the parts. A join whose answer was lost is found done, one that was
+        cut off between its steps is finished."""
         try:
             parts = await self._objects.multipart_parts(
                 upload.storage_key, upload.provider_upload_id
@@ -314,8 +315,19 @@ class Completion:
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_NOT_FOUND:
                 raise
+            await self._finish_join(upload)
             return
         _check_parts(upload, parts)
+        await self._complete_parts(upload, parts)
+
+    async def _finish_join(self, upload: Upload) -> None:
+        try:
+            await self._complete_parts(upload, _planned_parts(upload))
+        except WorkspaceError as error:
+            if error.reason != Reason.ERROR_REASON_NOT_FOUND:
+                raise
+
+    async def _complete_parts(self, upload: Upload, parts: Sequence[PartInfo]) -> None:
         await self._objects.multipart_complete(
             upload.storage_key,
             upload.provider_upload_id,
@@ -323,6 +335,13 @@ class Completion:
             size=upload.size_bytes,
             sha256=upload.sha256,
         )
+
+
+def _planned_parts(upload: Upload) -> list[PartInfo]:
+    """As they were announced: what the store had of them is no longer known."""
+    step, left = upload.part_size_bytes, upload.size_bytes
+    sizes = [min(step, left - step * number) for number in range(upload.part_count)]
+    return [PartInfo(number, size, "", "") for number, size in enumerate(sizes, 1)]
 
 
 def _check_parts(upload: Upload, parts: Sequence[PartInfo]) -> None:

@@ -158,7 +158,7 @@ class MultipartUploads:
 
     async def _begin(self, upload: Upload) -> None:
         upload.provider_upload_id = await self._objects.multipart_create(
-            upload.storage_key, upload.content_type
+            upload.storage_key, upload.content_type, upload.sha256
         )
 
     async def _drop_unused(self, upload: Upload) -> None:

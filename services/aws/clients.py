@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from services.aws.place import AwsPlace
+from services.aws.place import AwsKeys, AwsPlace
 from services.model.errors import Reason, WorkspaceError
 
 try:
@@ -37,10 +37,14 @@ _CONNECT_SECONDS = 3.0
 
 
 class AwsClients:
-    """Clients of one place. `workers` bounds the calls under way at once."""
+    """Clients of one place. `workers` bounds the calls under way at once. With `keys`
+    no other credentials are looked for."""
 
-    def __init__(self, place: AwsPlace, *, workers: int = _WORKERS) -> None:
+    def __init__(
+        self, place: AwsPlace, *, workers: int = _WORKERS, keys: AwsKeys | None = None
+    ) -> None:
         self.place = place
+        self._keys = keys
         self._workers = workers
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="aws")
         self._lock = threading.Lock()
@@ -100,7 +104,7 @@ class AwsClients:
     def _opened(self) -> Any:
         if self._session is None:
             try:
-                self._session = boto3.Session(profile_name=self.place.profile or None)
+                self._session = self._new_session()
             except ProfileNotFound:
                 raise WorkspaceError(
                     Reason.ERROR_REASON_INVALID_STATE,
@@ -109,3 +113,13 @@ class AwsClients:
                     metadata={"field": "AWS_PROFILE"},
                 ) from None
         return self._session
+
+    def _new_session(self) -> Any:
+        keys = self._keys
+        if keys is None:
+            return boto3.Session(profile_name=self.place.profile or None)
+        return boto3.Session(
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token or None,
+        )

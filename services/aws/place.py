@@ -1,10 +1,19 @@
-"""Where on AWS: a region, a profile, and the endpoints of compatible servers."""
+"""Where on AWS: a region, a profile, the endpoints of compatible servers; and as whom."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["AwsPlace"]
+__all__ = ["AwsKeys", "AwsPlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
+    """Credentials that somebody named, instead of the chain of the SDK. Never shown."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from services.aws.place import AwsPlace
 from services.model.errors import invalid_field
+from services.secrets.reference import is_aws_reference, parse_reference
 
 if TYPE_CHECKING:
     from services.config import Settings
 
-__all__ = ["aws_place", "aws_selection", "check_aws", "from_environment"]
+__all__ = ["aws_place", "aws_selection", "check_aws", "from_environment", "uses_aws"]
 
 S = TypeVar("S", bound="Settings")
 
 _REGION = re.compile(r"[a-z]{2}(-[a-z0-9]+){1,3}-[0-9]{1,2}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_BUS: Final = re.compile(r"[A-Za-z0-9_./-]{1,256}|arn:[a-z0-9-]+:events:[\w:/.-]+")
+_CONFIGURATION_SET: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_IDENTITY: Final = re.compile(r"(arn:[a-z0-9-]+:ses:[a-z0-9-]+:[0-9]{12}:identity/[^\s/]{1,320})?")
+_SOURCE: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _VARIABLES: Final = {
     "aws_region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "aws_profile": ("AWS_PROFILE",),
@@ -49,7 +56,7 @@ def aws_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str,
 
 def from_environment(settings: S, environment: Mapping[str, str] = os.environ) -> S:
     """Fill what is not set from the variables of the AWS tools."""
-    if settings.records != "dynamodb" and settings.objects != "s3":
+    if not uses_aws(settings):
         return settings
     found = {
         field: value
@@ -68,8 +75,25 @@ def check_aws(settings: Settings) -> None:
         _check(settings, "aws_dynamodb_table", _TABLE, "3 to 255 letters, digits, `_`, `-`, `.`")
     if settings.objects == "s3":
         _check(settings, "aws_s3_bucket", _BUCKET, "3 to 63 lower-case letters, digits, `-`, `.`")
-    if settings.records == "dynamodb" or settings.objects == "s3":
+    if settings.events == "eventbridge":
+        _check_events(settings)
+    if settings.mail == "ses":
+        _check_ses(settings)
+    if settings.keys_secret:
+        _check_keys(settings.keys_secret)
+    if uses_aws(settings):
         _check(settings, "aws_region", _REGION, "a name like eu-central-1")
+
+
+def uses_aws(settings: Settings) -> bool:
+    """Whether anything of AWS is selected. Secrets count by their references."""
+    return (
+        settings.records == "dynamodb"
+        or settings.objects == "s3"
+        or settings.events == "eventbridge"
+        or settings.mail == "ses"
+        or any(is_aws_reference(text) for text in _references(settings))
+    )
 
 
 def aws_place(settings: Settings) -> AwsPlace:
@@ -98,6 +122,45 @@ def _check_endpoint(field: str, url: str) -> None:
     plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     if url and not (parts.scheme in ("http", "https") and parts.hostname and plain):
         raise invalid_field(f"WM_{field.upper()}", "must be like https://host:port")
+
+
+def _references(settings: Settings) -> Iterator[str]:
+    yield settings.keys_secret
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+
+
+def _check_ses(settings: Settings) -> None:
+    if settings.mail_from.endswith("@localhost"):
+        raise invalid_field(
+            "WM_MAIL_FROM", "must be an address that is verified in SES, with WM_MAIL=ses"
+        )
+    if not _CONFIGURATION_SET.fullmatch(settings.ses_configuration_set):
+        raise invalid_field(
+            "WM_SES_CONFIGURATION_SET", "must be up to 64 letters, digits, `_`, `-`"
+        )
+    if not _IDENTITY.fullmatch(settings.ses_identity_arn):
+        raise invalid_field("WM_SES_IDENTITY_ARN", "must be the ARN of an identity of SES")
+
+
+def _check_keys(text: str) -> None:
+    reference = parse_reference(text)
+    if reference is None or not is_aws_reference(text) or reference.member:
+        raise invalid_field(
+            "WM_KEYS_SECRET", "must be `secretsmanager:NAME`, `ssm:/path` or the ARN of one"
+        )
+
+
+def _check_events(settings: Settings) -> None:
+    if not _BUS.fullmatch(settings.aws_event_bus):
+        raise invalid_field("WM_AWS_EVENT_BUS", "must be the name or the ARN of an event bus")
+    if not _SOURCE.fullmatch(settings.environment):
+        raise invalid_field(
+            "WM_ENVIRONMENT",
+            "is part of the `source` of published events: letters, digits, `_`, `-`, `.` only",
+        )
 
 
 def _text(selection: Mapping[str, Any], name: str, *path: str) -> str:

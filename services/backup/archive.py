@@ -1,7 +1,7 @@
 """The layout of a backup folder, and rows as lines.
 
     backup.json        what it is; written last: a folder without it is no backup
-    records.jsonl.gz   every row of one moment, in key order
+    records.jsonl.gz   every row of one moment, partition by partition
     objects/           the files that these rows name, at their storage keys
     keys/              key files (0600); left out with `--without-keys`
 
@@ -34,9 +34,9 @@ _RECORDS = "records.jsonl.gz"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`records_sha256` is over the lines of the rows that do not expire, in key
-    order; sizes are bytes, `created_at` is RFC 3339. `missing` are storage keys that a row of an
-    available file names and that were not there."""
+    """`records_sha256` is over the lines of the rows that do not expire, in the order of
+    the file; sizes are bytes, `created_at` is RFC 3339. `missing` are storage keys that a
+    row of an available file names and that were not there."""
 
     instance_id: str
     created_at: str
@@ -91,7 +91,7 @@ class RowWriter:
         self._file = gzip.GzipFile(fileobj=self._raw, mode="wb", compresslevel=3, mtime=0)
 
     def write(self, items: Iterable[Item]) -> None:
-        """Add rows; they come in key order."""
+        """Add rows; those of one partition come together."""
         for item in items:
             line = row_line(item)
             if item.expires_at is None:
@@ -114,7 +114,7 @@ class RowWriter:
         self._temp.unlink(missing_ok=True)
 
 
-def row_line(item: Item) -> bytes:
+def row_line(item: Item | Put) -> bytes:
     """A row as a line. Versions of a row (`token`) are the database's own."""
     row: dict[str, Any] = {
         "pk": item.key.pk, "sk": item.key.sk, "family": item.family, "body": item.body,

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -19,19 +20,22 @@ from services.model.errors import Reason, WorkspaceError
 from services.objects.port import ObjectDriver, ObjectExists, WrongBytes
 from services.private_files import PrivateFileError, install_private, make_folder, read_private
 from services.records.instance import new_incarnation, read_instance
-from services.records.port import Key, Put, RecordDriver
+from services.records.limits import parts_that_fit
+from services.records.port import Item, Put, RecordDriver
+from services.records.walking import all_rows
 
 __all__ = ["restore_keys", "restore_objects", "restore_records"]
 
-_PUTS_A_COMMIT = 80
 _COMMITS_AT_ONCE = 64
 _PAGE = 1000
+_MODULUS = 1 << 256
 
 
 async def restore_records(
     folder: Path, manifest: Manifest, driver: RecordDriver, *, progress: Callable[[str, int], None]
 ) -> None:
-    """Write every row into the empty store of `driver`, then compare digests. The store
+    """Write every row into the empty store of `driver`, then compare what is there with
+    what was read, whatever order the store has. The store
     begins under a new incarnation: when it is opened, because its provider identity is
     another than recorded, or at once if the very database was emptied and filled again.
 
@@ -39,12 +43,16 @@ async def restore_records(
     """
     if await driver.scan(None, 1):
         raise _refused("the record store is not empty; restore into a new one")
-    written = 0
-    for commits in _batches(_commits(read_rows(folder, manifest.records_sha256, now=time.time()))):
+    written, expected = 0, _Rows()
+    rows = expected.noting(read_rows(folder, manifest.records_sha256, now=time.time()))
+    for commits in _batches(_commits(rows)):
         await asyncio.gather(*(driver.commit(puts[0].key.pk, puts) for puts in commits))
         written += sum(map(len, commits))
         progress("records", written)
-    if await _digest(driver) != manifest.records_sha256:
+    found = _Rows()
+    async for item in all_rows(driver, page=_PAGE):
+        found.note(item)
+    if found != expected:
         raise _refused("the restored records are not those of the backup; restore again")
     instance = await read_instance(driver)
     if instance is not None and instance.provider_identity == await driver.identity():
@@ -98,8 +106,7 @@ def discard(folder: Path) -> None:
 def _commits(rows: Iterable[Put]) -> Iterator[list[Put]]:
     """Rows of one partition together, as many as a commit takes."""
     for _, group in groupby(rows, key=lambda put: put.key.pk):
-        while puts := list(islice(group, _PUTS_A_COMMIT)):
-            yield puts
+        yield from parts_that_fit(group)
 
 
 def _batches(commits: Iterator[list[Put]]) -> Iterator[Sequence[list[Put]]]:
@@ -107,15 +114,26 @@ def _batches(commits: Iterator[list[Put]]) -> Iterator[Sequence[list[Put]]]:
         yield batch
 
 
-async def _digest(driver: RecordDriver) -> str:
-    digest = hashlib.sha256()
-    after: Key | None = None
-    while items := await driver.scan(after, _PAGE):
-        for item in items:
-            if item.expires_at is None:
-                digest.update(row_line(item))
-        after = items[-1].key
-    return digest.hexdigest()
+@dataclass(slots=True)
+class _Rows:
+    """A set of rows that do not expire: how many, and the sum of the digests of their
+    lines, in which their order does not matter."""
+
+    count: int = 0
+    digests: int = 0
+
+    def note(self, row: Item | Put) -> None:
+        """One more of them."""
+        if row.expires_at is None:
+            self.count += 1
+            digest = hashlib.sha256(row_line(row)).digest()
+            self.digests = (self.digests + int.from_bytes(digest, "big")) % _MODULUS
+
+    def noting(self, rows: Iterable[Put]) -> Iterator[Put]:
+        """The rows, each noted on its way."""
+        for row in rows:
+            self.note(row)
+            yield row
 
 
 def _refused(message: str) -> WorkspaceError:

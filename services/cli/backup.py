@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import typer
@@ -20,6 +20,7 @@ from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder
+from services.records.port import Item
 
 app = typer.Typer(add_completion=False)
 
@@ -44,10 +45,11 @@ def backup(
     options = options_of(ctx)
     settings = load_settings(data_dir=options.data_dir)
     _check_source(settings)
+    rows = record_snapshot(settings)  # refuses before anything is written
     if folder.exists() and any(folder.iterdir()) and not (folder / "backup.json").exists():
         raise usage(f"{folder} holds something else; name an empty folder or an earlier backup")
     make_folder(folder)
-    manifest = asyncio.run(_run(settings, folder, keys=keys, shown=not options.json))
+    manifest = asyncio.run(_run(settings, rows, folder, keys=keys, shown=not options.json))
     if options.json:
         print_json({"folder": str(folder), **manifest.members()})
     else:
@@ -56,13 +58,19 @@ def backup(
         raise typer.Exit(ExitCode.PARTLY_FAILED)
 
 
-async def _run(settings: Settings, folder: Path, *, keys: bool, shown: bool) -> Manifest:
+async def _run(
+    settings: Settings,
+    rows: AsyncIterator[list[Item]],
+    folder: Path,
+    *,
+    keys: bool,
+    shown: bool,
+) -> Manifest:
     signer = UrlSigner(open_keyring(settings))
     source = await open_objects(settings, signer, _NOWHERE)
     target = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
     try:
         job = Backup(folder, source=source, target=target, progress=progress(shown=shown))
-        rows = record_snapshot(settings)
         return await job.run(rows, keys=settings.data_dir / "keys" if keys else None)
     finally:
         await source.close()

@@ -46,12 +46,13 @@ from services.rpc.addresses import is_local
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True,
-    help="Connections: folders and databases that this workspace syncs with.",
+    help="Connections: folders, databases and buckets that this workspace syncs with.",
 )
 
 _CONNECTION = typer.Argument(metavar="CONNECTION", help="Id or name of a connection.")
 _SETTINGS = typer.Argument(
-    None, metavar="KEY=VALUE...", help="Settings of the provider, for example folder=/media/usb."
+    None, metavar="KEY=VALUE...",
+    help="Settings of the provider: folder=/media/usb, or region=eu-central-1 table=t bucket=b.",
 )
 _ACCOUNTS = typer.Option([], "--account", help="Sync this account; repeatable.")
 _PROJECTS = typer.Option([], "--project", "-p", help="Sync this project alone; repeatable.")
@@ -69,7 +70,7 @@ def add(
     ctx: typer.Context,
     connection_id: str = typer.Argument(metavar="ID", help="A short id of your choice."),
     settings: list[str] = _SETTINGS,
-    provider: str = typer.Option("local", "--provider", help="local (a folder) or postgres."),
+    provider: str = typer.Option("local", "--provider", help="local (a folder), postgres or aws."),
     name: str = typer.Option("", "--name", help="Name for people."),
     account: list[str] = _ACCOUNTS,
     project: list[str] = _PROJECTS,
@@ -317,14 +318,22 @@ def _show(options: Options, connection: Connection, *, title: str = "") -> None:
 
 
 def _row(connection: Connection) -> list[str]:
-    settings = connection.settings
-    where = settings["folder"] if connection.provider == "local" else (
-        f"{settings['host']}/{settings['database']}"
-    )
+    where = _where(connection.provider, dict(connection.settings))
     status = enum_word(ConnectionStatus.DESCRIPTOR, connection.status)
     scope = _scope_text(connection.scope)
     named = [connection.connection_id, connection.name, connection.provider]
     return [*named, where, scope, status]
+
+
+def _where(provider: str, settings: dict[str, str]) -> str:
+    """Short, and the same for every provider: what has the records."""
+    match provider:
+        case "postgres":
+            return f"{settings.get('host', '')}/{settings.get('database', '')}"
+        case "aws":
+            return f"{settings.get('region', '')}/{settings.get('table', '')}"
+        case _:
+            return settings.get("folder", "")
 
 
 def _scope_text(scope: SyncScope) -> str:

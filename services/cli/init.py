@@ -20,7 +20,7 @@ from services.model.selection import (
     refuse_secrets,
 )
 
-__all__ = ["app", "render_toml"]
+__all__ = ["app", "render_toml", "write_selection"]
 
 app = typer.Typer(add_completion=False)
 
@@ -48,14 +48,16 @@ def init(
         provider=provider, environment=environment, prefix=prefix, region=region, location=location
     )
     refuse_secrets(selection)
-    _write(write, render_toml(selection), force=force)
+    write_selection(write, render_toml(selection), force=force)
     if options_of(ctx).json:
         print_json({"written": str(write), "selection": selection})
         return
     print_line(f"Wrote {write} ({provider}, {environment}). It holds no secrets.")
+    option = "" if write == Path("backend.toml") else f" --backend {write}"
     if provider == "local":
-        found = write == Path("backend.toml")
-        print_line("Next: wm serve" if found else f"Next: wm serve --backend {write}")
+        print_line(f"Next: wm serve{option}")
+    if provider == "aws":
+        print_line(f"Next: wm setup aws{option} --dry-run, which says what it would make")
 
 
 def render_toml(selection: Mapping[str, object]) -> str:
@@ -74,7 +76,8 @@ def _text(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _write(path: Path, text: str, *, force: bool) -> None:
+def write_selection(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that is not there, or replace one when `force`; never through a link."""
     mode = os.O_TRUNC if force else os.O_EXCL
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | mode | os.O_NOFOLLOW, 0o644)

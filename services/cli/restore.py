@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import typer
@@ -11,11 +12,13 @@ from services.backends import database_file, open_keyring, open_objects, open_re
 from services.backup.archive import Manifest, read_manifest
 from services.backup.restore import discard, restore_keys, restore_objects, restore_records
 from services.cli.backup import progress
+from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError
 from services.cli.options import options_of
 from services.cli.output import counted, human_bytes, print_json, print_line
 from services.config import Settings, load_settings
 from services.objects.filesystem import FilesystemDriver
+from services.objects.port import ObjectDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder, sync_folder
 
@@ -32,12 +35,14 @@ def restore(
     """Restore a backup into a new data folder (--data), every digest verified.
 
     The target must not exist or be empty; with PostgreSQL (WM_RECORDS) the
-    database must be empty as well. The restored workspace keeps all ids; it is
+    database must be empty as well, and with S3 (WM_OBJECTS) the bucket may hold
+    files of this backup only. The restored workspace keeps all ids; it is
     told apart from the one it was copied from.
     """
     options = options_of(ctx)
     manifest = read_manifest(folder)
     settings = load_settings(data_dir=options.data_dir)
+    _check_records(settings)
     target = settings.data_dir
     if target.exists() and any(target.iterdir()):
         raise CliError(
@@ -80,6 +85,7 @@ async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: 
     source = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
     objects = await open_objects(settings, signer, _NOWHERE)
     try:
+        await _check_objects(settings, source, objects)
         await restore_objects(source, objects, progress=show)
     finally:
         await source.close()
@@ -91,3 +97,37 @@ async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: 
         await driver.close()
     lock = database_file(settings)
     lock.with_name(lock.name + ".lock").unlink(missing_ok=True)
+
+
+def _check_records(settings: Settings) -> None:
+    if settings.records == "dynamodb":
+        raise CliError(
+            "a backup is not restored into DynamoDB",
+            remedy="restore it into a local workspace and push that over a connection "
+            "(`wm sync push`); a table comes back by its point-in-time recovery",
+            exit_code=ExitCode.PRECONDITION,
+        )
+
+
+async def _check_objects(settings: Settings, source: ObjectDriver, target: ObjectDriver) -> None:
+    """Files of others in the target would be orphans here, and be collected."""
+    ours = {key async for key in _keys(source)}
+    async for key in _keys(target):
+        if key not in ours:
+            raise CliError(
+                f"the object store holds files that are not of this backup, as {key}",
+                remedy=f"name an empty one instead of {settings.aws_s3_bucket or 'this'}; "
+                "nothing was changed",
+                exit_code=ExitCode.PRECONDITION,
+            )
+
+
+async def _keys(driver: ObjectDriver) -> AsyncIterator[str]:
+    after: str | None = None
+    while True:
+        page = await driver.list("", after)
+        for info in page.objects:
+            yield info.key
+        after = page.next
+        if after is None:
+            return

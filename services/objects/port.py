@@ -211,8 +211,9 @@ class ObjectDriver(Protocol):
         """Objects whose key starts with `prefix`, byte order."""
         ...
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
-        """Begin; returns the provider's multipart id."""
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
+        """Begin; returns the provider's multipart id. `sha256` is that of the whole,
+        where it was announced: the upload is completed with no other."""
         ...
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
@@ -222,7 +223,10 @@ class ObjectDriver(Protocol):
     async def multipart_complete(
         self, key: str, multipart_id: str, parts: Sequence[PartInfo], *, size: int, sha256: str
     ) -> ObjectInfo:
-        """Join the parts, verify size and checksum, create-only, durable."""
+        """Join the parts, verify size and checksum over all bytes, create-only,
+        durable. Raises WrongBytes; where the announced bytes were not sent, a driver
+        may have dropped the parts. A completion that was cut off is finished by
+        repeating it, also without the tags of the parts."""
         ...
 
     async def multipart_abort(self, key: str, multipart_id: str) -> None:

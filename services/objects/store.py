@@ -179,10 +179,11 @@ class ObjectStore:
         with _translated():
             return await self._driver.list(prefix, after, min(limit, MAX_PAGE))
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
-        """Begin a multipart upload; its id."""
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
+        """Begin a multipart upload; its id. `sha256`: that of all bytes, if announced."""
+        _check_sha256(sha256)
         with _translated(validate_key(key)):
-            return await self._driver.multipart_create(key, content_type)
+            return await self._driver.multipart_create(key, content_type, sha256)
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
         """Parts received so far; NOT_FOUND for an unknown id."""

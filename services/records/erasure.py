@@ -44,6 +44,7 @@ from services.model.stamp import Stamp, stamp_write
 from services.model.versions import Version
 from services.records.codec import content_of, decode, dump
 from services.records.conflict_rows import CONFLICT, Found
+from services.records.limits import parts_that_fit
 from services.records.port import ConditionFailed, Item, Key, Match, Put
 from services.records.siblings import SIBLING, Rows, record_key, travelling
 from services.records.store import RecordStore
@@ -240,10 +241,11 @@ class Erasure:
 
     async def _rewrite(self, pk: str, puts: list[Put]) -> bool:
         """Whether there was something to rewrite. What changed meanwhile is met again
-        in the next pass."""
-        if puts:
-            with suppress(ConditionFailed):
-                await self._records.rewrite(pk, puts)
+        in the next pass. Versions that do not fit into one commit go one after another:
+        each row is right by itself."""
+        with suppress(ConditionFailed):
+            for part in parts_that_fit(puts, beside=1):
+                await self._records.rewrite(pk, part)
         return bool(puts)
 
     def _version_puts(self, rows: Rows) -> list[Put]:
@@ -284,7 +286,8 @@ class Erasure:
                     puts = [put for put in found if put is not None]
                     if not puts:
                         return
-                    await self._records.rewrite(pk, puts)
+                    for part in parts_that_fit(puts, beside=1):
+                        await self._records.rewrite(pk, part)
             except ConditionFailed:
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.001 * 2**number))
                 again = [await self._records.get_row(item.key) for item in items]

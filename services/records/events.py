@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 
@@ -15,12 +15,15 @@ from services.model.times import from_micros, key_time
 from services.records.record import Activity
 from services.rpc.context import Call, peek_call
 
-__all__ = ["VALUE_LIMIT", "Change", "event_indexes", "event_members"]
+__all__ = ["VALUES_LIMIT", "VALUE_LIMIT", "Change", "event_indexes", "event_members"]
 
 _FAMILY = FAMILIES["activity_event"]
 
 VALUE_LIMIT = 16 * 1024
 """Bytes of one record's old or new values; larger ones are left out."""
+VALUES_LIMIT = 256 * 1024
+"""Bytes of all values of an event, which is one row: beyond, old values are left out, the
+largest first (the events before have them as new ones)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,29 @@ def event_members(
     }
     members = {name: canonical_json(value) for name, value in values.items() if value}
     if changes:
+        changes = _cut(changes)
         members["changes"] = "[" + ",".join(change.text() for change in changes) + "]"
     return members
+
+
+def _cut(changes: Sequence[Change]) -> Sequence[Change]:
+    """The changes without the old values for which there is no room."""
+    if 2 * VALUE_LIMIT * len(changes) <= VALUES_LIMIT:  # cheap: nearly all commits
+        return changes
+    over = sum(_kept(each.before) + _kept(each.after) for each in changes) - VALUES_LIMIT
+    without = set[str]()
+    for each in sorted(changes, key=lambda each: _kept(each.before), reverse=True):
+        if over <= 0:
+            break
+        over -= _kept(each.before)
+        without.add(each.sk)
+    return [replace(each, before="") if each.sk in without else each for each in changes]
+
+
+def _kept(text: str) -> int:
+    """Bytes of a value as far as it is kept."""
+    size = len(text.encode())
+    return size if size <= VALUE_LIMIT else 0
 
 
 def event_indexes(message: Message, sk: str) -> dict[Index, tuple[str, str]]:

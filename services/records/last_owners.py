@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.owners import (
     Revocation,
@@ -21,10 +22,10 @@ from services.model.owners import (
     revocations,
     suspended,
 )
-from services.model.shown import Shown, shown_of
+from services.model.shown import Shown, conflict_id, shown_of
 from services.model.stamp import Stamp
 from services.model.versions import State
-from services.records.conflict_rows import PREFIX, Found
+from services.records.conflict_rows import PREFIX, Found, conflict_key
 from services.records.port import Index, Item, Key, Put
 from services.records.siblings import Rows
 
@@ -85,7 +86,8 @@ def touches_owners(
 async def settle_owners(records: RecordStore, pk: str, found: Found) -> None:
     """After a write of this node: what is suspended is decided again, as every node
     does that joins the write. Without it the revocation would have no effect just where
-    the next owner was made. Idempotent."""
+    the next owner was made. Idempotent. Raises INVALID_STATE when more changes by it than
+    one commit takes."""
     scope = Scope.of(pk)
     if scope is None:
         return
@@ -94,7 +96,14 @@ async def settle_owners(records: RecordStore, pk: str, found: Found) -> None:
         drafts = await _Partition(records, pk, scope, {}).again()
         return [put for draft in drafts.values() for put in as_shown(draft, found)]
 
-    await records.converge(pk, [], decide)
+    try:
+        await records.converge(pk, [], decide)
+    except OverflowError:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            "more conflicts about owners change at once than one commit takes; decide some",
+            metadata={"resource": pk},
+        ) from None
 
 
 def as_shown(draft: Draft, found: Found) -> list[Put]:
@@ -188,8 +197,17 @@ class _Partition:
                 continue
             draft = holders[Key(self.pk, revocation.sk)]
             shown = suspended(self.scope, self.root, revocation, before, draft.shown)
-            return Draft(draft.rows, draft.before, draft.after, shown) if shown else None
+            return replace(await self._to_write(draft), shown=shown) if shown else None
         return None
+
+    async def _to_write(self, draft: Draft) -> Draft:
+        """With the row of its conflict, should it have been open before: the record, which
+        has one version, does not name it."""
+        if draft.key in self.part:
+            return draft
+        conflict = conflict_id(self.pk, draft.key.sk, draft.after.versions)
+        (rows,) = await self.records.rows([draft.key], [conflict_key(draft.key, conflict)])
+        return replace(draft, rows=rows)
 
     async def _holders(self) -> dict[Key, Draft] | None:
         """All records of which one makes an owner; None as soon as one does."""

@@ -51,6 +51,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.shown import shown_of
 from services.model.stamp import Dot
@@ -66,7 +67,6 @@ __all__ = ["Lives", "is_another", "minted_again", "remint"]
 
 _PAGE = 500
 _KEYS_A_COMMIT = 20
-_PUTS_A_COMMIT = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,25 @@ async def _partition(
     for at in range(0, len(keys), _KEYS_A_COMMIT):
         part = keys[at : at + _KEYS_A_COMMIT]
         try:
-            await local.converge(pk, part, decide, _PUTS_A_COMMIT)
+            await local.converge(pk, part, decide)
         except OverflowError:
             if len(part) == 1:
-                raise
+                raise _too_many(part[0]) from None
             half = len(part) // 2
             for piece in (part[:half], part[half:]):
                 done += await _partition(local, pk, piece, theirs, lives, found)
         else:
             done += len(changed)
     return done
+
+
+def _too_many(key: Key) -> WorkspaceError:
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        f"{key.pk} {key.sk} has more versions side by side than one commit can mint again; "
+        "decide its conflict, then sync again",
+        metadata={"resource": key.pk},
+    )
 
 
 def minted_again(mine: State, theirs: State | None, lives: Lives) -> State | None:

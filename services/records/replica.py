@@ -24,7 +24,6 @@ from services.records.store import RecordStore
 __all__ = ["Incoming", "Joined", "Replica"]
 
 _KEYS_A_COMMIT = 40
-_PUTS_A_COMMIT = 90
 _BYTES_A_COMMIT = 900 * 1024
 
 
@@ -72,7 +71,8 @@ class Replica:
         """Join states of records of one partition; durable when it returns.
 
         `origin` is the instance that they come from: a row that then is exactly
-        theirs says so. Raises the reasons of the record store; what was committed
+        theirs says so. Raises the reasons of the record store, and OverflowError for a
+        record whose versions alone are more than one commit takes; what was committed
         before stays, and all of it may be repeated. `known` has rows that were just
         read, HEAD's among them: if they are still current, nothing is read again.
         """
@@ -109,11 +109,12 @@ class Replica:
 
         try:
             keys = [each.key for each in part]
-            await self.records.converge(pk, keys, decide, _PUTS_A_COMMIT, known)
+            await self.records.converge(pk, keys, decide, known=known)
         except OverflowError:
             half = len(part) // 2
             if not half:
                 raise
+            part = sorted(part, key=_urgency)
             first = await self._join(pk, part[:half], origin, found)
             return first + await self._join(pk, part[half:], origin, found)
         return list(done)

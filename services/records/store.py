@@ -25,7 +25,7 @@ from services.records.actors import Actors
 from services.records.cache import DecodeCache
 from services.records.conflict_rows import PREFIX, Found
 from services.records.last_owners import settle_owners
-from services.records.limits import MAX_WRITES, check_writes
+from services.records.limits import check_rows, check_writes, fit
 from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import (
     Capabilities,
@@ -219,7 +219,9 @@ class RecordStore:
 
     async def put_rows(self, puts: Sequence[Put]) -> list[str]:
         """`put_row` for several rows of one partition: all of them or none. The
-        bodies must differ from those before, or a lost answer cannot be settled."""
+        bodies must differ from those before, or a lost answer cannot be settled.
+        Raises INVALID_FIELD for more than a commit takes (limits.py)."""
+        check_rows(puts)
         pk = puts[0].key.pk
         with _reasons():
             try:
@@ -255,9 +257,11 @@ class RecordStore:
     async def rewrite(self, pk: str, puts: Sequence[Put]) -> None:
         """Replace rows as they are, without stamp, event or sequence number, and
         make decisions under way fail as `touch` does. For erasure alone: nothing
-        else may change history. Raises ConditionFailed."""
+        else may change history. Raises ConditionFailed, INVALID_FIELD for more than a
+        commit takes with HEAD (limits.py)."""
         head = head_of(pk, await self.get_row(Key(pk, "#HEAD")))
         heads = [_same_head(head)] if head.token is not None else []
+        check_rows([*heads, *puts])
         with _reasons():
             try:
                 await self._driver.commit(pk, [*heads, *puts])
@@ -278,7 +282,8 @@ class RecordStore:
 
         Raises ETAG_MISMATCH when a base is no longer current, ALREADY_EXISTS
         when a record that must be absent is there, CONFLICTING_WRITE when
-        `if_head` is no longer the head. `answer` makes the reply that the
+        `if_head` is no longer the head, INVALID_FIELD for more than any provider
+        takes, versions side by side included (limits.py). `answer` makes the reply that the
         request row keeps from the records as they will be.
         """
         check_writes(pk, writes)
@@ -314,17 +319,18 @@ class RecordStore:
         except WorkspaceError as error:
             _log.warning("owners of a partition are not settled: %s", Reason.Name(error.reason))
 
-    async def rows(self, keys: Sequence[Key]) -> list[Rows]:
-        """What is stored under up to 500 record keys, versions side by side included."""
+    async def rows(self, keys: Sequence[Key], met: Sequence[Key] = ()) -> list[Rows]:
+        """What is stored under up to 500 record keys, versions side by side included, and
+        the rows `met` beside records that do not name them."""
         with _reasons():
-            return await read_rows(self._driver, keys)
+            return await read_rows(self._driver, keys, met)
 
     async def converge(
         self,
         pk: str,
         keys: Sequence[Key],
         decide: Decide,
-        most: int = MAX_WRITES,
+        *,
         known: Sequence[Rows] = (),
     ) -> None:
         """Change records of one partition as `decide` says from what is there, and
@@ -333,8 +339,8 @@ class RecordStore:
         way fail. An answer that is lost is settled by deciding again. `known`: the rows
         of HEAD and of the keys, just read, which saves reading them for the first try.
 
-        Raises OverflowError when `decide` wants more than `most` puts, and
-        CONFLICTING_WRITE when others won every retry.
+        Raises OverflowError when `decide` wants more than one commit takes (limits.py),
+        and CONFLICTING_WRITE when others won every retry.
         """
         async with self._locks.setdefault(pk, asyncio.Lock()):
             with _reasons():
@@ -342,20 +348,20 @@ class RecordStore:
                 for _ in range(_HEAD_RETRIES):
                     rows = known or await read_rows(self._driver, [Key(pk, "#HEAD"), *keys], met)
                     known = ()
-                    if await self._converged(pk, rows, decide, most, met):
+                    if await self._converged(pk, rows, decide, met):
                         return
         raise _lost_every_retry()
 
     async def _converged(
-        self, pk: str, rows: Sequence[Rows], decide: Decide, most: int, met: set[Key]
+        self, pk: str, rows: Sequence[Rows], decide: Decide, met: set[Key]
     ) -> bool:
         """`met` gets the key of a row that was not expected: it is read the next time."""
         puts = await decide(rows[1:])
-        if len(puts) > most:
-            raise OverflowError(f"{len(puts)} puts")
         if not puts:
             return True
         puts = [next_head(head_of(pk, rows[0].item)), *puts]
+        if not fit(puts):
+            raise OverflowError(f"{len(puts)} rows do not go into one commit")
         try:
             await self._driver.commit(pk, puts)
         except ConditionFailed as failed:
@@ -459,6 +465,7 @@ class RecordStore:
 
     async def _send(self, plan: CommitPlan, head: Head) -> list[str]:
         puts = plan.puts(head)
+        check_rows(puts)
         for attempt in range(_AMBIGUOUS_RETRIES):
             try:
                 return self._learned(plan, await self._driver.commit(plan.pk, puts))

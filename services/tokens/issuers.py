@@ -7,7 +7,6 @@ companions for a single one.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
@@ -38,6 +37,7 @@ __all__ = [
 # of the others have issuers on other domains.
 _REGION: Final = r"(?:us|eu|ap|sa|ca|me|af|il|mx|us-gov)-[a-z]+-[0-9]{1,2}"
 _POOL: Final = re.compile(rf"({_REGION})_[0-9A-Za-z]{{1,40}}")
+_EMULATOR: Final = re.compile(r"https?://(?:127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
 _CLIENT: Final = re.compile(r"[A-Za-z0-9_+]{1,128}")
 
 Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "EdDSA"]
@@ -163,9 +163,7 @@ def issuer_of(table: Mapping[str, Any], *, field: str) -> IssuerSettings | Cogni
 def check_cognito_endpoint(url: str, *, loopback_only: bool) -> None:
     """Refuses, with INVALID_FIELD, an emulator that is not on this machine, and any
     for a workspace that others can reach: whoever serves the keys signs anybody in."""
-    parts = urlsplit(url)
-    plain = not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in ("http", "https") or not plain or not _is_loopback(parts.hostname or ""):
+    if _EMULATOR.fullmatch(url) is None:
         raise invalid_field(
             "WM_COGNITO_ENDPOINT",
             "is for emulators in tests: http(s)://127.0.0.1:PORT and nothing more; leave it out "
@@ -176,13 +174,6 @@ def check_cognito_endpoint(url: str, *, loopback_only: bool) -> None:
             "WM_COGNITO_ENDPOINT",
             "is for tests on this machine; leave it out where others can reach the workspace",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def one_of_each(

@@ -35,8 +35,8 @@ _PURGED = "DOCUMENT_STATUS_PURGED"
 
 
 class Naming:
-    """Reads rows partition by partition, each in key order: `of` each, and `rest` at the end. `now` is unix seconds
-    by the store's clock."""
+    """Reads rows partition by partition, each in key order: `of` each, and `rest` at the
+    end. `now` is unix seconds by the store's clock."""
 
     def __init__(self, *, now: float) -> None:
         self._now = now

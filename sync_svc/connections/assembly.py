@@ -15,6 +15,7 @@ from sync_svc.connections.in_file import FileRegistry
 from sync_svc.connections.in_records import RecordRegistry
 from sync_svc.connections.manifests import Manifests
 from sync_svc.connections.registry import ConnectionRegistry
+from sync_svc.connections.stores import own_stores
 from sync_svc.connections.testing import Tester, Testing
 from sync_svc.surfaces.opening import SurfaceOpener
 
@@ -52,7 +53,8 @@ def build_connections(kernel: Kernel, peers: Peers, *, active_run: ActiveRun) ->
     )
     connections = Connections(registry=registry, access=access, now=kernel.now)
     opener = SurfaceOpener(
-        own_instance_id=kernel.instance_id, data_dir=kernel.settings.data_dir, wall_ms=wall_millis
+        own_instance_id=kernel.instance_id, data_dir=kernel.settings.data_dir,
+        wall_ms=wall_millis, own=own_stores(kernel.settings),
     )
     manifests = Manifests(
         kernel=kernel, registry=registry, access=access, connections=connections,

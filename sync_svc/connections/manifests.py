@@ -41,6 +41,7 @@ from sync_svc.connections.providers import PROVIDERS, normalise, places_of
 from sync_svc.connections.reach import Reach
 from sync_svc.connections.registry import Change, ConnectionRegistry, Stored, connection_pk
 from sync_svc.connections.secrets import refuse_secrets_in
+from sync_svc.connections.stores import own_stores
 
 __all__ = ["Manifests"]
 
@@ -67,6 +68,7 @@ class Manifests:
         self._connections = connections
         self._active_run = active_run
         self._reach = Reach.of(kernel.settings)
+        self._own = own_stores(kernel.settings)
         # One decision at a time in this process: whether a surface is taken is
         # read from all connections. (Two processes at the same moment could both
         # register one: conditional writes keep the surface whole all the same.)
@@ -206,7 +208,7 @@ class Manifests:
         """Secrets first, so that nothing repeats one; then what the provider says."""
         refuse_secrets_in(connection)
         data_dir = self._kernel.settings.data_dir.absolute()
-        normalise(connection, base=data_dir.parent, data_dir=data_dir)
+        normalise(connection, base=data_dir.parent, data_dir=data_dir, own=self._own)
         connection.name = connection.name or PROVIDERS[connection.provider].label
         if not admin:
             self._reach.check(connection)
@@ -219,7 +221,7 @@ class Manifests:
                 raise WorkspaceError(
                     Reason.ERROR_REASON_ALREADY_EXISTS,
                     "another connection opens the same surface; use that one, or name another "
-                    "folder or database",
+                    "folder, database, table or bucket",
                     metadata={"resource": f"connections/{connection.connection_id}"},
                 )
 
@@ -251,7 +253,8 @@ def _given(given: Connection, *, keep: Connection | None = None) -> Connection:
 
 def _made_id(mutation: Mutation, connection: Connection) -> str:
     made = mutation.new_id("c")
-    return made.replace("_", "-") if connection.provider == "postgres" else made
+    provider = PROVIDERS.get(connection.provider)
+    return made.replace("_", "-") if provider is not None and provider.variables else made
 
 
 def _wanted(connection: Connection, request: ListConnectionsRequest) -> bool:

@@ -26,23 +26,17 @@ from services.records.port import (
     Match,
     Put,
 )
+from sync_svc.connections.notable import Notable
+from sync_svc.connections.probes_aws import bucket_is_closed, can_be_recovered
 from sync_svc.connections.providers import folder_of, is_loopback
 from sync_svc.surfaces.surface import Surface
 
-__all__ = ["PROBES", "READING", "Notable", "Probe"]
+__all__ = ["READING", "Notable", "Probe", "probes_of"]
 
 _EXPIRY_SECONDS = 60
 _SWEEP = 100
 _SKEW_SECONDS = 300.0
 _MOST_SKEW_SECONDS = 24 * 3600.0
-
-
-class Notable(Exception):
-    """It works, but somebody should look at it."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.error = WorkspaceError(Reason.ERROR_REASON_INVALID_STATE, message)
 
 
 async def _instance(surface: Surface, connection: Connection, _: float) -> None:
@@ -117,14 +111,16 @@ async def _encryption(surface: Surface, connection: Connection, _: float) -> Non
     if asked is not None and not near and not await asked():
         raise _unfit("the connection to the database is not encrypted; set sslmode=verify-full")
     folder = folder_of(connection)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+    if folder is None:
+        await bucket_is_closed(connection)
+    elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
         raise Notable(f"{folder} can be read by other users of this machine; chmod 700 it")
 
 
 Probe = Callable[[Surface, Connection, float], Awaitable[None]]
 """Of a surface, its manifest, and now in unix seconds."""
 
-PROBES: dict[str, Probe] = {
+_PROBES: dict[str, Probe] = {
     "instance": _instance,
     "format": _format,
     "records_read": _records_read,
@@ -135,10 +131,17 @@ PROBES: dict[str, Probe] = {
     "clock": _clock,
     "encryption": _encryption,
 }
-"""By the name of the check, in order."""
+_STORES: dict[str, Probe] = {"recovery": can_be_recovered}
 
-READING = frozenset({"instance", "format", "records_read", "objects_read", "encryption"})
+READING = frozenset(
+    {"instance", "format", "records_read", "objects_read", "encryption", "recovery"}
+)
 """Those that write nothing."""
+
+
+def probes_of(connection: Connection) -> dict[str, Probe]:
+    """By the name of the check, in order."""
+    return _PROBES | (_STORES if "bucket" in connection.settings else {})
 
 
 @asynccontextmanager

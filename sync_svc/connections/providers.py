@@ -17,13 +17,15 @@ from typing import Final
 from workspace.sync.v1.connection_pb2 import Connection
 
 from services.model.errors import invalid_field
+from sync_svc.connections import stores
+from sync_svc.connections.hosts import is_host, is_loopback
 
-__all__ = ["PROVIDERS", "Provider", "folder_of", "is_loopback", "normalise", "places_of"]
+__all__ = [
+    "PROVIDERS", "Provider", "folder_of", "is_loopback", "normalise", "place_of", "places_of",
+]  # fmt: skip
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}", re.ASCII)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
-_POSTGRES_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_VARIABLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _SSL_MODES: Final = ("verify-full", "verify-ca", "require", "disable")
 
 
@@ -36,7 +38,7 @@ def _folder(value: str) -> str:
 def _host(value: str) -> str:
     if value.startswith("/"):
         return _folder(value)
-    return "" if _HOST.fullmatch(value) else "must be a host name, an address or a socket folder"
+    return "" if is_host(value) else "must be a host name, an address or a socket folder"
 
 
 def _port(value: str) -> str:
@@ -63,73 +65,96 @@ def _certificate(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`needed` and `optional` settings, each with what says what is wrong ('': fine)."""
+    """`needed` and `optional` settings, each with what says what is wrong ('': fine).
+    `variables`: credentials come from variables that are named by the id."""
 
     label: str
     needed: Mapping[str, Callable[[str], str]]
     optional: Mapping[str, Callable[[str], str]]
+    variables: bool = True
 
+
+_S3: Final[Mapping[str, Callable[[str], str]]] = {
+    "s3_endpoint": stores.endpoint, "path_style": stores.flag, "profile": stores.profile,
+}  # fmt: skip
+"""Settings that go with a bucket."""
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        "local": Provider("Folder", {"folder": _folder}, {}),
+        "local": Provider("Folder", {"folder": _folder}, {}, variables=False),
         "postgres": Provider(
             "PostgreSQL",
-            {"host": _host, "database": _name, "user": _name, "folder": _folder},
+            {"host": _host, "database": _name, "user": _name},
             {
+                "folder": _folder, "bucket": stores.bucket, "region": stores.region, **_S3,
                 "port": _port, "schema": _schema, "sslmode": _ssl_mode,
                 "sslrootcert": _certificate,
             },
         ),
+        "aws": Provider(
+            "AWS",
+            {"region": stores.region, "table": stores.table, "bucket": stores.bucket},
+            {**_S3, "dynamodb_endpoint": stores.endpoint},
+        ),
     }
-)
+)  # fmt: skip
 """Those that this installation opens."""
 
 
-def normalise(connection: Connection, *, base: Path, data_dir: Path) -> None:
+def normalise(
+    connection: Connection, *, base: Path, data_dir: Path, own: frozenset[str] = frozenset()
+) -> None:
     """Check the settings and make them whole, in place. Relative folders are taken
-    from `base`. Raises INVALID_FIELD naming the setting and the remedy."""
+    from `base`. `own`: the stores of this workspace (`stores.own_stores`). Raises
+    INVALID_FIELD naming the setting and the remedy."""
     provider = PROVIDERS.get(connection.provider)
     if provider is None:
-        known = " and ".join(PROVIDERS)
+        *known, last = PROVIDERS
         raise invalid_field(
             "connection.provider",
             f"'{connection.provider}' surfaces cannot be opened by this installation; "
-            f"it opens {known}",
+            f"it opens {', '.join(known)} and {last}",
         )
     _check_keys(connection, provider)
-    if connection.settings["folder"].startswith("~"):
-        raise _bad("folder", "must be a path; '~' is not expanded on the server")
-    folder = base / connection.settings["folder"]
-    connection.settings["folder"] = os.path.normpath(folder)
+    _check_objects(connection)
+    _make_whole(connection, base)
     known_settings = {**provider.needed, **provider.optional}
     for name, value in connection.settings.items():
         if problem := known_settings[name](value):
             raise _bad(name, problem)
-    _check_folder(folder_of(connection), data_dir)
-    _check_postgres(connection)
+    _check_id(connection, provider)
+    _check_not_ours(connection, data_dir, own)
+    _check_ssl(connection)
+    _check_bucket(connection)
 
 
-def folder_of(connection: Connection) -> Path:
-    """The folder of a surface: everything of `local`, the objects of `postgres`."""
-    return Path(connection.settings["folder"])
+def folder_of(connection: Connection) -> Path | None:
+    """The folder of a surface: everything of `local`, objects of `postgres`; None where
+    the objects are in a bucket."""
+    folder = connection.settings.get("folder", "")
+    return Path(folder) if folder else None
+
+
+def place_of(connection: Connection) -> str:
+    """The name of what has the records of a manifest."""
+    settings = dict(connection.settings)
+    if connection.provider == "postgres":
+        host = settings.get("host", "").lower()
+        host = "localhost" if is_loopback(host) else host
+        database = settings.get("database", "")
+        where = [settings.get("port", "5432"), database, settings.get("schema", "")]
+        return "/".join(["postgres:" + host, *where])
+    if connection.provider == "aws":
+        return stores.stores_of(settings).get("table", "")
+    return "folder:" + os.path.realpath(settings.get("folder", ""))
 
 
 def places_of(connection: Connection) -> frozenset[str]:
-    """Names of what a manifest opens; two that share one open the same surface."""
-    settings = dict(connection.settings)
-    places = {"folder:" + os.path.realpath(settings.get("folder", ""))}
-    if connection.provider == "postgres":
-        host = settings["host"].lower()
-        host = "localhost" if is_loopback(host) else host
-        where = [settings.get("port", "5432"), settings["database"], settings.get("schema", "")]
-        places.add("/".join(["postgres:" + host, *where]))
+    """Names of all that a manifest opens; two that share one open the same surface."""
+    places = {place_of(connection), *stores.stores_of(connection.settings).values()}
+    if folder := folder_of(connection):
+        places.add("folder:" + os.path.realpath(folder))
     return frozenset(places)
-
-
-def is_loopback(host: str) -> bool:
-    """This very machine, by name, address or socket."""
-    return host.lower() in _LOOPBACK or host.startswith("/")
 
 
 def _check_keys(connection: Connection, provider: Provider) -> None:
@@ -147,25 +172,64 @@ def _check_keys(connection: Connection, provider: Provider) -> None:
             del connection.settings[name]
 
 
-def _check_folder(folder: Path, data_dir: Path) -> None:
+def _check_objects(connection: Connection) -> None:
+    """The objects of a database are in a folder, or in a bucket somewhere."""
+    if connection.provider != "postgres":
+        return
+    settings = connection.settings
+    if ("folder" in settings) == ("bucket" in settings):
+        raise _bad("folder", "or `bucket`: one of them has the objects of a database")
+    if "bucket" in settings and "region" not in settings:
+        raise _bad("region", "is needed with a bucket")
+    for name in ("region", *_S3):
+        if name in settings and "bucket" not in settings:
+            raise _bad(name, "goes with a bucket, and the objects are in a folder")
+
+
+def _make_whole(connection: Connection, base: Path) -> None:
+    if "folder" not in connection.settings:
+        return
+    if connection.settings["folder"].startswith("~"):
+        raise _bad("folder", "must be a path; '~' is not expanded on the server")
+    connection.settings["folder"] = os.path.normpath(base / connection.settings["folder"])
+
+
+def _check_not_ours(connection: Connection, data_dir: Path, own: frozenset[str]) -> None:
+    for name, store in stores.stores_of(connection.settings).items():
+        if store in own:  # collection would take our objects for those of nobody
+            raise _bad(name, f"is this workspace's own {name}; name another")
+    folder = folder_of(connection)
+    if folder is None:
+        return
     real, ours = Path(os.path.realpath(folder)), Path(os.path.realpath(data_dir))
     if real == ours or ours in real.parents:
         raise _bad("folder", "lies in this workspace's own data folder; name another place")
 
 
-def _check_postgres(connection: Connection) -> None:
-    if connection.provider != "postgres":
-        return
-    # The name of the variable with the password is made of the id: two ids must
-    # never share it, or one's password could be sent to the other's host.
-    if not _POSTGRES_ID.fullmatch(connection.connection_id):
+def _check_id(connection: Connection, provider: Provider) -> None:
+    # The names of the variables with credentials are made of the id: two ids must
+    # never share one, or one's password could be sent to the other's host.
+    if provider.variables and not _VARIABLE_ID.fullmatch(connection.connection_id):
         raise invalid_field(
             "connection.connection_id",
-            "must be lower-case letters, digits and '-' for provider postgres",
+            "must be lower-case letters, digits and '-' for provider "
+            f"{connection.provider}",
         )
+
+
+def _check_ssl(connection: Connection) -> None:
     settings = connection.settings
     if settings.get("sslmode") == "disable" and not is_loopback(settings["host"]):
         raise _bad("sslmode", "must not be disable for another machine; use verify-full")
+
+
+def _check_bucket(connection: Connection) -> None:
+    settings = connection.settings
+    if "." in settings.get("bucket", "") and settings.get("path_style") != "true":
+        raise _bad(
+            "path_style", "must be true for a bucket with '.' in its name: the certificate of "
+            "AWS does not cover it as a host"
+        )
 
 
 def _bad(name: str, problem: str) -> Exception:

@@ -1,7 +1,9 @@
 """Which places on the server's machine and network account owners may connect to.
 
-A manifest has the server open a folder or call a host. On a server for many
-people that must not be anybody's choice: the operator lists the places.
+A manifest has the server open a folder or call a host, and lends it the server's
+credentials. On a server for many people that must not be anybody's choice: the
+operator lists folders, hosts of databases, and tables and buckets, each by its own
+name (`stores.py`) with the server that has it if that is not AWS.
 """
 
 from __future__ import annotations
@@ -14,22 +16,28 @@ from workspace.sync.v1.connection_pb2 import Connection, Trust
 from services.config import Settings
 from services.model.errors import WorkspaceError, invalid_field
 from sync_svc.connections.providers import folder_of
+from sync_svc.connections.stores import store_name, stores_of
 
 __all__ = ["Reach"]
 
+_STORES = ("s3:", "dynamodb:")
+
 
 class Reach:
-    """`places`: folders and hosts. `anywhere`: nothing is checked."""
+    """`places`: folders, hosts and stores. `anywhere`: nothing is checked."""
 
     def __init__(self, places: list[str], *, anywhere: bool) -> None:
         self._folders = [os.path.realpath(each) for each in places if each.startswith("/")]
-        self._hosts = {each.lower() for each in places if not each.startswith("/")}
+        stores = [each for each in places if each.startswith(_STORES)]
+        self._stores = frozenset(map(store_name, stores))
+        self._hosts = {each.lower() for each in places if not each.startswith(("/", *_STORES))}
         self._anywhere = anywhere
 
     @classmethod
     def of(cls, settings: Settings) -> Reach:
         """As `sync_places` says. A workspace that only people of this machine can
-        sign in to is used by whoever could open the folder himself."""
+        sign in to is used by whoever could open the folder himself, and read the
+        credentials: signing in takes a file that only its owner can read."""
         places = [each.strip() for each in settings.sync_places.split(",") if each.strip()]
         alone = settings.loopback_only and not settings.oidc_issuers
         return cls(places, anywhere=alone and not places)
@@ -39,8 +47,17 @@ class Reach:
         full trust: quota, legal hold and status of accounts are not theirs to take."""
         if self._anywhere:
             return
-        if not self._has_folder(folder_of(connection)):
+        folder = folder_of(connection)
+        if folder is not None and not self._has_folder(folder):
             raise _closed("folder")
+        for name, store in stores_of(connection.settings).items():
+            if store not in self._stores:
+                raise _closed(name, f" as `{store}`")
+        if connection.settings.get("profile"):
+            raise invalid_field(
+                "connection.settings.profile",
+                "chooses among the credentials of the server; only platform admins do",
+            )
         host = connection.settings.get("host", "")
         if host and host.lower() not in self._hosts and not self._has_folder(Path(host)):
             raise _closed("host")
@@ -55,9 +72,9 @@ class Reach:
         return folder.is_absolute() and any(real.is_relative_to(each) for each in self._folders)
 
 
-def _closed(name: str) -> WorkspaceError:
+def _closed(name: str, entry: str = "") -> WorkspaceError:
     return invalid_field(
         f"connection.settings.{name}",
-        "is not a place that account owners may connect to; ask the operator to add it to "
+        f"is not a place that account owners may connect to; ask the operator to add it{entry} to "
         "WM_SYNC_PLACES, or have a platform admin register the connection",
     )

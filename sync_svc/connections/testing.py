@@ -27,7 +27,7 @@ from services.records.record import Activity
 from services.rpc.errors import to_status
 from sync_svc.connections.access import denied
 from sync_svc.connections.connections import Connections, surface_instance
-from sync_svc.connections.probes import PROBES, READING, Notable
+from sync_svc.connections.probes import READING, Notable, probes_of
 from sync_svc.connections.registry import connection_pk
 from sync_svc.surfaces.surface import OpenSurface, Surface
 
@@ -39,10 +39,13 @@ _WARNING = CheckOutcome.CHECK_OUTCOME_WARNING
 _FAILED = CheckOutcome.CHECK_OUTCOME_FAILED
 _SKIPPED = CheckOutcome.CHECK_OUTCOME_SKIPPED
 _PROBE_SECONDS = 8.0
-_OPEN_SECONDS = 15.0
+_OPEN_SECONDS = 24.0
 _NOT_WRITABLE = (Reason.ERROR_REASON_INVALID_STATE, Reason.ERROR_REASON_STORAGE_FULL)
 # What opening refuses is the matter of a later check, by what the error names.
-_MATTERS = {"format": "format", "instance_id": "instance", "capability": "consistency"}
+_MATTERS = {
+    "format": "format", "instance_id": "instance", "capability": "consistency",
+    "exposure": "encryption",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ class Tester:
     async def run(self, connection: Connection, *, read_only: bool) -> Report:
         """Raises nothing that a surface can cause."""
         report = Report()
-        names = [name for name in PROBES if name in READING or not read_only]
+        names = [name for name in probes_of(connection) if name in READING or not read_only]
         async with AsyncExitStack() as stack:
             began = time.monotonic()
             surface, refused = await self._reach(stack, connection, read_only=read_only)
@@ -130,12 +133,13 @@ class Tester:
         self, report: Report, surface: Surface, connection: Connection, names: list[str]
     ) -> None:
         report.instance = surface.instance
+        probes = probes_of(connection)
         for name in names:
             began = time.monotonic()
             outcome, error = _PASSED, None
             try:
                 async with asyncio.timeout(_PROBE_SECONDS):
-                    await PROBES[name](surface, connection, self._now())
+                    await probes[name](surface, connection, self._now())
             except Notable as notable:
                 outcome, error = _WARNING, notable.error
             except Exception as failure:

@@ -33,6 +33,10 @@ _MISMATCH = Refusal(
     QuarantineReason.QUARANTINE_REASON_OBJECT_MISMATCH,
     "the target has other bytes under the key of an object that the record names",
 )
+_TOO_MANY = (
+    "its versions side by side are more than one commit takes; decide its conflict where it "
+    "comes from, then retry"
+)
 _LATER = frozenset(
     {
         Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
@@ -190,7 +194,11 @@ class Applier:
             return []
 
     async def _rejected(self, key: Key, source: Mapping[Key, Rows], error: Exception) -> None:
-        why = error.message if isinstance(error, WorkspaceError) else "the record store refuses it"
+        why = "the record store refuses it"
+        if isinstance(error, WorkspaceError):
+            why = error.message
+        elif isinstance(error, OverflowError):
+            why = _TOO_MANY
         refusal = Refusal(QuarantineReason.QUARANTINE_REASON_REJECTED, why)
         await self._put_aside(key, source, refusal)
 

@@ -85,9 +85,9 @@ class LimitedObjects:
     async def list(self, prefix: str, after: str | None = None, limit: int = 1000) -> ObjectPage:
         return await self._valve.objects(lambda: self._driver.list(prefix, after, limit))
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
         return await self._valve.objects(
-            lambda: self._driver.multipart_create(key, content_type), again=False
+            lambda: self._driver.multipart_create(key, content_type, sha256), again=False
         )
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:

@@ -19,10 +19,9 @@ from services.records.instance import (
 )
 from services.records.port import RecordDriver
 from services.records.store import RecordStore
-from sync_svc.connections.providers import folder_of, normalise, places_of
+from sync_svc.connections.providers import normalise, place_of
 from sync_svc.surfaces.exclusive import Opened, SharedSurfaces
-from sync_svc.surfaces.local_folder import open_local_records, open_objects, refusals
-from sync_svc.surfaces.postgres import open_postgres_records
+from sync_svc.surfaces.openers import OPENERS
 from sync_svc.surfaces.surface import Surface
 
 __all__ = ["SurfaceOpener"]
@@ -32,14 +31,15 @@ class SurfaceOpener:
     """`OpenSurface`, for the surfaces of `PROVIDERS`.
 
     `own_instance_id` and `data_dir` are this workspace's: neither itself nor a copy
-    of it is a surface. `wall_ms`: unix milliseconds.
+    of it is a surface, nor are the stores `own`. `wall_ms`: unix milliseconds.
     """
 
     def __init__(
         self, *, own_instance_id: str, data_dir: Path, wall_ms: Callable[[], int],
-        shared: SharedSurfaces | None = None,
+        shared: SharedSurfaces | None = None, own: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self._own = own_instance_id
+        self._own_stores = own
         self._data_dir = data_dir.absolute()
         self._wall_ms = wall_ms
         self._shared = shared or SharedSurfaces()
@@ -52,28 +52,25 @@ class SurfaceOpener:
         that was never used is BACKEND_UNAVAILABLE."""
         checked = Connection()
         checked.CopyFrom(connection)  # a manifest may have been edited by hand
-        normalise(checked, base=self._data_dir.parent, data_dir=self._data_dir)
-        place = max(places_of(checked))  # a database comes before the folder of its objects
+        base, own = self._data_dir.parent, self._own_stores
+        normalise(checked, base=base, data_dir=self._data_dir, own=own)
 
         async def opening() -> Opened:
             return await self._open(checked, read_only=read_only)
 
+        place = place_of(checked)
         async with self._shared.hold(place, read_only=read_only, opening=opening) as surface:
             yield surface
 
     async def _open(self, connection: Connection, *, read_only: bool) -> Opened:
-        folder = folder_of(connection)
-        known = bool(connection.instance.instance_id)
-        if connection.provider == "local":
-            driver = await open_local_records(folder, read_only=read_only, known=known)
-        else:
-            driver = await open_postgres_records(connection, read_only=read_only)
+        openers = OPENERS[connection.provider]
+        driver = await openers.records(connection, read_only=read_only)
         closers: list[Callable[[], Awaitable[None]]] = [driver.close]
         try:
             _require_capable(driver)
-            with refusals(folder):
+            with openers.reading(connection):
                 instance = await self._instance(driver, read_only=read_only)
-            objects = await open_objects(folder, read_only=read_only)
+            objects = await openers.objects(connection, read_only=read_only)
             closers.append(objects.close)
         except BaseException:
             await _close(closers)
@@ -99,7 +96,7 @@ class SurfaceOpener:
             raise WorkspaceError(
                 Reason.ERROR_REASON_INVALID_STATE,
                 "the surface is this workspace itself or a copy of its data folder; begin with "
-                "an empty folder or database",
+                "an empty folder, database or table",
                 metadata={"instance_id": instance.instance_id},
             )
         return instance

@@ -67,7 +67,7 @@ Named = dict[str, tuple[str, str]]
 def access_cases(kit: PoolKit) -> Named:
     """Where access tokens are taken."""
     token = kit.token
-    an_id_token = {name: GONE for name in kit.claims} | id_claims(ISSUER, "ann", now=NOW - 10)
+    an_id_token = dict.fromkeys(kit.claims, GONE) | id_claims(ISSUER, "ann", now=NOW - 10)
     return issuer_cases(kit) | use_cases(kit) | {
         "T55 an ID token": ("aud", token(**an_id_token)),
         "T55 token_use id": ("token_use", token(token_use="id")),
@@ -95,7 +95,7 @@ def access_cases(kit: PoolKit) -> Named:
 def id_cases(kit: PoolKit) -> Named:
     """Where ID tokens are taken."""
     token = kit.token
-    an_access_token = {name: GONE for name in kit.claims} | access_claims(
+    an_access_token = dict.fromkeys(kit.claims, GONE) | access_claims(
         ISSUER, "ann", now=NOW - 10
     )
     return issuer_cases(kit) | use_cases(kit) | {
@@ -117,6 +117,7 @@ def use_cases(kit: PoolKit) -> Named:
         "T56 token_use null": ("token_use", kit.token(token_use=None)),
         "T56 token_use list": ("token_use", kit.token(token_use=[kit.use])),
         "T56 token_use case": ("token_use", kit.token(token_use=kit.use.upper())),
+        "T47 nbf zero": ("nbf", kit.token(nbf=0)),
         "T60 ten thousand groups": (
             "size", kit.token(**{"cognito:groups": [f"g{n}" for n in range(10_000)]}),
         ),

@@ -200,9 +200,9 @@ class SimObjects:
         kept = tuple(each for each in page.objects if self._line.network.rng.random() > 0.2)
         return ObjectPage(kept, page.next)
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
         await self._call(f"multipart_create {key}", "write")
-        return await self.inner.multipart_create(key, content_type)
+        return await self.inner.multipart_create(key, content_type, sha256)
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
         await self._call(f"multipart_parts {key}", "read")

@@ -33,6 +33,7 @@ ObjectsSnapshot = dict[str, tuple[bytes, ObjectInfo]]
 class _Upload:
     key: str
     content_type: str
+    sha256: str
     parts: dict[int, bytes]
 
 
@@ -146,11 +147,11 @@ class MemoryObjects:
         page = tuple(self._objects[key][1] for key in keys[:limit])
         return ObjectPage(page, page[-1].key if len(keys) > limit else None)
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
         split_key(key)
         self._made += 1
         upload = hashlib.sha256(str(self._made).encode()).hexdigest()[:32]
-        self._uploads[upload] = _Upload(key, content_type, {})
+        self._uploads[upload] = _Upload(key, content_type, sha256, {})
         return upload
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
@@ -180,6 +181,8 @@ class MemoryObjects:
         if there is not None and done and multipart_id not in self._uploads:
             return there[1]
         upload = self._upload(key, multipart_id)
+        if upload.sha256 not in ("", sha256):
+            raise WrongBytes("another SHA-256 was announced at the beginning")
         if [part.number for part in parts] != sorted({part.number for part in parts}):
             raise WrongBytes("the parts are out of order")
         for part in parts:

@@ -22,6 +22,7 @@ from services.records.plan import CommitPlan, head_of, next_head
 from services.records.port import ConditionFailed, DriverUnavailable, Key, Match
 from services.records.record import Activity, Write
 from services.records.siblings import Rows
+from services.records.walking import all_rows
 from sync_svc.collection import tombstones
 from sync_svc.engine import pipeline
 from sync_svc.engine.applying import Applier
@@ -248,8 +249,8 @@ def _absent_is_deleted() -> Any:
         async for batch in real(task, scope):
             yield batch
         if task.source is task.remote:
-            there = {item.key for item in await task.remote.records.scan(None, 1000)}
-            for item in await task.local.records.scan(None, 1000):
+            there = {item.key async for item in all_rows(task.remote.records)}
+            for item in [item async for item in all_rows(task.local.records)]:
                 family = FAMILIES.get(item.family)
                 if family is None or family.name not in _EDITED or item.deleted:
                     continue
@@ -320,6 +321,23 @@ def _clean_too_early() -> Any:
     return mock.patch.object(Pipeline, "_advance", advance)
 
 
+def _short_page_is_the_end() -> Any:
+    """A page with fewer rows than asked for is taken for the last."""
+    real = store.RecordStore.scan
+    ends: set[Key | None] = set()
+
+    async def scan(self: store.RecordStore, after: Key | None, limit: int) -> Any:
+        if after in ends:
+            ends.discard(after)
+            return []
+        items = await real(self, after, limit)
+        if items and len(items) < limit:
+            ends.add(items[-1].key)
+        return items
+
+    return mock.patch.object(store.RecordStore, "scan", scan)
+
+
 def all_patched(*patches: Any) -> Any:
     """Several patches that make one mistake."""
 
@@ -356,6 +374,7 @@ ENGINE_MUTANTS: dict[str, Mutant] = {
     "tombstones vanish": _purge_without_stub,
     "content_only ignored": _content_only_ignored,
     "marked clean too early": _clean_too_early,
+    "a short page is the end": _short_page_is_the_end,
 }
 """Mistakes in sync itself."""
 

@@ -43,6 +43,7 @@ FOUND_WITHIN = {
     "tombstones vanish": (_CALM, 60),
     "content_only ignored": (_GUARDED, 5),
     "marked clean too early": (_CURSORS, 80),
+    "a short page is the end": (_CALM, 10),
 }
 """By mutant: the kind of schedule, and how many of them suffice."""
 

@@ -16,6 +16,7 @@ from workspace.sync.v1.run_pb2 import SyncDirection, SyncOptions
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.instance import open_instance
+from services.records.limits import MAX_ROWS
 from services.records.port import DriverUnavailable
 from sync_svc.collection.tombstones import purge_tombstones
 from sync_svc.engine.task import Tally, Task
@@ -50,7 +51,9 @@ class Plan:
     the end begins with full reconciles, which heal much, and listings may have holes;
     without, cursors alone must do (None: half of the schedules each). `fate`: how many
     times as often stores are rewound and objects are away. `nodes`, `surfaces`,
-    `records`: how many (0: by chance)."""
+    `records`: how many (0: by chance). `unordered`: surfaces scan their partitions in an
+    order of their own, in short pages, and so do nodes (None: by the seed, half of the
+    schedules each)."""
 
     steps: int = 20
     crashes: bool = True
@@ -66,6 +69,7 @@ class Plan:
     nodes: int = 0
     surfaces: int = 0
     records: int = 0
+    unordered: tuple[bool, bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class World:
         self.rng = random.Random(f"world {seed}")
         drawn = self.rng.random() < 0.5
         self.reconciles = drawn if plan.reconcile is None else plan.reconcile
+        self._unordered = plan.unordered or (bool(seed & 1), bool(seed & 2))
         rates = Rates(incomplete=0.15 if self.reconciles else 0) if plan.faults else Rates(0, 0, 0)
         self.network = Network(random.Random(f"network {seed}"), rates, calm=True)
         self.network.log = [] if log else None
@@ -229,7 +234,10 @@ class World:
 
     def _place(self, name: str, *, lenient: bool) -> Place:
         self._made += 1
-        records = MemoryRecords(f"provider-{self._made}", clock=self._seconds)
+        records = MemoryRecords(
+            f"provider-{self._made}", clock=self._seconds, max_puts=MAX_ROWS + 1,
+            unordered=self._unordered[lenient],
+        )
         objects = MemoryObjects(clock=self._seconds)
         return self.oracle.add(Place(name, records, objects, lenient))
 

@@ -9,11 +9,18 @@ from services.cli.doctor.finding import Finding, Verdict
 from services.cli.doctor.machine import check_clock, check_disk, check_keys, check_ports
 from services.cli.doctor.objects import check_awaited, check_objects, check_orphans
 from services.cli.doctor.online import check_http, check_rpc
-from services.cli.doctor.records import check_database, no_database, survey_records
+from services.cli.doctor.records import (
+    Survey,
+    check_database,
+    no_database,
+    survey_records,
+)
+from services.cli.doctor.stored import open_stored
 from services.cli.doctor.usage import recount
 from services.cli.endpoint import read_endpoint
 from services.config import Settings, load_settings
 from services.model.errors import WorkspaceError
+from services.objects.port import StoreUnavailable
 from services.records.port import DriverUnavailable
 from services.records.sql.files import FileLock
 
@@ -29,9 +36,11 @@ async def examine(data_dir: Path) -> list[Finding]:
     except WorkspaceError as error:
         return [Finding("configuration", Verdict.FAILED, error.message, "mend it and repeat")]
     found = [Finding("configuration", Verdict.OK, f"data in {data_dir.absolute()}")]  # noqa: ASYNC240
-    if not data_dir.is_dir():  # noqa: ASYNC240
+    on_disk = settings.records == "sqlite" or settings.objects == "filesystem"
+    if on_disk and not data_dir.is_dir():  # noqa: ASYNC240
         return [*found, no_database(data_dir / "workspace.sqlite")]
-    found += [check_disk(data_dir), check_keys(data_dir)]
+    found += [check_disk(data_dir)] if on_disk else []
+    found.append(_keys(settings))
     if settings.records == "sqlite" and not database_file(settings).exists():
         return [*found, no_database(database_file(settings))]
     if settings.records == "sqlite" and _is_held(database_file(settings)):
@@ -53,18 +62,36 @@ async def _alone(settings: Settings) -> list[Finding]:
     try:
         survey = await survey_records(driver)
         usage = await recount(driver)
+    except DriverUnavailable as error:
+        return [*found, Finding("records", Verdict.FAILED, str(error), "see the message")]
     finally:
         await driver.close()
-    objects = settings.data_dir / "objects"
-    return [
-        *found,
-        check_clock(survey.newest_ms),
-        survey.finding(),
-        usage.finding(),
-        await check_objects(objects, survey),
-        *check_awaited(objects, survey),
-        await check_orphans(objects, survey),
-    ]
+    found += [check_clock(survey.newest_ms), survey.finding(), usage.finding()]
+    return [*found, *await _of_objects(settings, survey)]
+
+
+async def _of_objects(settings: Settings, survey: Survey) -> list[Finding]:
+    try:
+        stored = await open_stored(settings)
+    except (WorkspaceError, StoreUnavailable) as error:
+        return [Finding("objects", Verdict.FAILED, str(error), "see the message")]
+    try:
+        return [
+            await check_objects(stored, survey),
+            *await check_awaited(stored, survey),
+            await check_orphans(stored, survey),
+        ]
+    except StoreUnavailable as error:
+        return [Finding("objects", Verdict.FAILED, str(error), "see the message")]
+    finally:
+        await stored.close()
+
+
+def _keys(settings: Settings) -> Finding:
+    """Keys that are kept in a secret come with the next start."""
+    if settings.keys_secret and not (settings.data_dir / "keys").is_dir():
+        return Finding("keys", Verdict.INFO, "kept in the secret of WM_KEYS_SECRET")
+    return check_keys(settings.data_dir)
 
 
 async def _beside_process(data_dir: Path) -> list[Finding]:

@@ -222,10 +222,10 @@ class FilesystemDriver:
         prefix = validate_prefix(prefix)
         return await self._threads.run(list_page, self._blobs, prefix, after or "", limit)
 
-    async def multipart_create(self, key: str, content_type: str) -> str:
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
         split_key(key)
         self._health.require_writable()
-        return await self._threads.run(self._multipart.create, key, content_type)
+        return await self._threads.run(self._multipart.create, key, content_type, sha256)
 
     async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
         """Raises ObjectMissing for an unknown id or another key."""
@@ -256,10 +256,12 @@ class FilesystemDriver:
         """Repeating a completion whose answer was lost succeeds. `parts` must
         be in ascending order; parts that are not named are dropped."""
         try:
-            state = self._multipart.content_type
-            content_type = await self._threads.run(state, key, multipart_id)
+            state = self._multipart.announced
+            content_type, announced = await self._threads.run(state, key, multipart_id)
         except ObjectMissing:
             return await self._completed_before(key, size, sha256)
+        if announced not in ("", sha256):
+            raise WrongBytes("another SHA-256 was announced at the beginning")
         numbers = [part.number for part in parts]
         if numbers != sorted(set(numbers)) or sum(part.size for part in parts) != size:
             raise WrongBytes("the parts are out of order or do not add up to the size")
@@ -270,7 +272,7 @@ class FilesystemDriver:
     async def multipart_abort(self, key: str, multipart_id: str) -> None:
         """Only the upload of that key; anything else is left alone."""
         try:
-            await self._threads.run(self._multipart.content_type, key, multipart_id)
+            await self._threads.run(self._multipart.announced, key, multipart_id)
         except ObjectMissing:
             return
         await self._threads.run(self._multipart.drop, multipart_id)

@@ -31,19 +31,20 @@ class Multipart:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
-    def create(self, key: str, content_type: str) -> str:
+    def create(self, key: str, content_type: str, sha256: str) -> str:
         """A new area for that key; durable when it returns."""
         multipart_id = secrets.token_hex(16)
         temp = self._blobs.begin((AREA, multipart_id))
         try:
-            temp.append(json.dumps({"content_type": content_type, "key": key}).encode())
+            state = {"content_type": content_type, "key": key, "sha256": sha256}
+            temp.append(json.dumps(state).encode())
             self._blobs.replace(temp, _STATE)
         finally:
             temp.discard()
         return multipart_id
 
-    def content_type(self, key: str, multipart_id: str) -> str:
-        """The announced type. Raises ObjectMissing for another key or id."""
+    def announced(self, key: str, multipart_id: str) -> tuple[str, str]:
+        """The announced (type, SHA-256). Raises ObjectMissing for another key or id."""
         with self._blobs.tree.folder(_area(multipart_id)) as folder:
             fd = self._blobs.tree.open_file(folder, _STATE)
             try:
@@ -52,11 +53,11 @@ class Multipart:
                 self._blobs.calls.close(fd)
         if state["key"] != key:
             raise ObjectMissing("multipart upload")
-        return str(state["content_type"])
+        return str(state["content_type"]), str(state.get("sha256", ""))
 
     def begin_part(self, key: str, multipart_id: str) -> TempFile:
         """A temporary file for the bytes of a part."""
-        self.content_type(key, multipart_id)
+        self.announced(key, multipart_id)
         return self._blobs.begin(_area(multipart_id), create=False)
 
     def keep_part(self, temp: TempFile, number: int) -> PartInfo:
@@ -70,7 +71,7 @@ class Multipart:
 
     def parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
         """Received parts by number; of two for one number the later."""
-        self.content_type(key, multipart_id)
+        self.announced(key, multipart_id)
         with self._blobs.tree.folder(_area(multipart_id)) as folder:
             dated = [self._part(folder, name) for name in self._names(folder)]
         newest = {part.number: part for _, part in sorted(dated, key=lambda item: item[0])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from cryptography import x509
 
 from services.mail.folder import FolderMail
 from services.mail.port import MailDriver
+from services.mail.ses import SesMail, SesSender
 from services.mail.smtp import SmtpMail, SmtpServer
 from tests.authority import Authority
+from tests.ses_mailbox import Ses
 
 SENDER = "workspace@example.com"
 NOW = 1_790_000_000.0
@@ -31,6 +34,7 @@ class Inbox:
 
     driver: MailDriver
     received: Callable[[], list[EmailMessage]]
+    sender: str = SENDER
 
 
 @dataclass
@@ -88,12 +92,23 @@ async def smtp_server(tmp_path: Path, postmaster: Postmaster) -> AsyncIterator[S
     server.close()
 
 
-@pytest.fixture(params=["folder", "smtp"])
+@pytest.fixture
+async def ses(aws_environment: None) -> AsyncIterator[Ses]:
+    opened = await Ses.open(f"m{secrets.token_hex(6)}.example.com")
+    yield opened
+    await opened.clients.close()
+
+
+@pytest.fixture(params=["folder", "smtp", "ses"])
 def inbox(request: pytest.FixtureRequest, tmp_path: Path, postmaster: Postmaster) -> Inbox:
     if request.param == "folder":
         folder = tmp_path / "mail"
         driver = FolderMail(folder, sender=SENDER, now=lambda: NOW)
         return Inbox(driver, lambda: [parsed(p.read_bytes()) for p in sorted(folder.glob("*.eml"))])
+    if request.param == "ses":
+        opened: Ses = request.getfixturevalue("ses")
+        mail = SesMail(opened.clients, SesSender(opened.sender), now=lambda: NOW)
+        return Inbox(mail, lambda: [parsed(data) for data in opened.sent()], opened.sender)
     server: SmtpServer = request.getfixturevalue("smtp_server")
     return Inbox(
         SmtpMail(server, sender=SENDER, now=lambda: NOW),

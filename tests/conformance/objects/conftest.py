@@ -10,7 +10,9 @@ from tests.conformance.objects.rigs import DRIVERS, Rig, Row
 
 @pytest.fixture(params=sorted(DRIVERS))
 def row(request: pytest.FixtureRequest) -> Row:
-    return DRIVERS[request.param]
+    found = DRIVERS[request.param]
+    found.require("go")
+    return found
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ can authorise it. A new driver is one more row of `DRIVERS`.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,15 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from services.aws.clients import AwsClients
+from services.aws.place import AwsPlace
 from services.http.dataplane import dataplane_routes
 from services.objects.filesystem import FilesystemDriver, Syscalls
 from services.objects.keyring import Keyring
 from services.objects.port import ConstraintKind, ObjectCapabilities, ObjectDriver
+from services.objects.s3 import S3Driver
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
+from tests.servers import tools
+from tests.servers.aws import REGION, moto, versitygw
+from tests.servers.buckets import LIVE, credentials, live_bucket, local_clients, new_bucket
+from tests.servers.process import Server
 
 
 class Clock:
@@ -128,15 +137,64 @@ async def filesystem_rig(
     await files.close()
 
 
+@asynccontextmanager
+async def s3_rig(server: Callable[[], Server]) -> AsyncIterator[Rig]:
+    """A new bucket of a server of the tests."""
+    with credentials():
+        started = server()
+        clients, bucket = local_clients(started), new_bucket(started)
+        driver = await S3Driver.open(clients, bucket, path_style=True)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            yield Rig(driver=driver, store=ObjectStore(driver), client=client)
+        await driver.close()
+
+
+@asynccontextmanager
+async def s3_live_rig() -> AsyncIterator[Rig]:
+    """A new bucket of the account of the environment."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
+    with live_bucket(region) as bucket:
+        driver = await S3Driver.open(AwsClients(AwsPlace(region)), bucket)
+        async with httpx.AsyncClient(timeout=60) as client:
+            yield Rig(driver=driver, store=ObjectStore(driver), client=client)
+        await driver.close()
+
+
 @dataclass(frozen=True)
 class Row:
     """One driver: how to open it, what it must declare, and which cases it
-    cannot take part in (by capability, counted)."""
+    cannot take part in, by capability of its server, counted: `checks_urls` (a URL
+    allows no more than was signed), `keeps_checksums` (a SHA-256 sent by URL is kept),
+    `checks_uploads` (an upload in parts belongs to its key, and ends), `go` (its server can be built here)."""
 
     open: Callable[[Path], AbstractAsyncContextManager[Rig]]
     capabilities: ObjectCapabilities
+    checks_urls: bool = True
+    keeps_checksums: bool = True
+    checks_uploads: bool = True
+    go: bool = True
     skips: int = 0
+    """How many tests leave it out for a capability."""
 
+    def require(self, capability: str) -> None:
+        """Leave the case out where the server lacks the capability."""
+        if not getattr(self, capability):
+            pytest.skip(f"capability: {capability}")
+
+
+_S3 = ObjectCapabilities(
+    enforces=frozenset(ConstraintKind),
+    stores_sha256=True,
+    max_single_put=100 * 1024 * 1024,
+    max_url_seconds=7 * 24 * 3600,
+    revocable_urls=False,
+)
+MOTO = Row(
+    open=lambda _: s3_rig(moto), capabilities=_S3, checks_urls=False, keeps_checksums=False,
+    checks_uploads=False, skips=4,
+)
+VERSITYGW = Row(open=lambda _: s3_rig(versitygw), capabilities=_S3, go=tools.HAS_GO)
+S3_LIVE = Row(open=lambda _: s3_live_rig(), capabilities=_S3)
 
 DRIVERS: dict[str, Row] = {
     "filesystem": Row(
@@ -149,4 +207,7 @@ DRIVERS: dict[str, Row] = {
             revocable_urls=True,
         ),
     ),
+    "s3-moto": MOTO,
+    "s3-versitygw": VERSITYGW,
+    **({"s3-live": S3_LIVE} if LIVE else {}),
 }

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conformance.records.harness import (
     DRIVERS,
+    LIVE_AWS,
     Clock,
     CollectingDriver,
     DriverCase,
@@ -32,6 +33,13 @@ def postgres_server() -> Iterator[Callable[[], PostgresServer]]:
         start().stop()
 
 
+@pytest.fixture(autouse=True)
+def _credentials(request: pytest.FixtureRequest) -> None:
+    """Those of the servers of the tests, except where an account is meant."""
+    if not LIVE_AWS:
+        request.getfixturevalue("aws_environment")
+
+
 @pytest.fixture
 async def environment(
     tmp_path: Path, postgres_server: Callable[[], PostgresServer]
@@ -44,6 +52,8 @@ async def environment(
 @pytest.fixture(params=sorted(DRIVERS))
 def case(request: pytest.FixtureRequest) -> DriverCase:
     found: DriverCase = DRIVERS[request.param]
+    if found.missing:
+        pytest.skip(f"capability: {found.missing}")
     return found
 
 

@@ -6,11 +6,12 @@ A new driver adds a row to `DRIVERS`: its capabilities and a way to open stores.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,10 @@ from services.records.port import (
 )
 from services.records.sql import PostgresDriver, SqliteDriver
 from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
+from tests.servers import tools
+
+LIVE_AWS = os.environ.get("WM_LIVE_AWS") == "1"
+"""Whether tests use the AWS account of the environment."""
 
 
 class CollectingDriver(RecordDriver, Protocol):
@@ -57,10 +62,13 @@ class Environment:
     database: Callable[[], str]
     clock: Clock = field(default_factory=Clock)
     opened: list[CollectingDriver] = field(default_factory=list)
+    leaving: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def close(self) -> None:
         for driver in self.opened:
             await driver.close()
+        for leave in self.leaving:
+            await leave()
 
 
 class Store(Protocol):
@@ -104,8 +112,33 @@ class PostgresStore:
 
 @dataclass(frozen=True)
 class DriverCase:
+    """`missing` names the capability that this machine lacks for it; `writers` are the
+    commits at once that tests make (each that loses a race costs a call to a server)."""
+
     capabilities: Capabilities
     store: Callable[[Environment], Store]
+    missing: str = ""
+    writers: int = 32
+
+
+_DYNAMODB = Capabilities(
+    consistent_index_reads=False,
+    ordered_change_feed=True,
+    expiry_precision_seconds=48 * 3600.0,
+    multi_process=True,
+    ordered_scan=False,
+)
+
+
+def _on_dynamodb(server: str) -> Callable[[Environment], Store]:
+    """The SDK is loaded by the first store: most who use this module need none."""
+
+    def store(environment: Environment) -> Store:
+        from tests.conformance.records.dynamo_stores import CLIENTS, DynamoStore
+
+        return DynamoStore(environment, CLIENTS[server])
+
+    return store
 
 
 DRIVERS: dict[str, DriverCase] = {
@@ -136,7 +169,16 @@ DRIVERS: dict[str, DriverCase] = {
         ),
         PostgresStore,
     ),
+    "dynamodb-moto": DriverCase(_DYNAMODB, _on_dynamodb("moto"), writers=4),
+    "dynamodb-local": DriverCase(
+        _DYNAMODB,
+        _on_dynamodb("local"),
+        missing="" if tools.HAS_JAVA else "DynamoDB Local (Java and Maven)",
+        writers=6,
+    ),
 }
+if LIVE_AWS:
+    DRIVERS["dynamodb-live"] = DriverCase(_DYNAMODB, _on_dynamodb("live"), writers=8)
 
 
 def put(

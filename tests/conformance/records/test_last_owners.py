@@ -176,6 +176,25 @@ async def test_in_whatever_order_the_records_come(nodes: Make, first: str) -> No
     assert await one.conflicts() == ["GRANT#g_bob"]
 
 
+async def test_a_revocation_is_suspended_again(nodes: Make) -> None:
+    """By a record that comes alone, over the row of the conflict that was closed."""
+    one, two = await owned_by_two(nodes)
+    await two.make(CAT)
+    cat = Key(PK, "GRANT#g_cat")
+    (made,) = await Replica(two.records).states([cat])
+    assert made is not None
+    await two.change(CAT, **REVOKED)
+    await one.change(ANN, **REVOKED)
+    await two.change(BOB, **REVOKED)
+    await one.pull(two, [key for key in await two.keys() if key != cat])
+    assert await one.conflicts() == ["GRANT#g_bob"]
+    await Replica(one.records).join(PK, [Incoming(cat, made)], origin="there", found=FOUND)
+    assert await one.conflicts() == []
+    await one.pull(two, [cat])
+    assert await one.conflicts() == ["GRANT#g_bob"]
+    assert (await one.live(BOB)) == BOB
+
+
 async def test_who_decides_on_what_is_shown_ends_it(nodes: Make) -> None:
     one, two = await owned_by_two(nodes)
     await one.change(ANN, **REVOKED)

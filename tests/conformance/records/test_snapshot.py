@@ -16,6 +16,8 @@ from tests.conformance.records.harness import DRIVERS, Environment, Store, put
 
 
 async def test_later_commits_are_not_in_it(store: Store) -> None:
+    if not getattr(store, "snapshots", True):
+        pytest.skip("capability: a copy of one moment (DynamoDB: point-in-time recovery)")
     if getattr(store, "portable", False):
         pytest.skip("capability: a reader beside a writer (write-ahead log)")
     driver = await store.open()
@@ -46,6 +48,8 @@ async def test_rows_of_one_database_restore_into_every_other(
     end = put("end", pk="P#2", expires_at=far, indexes={Index.USER: ("USER#u", "X")})
     await driver.commit("P#2", [put("gone", "", pk="P#2", deleted=True), end])
     manifest = await write(tmp_path, store.snapshot(page=7))
+    if DRIVERS[target].missing:
+        pytest.skip(f"capability: {DRIVERS[target].missing}")
     other = DRIVERS[target].store(environment)
     restored = await other.open()
     told: list[int] = []

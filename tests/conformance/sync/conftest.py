@@ -12,10 +12,16 @@ from tests.conformance.sync.kinds import CASES, Rig
 from tests.unit.sync_svc.engine.world import Clock
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-to-{case[1]}")
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+@pytest.fixture(params=CASES)
+async def rig(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    aws_environment: None,
+) -> AsyncIterator[Rig]:  # fmt: skip
     local, surface = request.param
-    made = Rig(tmp_path, Clock(time.time()), local_kind=local, surface_kind=surface)
+    made = Rig(
+        tmp_path, Clock(time.time()), local_kind=local, surface_kind=surface,
+        setenv=monkeypatch.setenv,
+    )  # fmt: skip
     await made.open("local", "remote")
     yield made
     await made.close()

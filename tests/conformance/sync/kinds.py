@@ -6,12 +6,15 @@ place. A new record store for workspaces adds one to `LOCALS`.
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 from workspace.project.v1.project_pb2 import Project
 from workspace.sync.v1.connection_pb2 import Connection, Trust
@@ -28,9 +31,12 @@ from services.records.port import RecordDriver
 from services.records.record import Activity, Write
 from services.records.sql import PostgresDriver, SqliteDriver
 from services.records.store import RecordStore
+from sync_svc.connections.providers import folder_of
+from sync_svc.surfaces.aws import variable_of
 from sync_svc.surfaces.opening import SurfaceOpener
 from sync_svc.surfaces.surface import Surface
 from tests.chosen_records import postgres_of
+from tests.servers import aws, tools
 from tests.unit.sync_svc.engine.world import Clock, World
 
 
@@ -79,20 +85,57 @@ async def data_folder(folder: Path, clock: Clock) -> dict[str, Any]:
     return {"provider": "local", "settings": {"folder": str(folder)}}
 
 
+def _database(folder: Path) -> dict[str, str]:
+    parts = conninfo_to_dict(dsn_of(folder))
+    return {
+        "host": str(parts["host"]), "port": str(parts.get("port", "5432")),
+        "database": str(parts["dbname"]), "user": str(parts["user"]),
+    }  # fmt: skip
+
+
+def _bucket() -> dict[str, str]:
+    """A new bucket on the S3 server that verifies signatures."""
+    server, bucket = aws.versitygw(), f"surface-{uuid.uuid4().hex[:16]}"
+    aws.make_bucket(server, bucket)
+    endpoint = server.url.rstrip("/")
+    return {
+        "region": aws.REGION, "bucket": bucket, "s3_endpoint": endpoint, "path_style": "true"
+    }  # fmt: skip
+
+
 async def postgres(folder: Path, _: Clock) -> dict[str, Any]:
     """An empty database of a real server, and a folder of objects."""
-    parts = conninfo_to_dict(dsn_of(folder))
-    settings = {
-        "host": str(parts["host"]), "port": str(parts.get("port", "5432")),
-        "database": str(parts["dbname"]), "user": str(parts["user"]), "folder": str(folder),
-    }  # fmt: skip
+    settings = {**_database(folder), "folder": str(folder)}
     return {"provider": "postgres", "settings": settings}
+
+
+async def postgres_s3(folder: Path, _: Clock) -> dict[str, Any]:
+    """An empty database of a real server, and an empty bucket."""
+    return {"provider": "postgres", "settings": {**_database(folder), **_bucket()}}
+
+
+async def aws_surface(_: Path, __: Clock) -> dict[str, Any]:
+    """An empty table of DynamoDB Local, and an empty bucket."""
+    server, table = aws.dynamodb_local(), f"surface-{uuid.uuid4().hex[:16]}"
+    aws.make_table(server, table)
+    settings = {"table": table, "dynamodb_endpoint": server.url.rstrip("/")}
+    return {"provider": "aws", "settings": {**_bucket(), **settings}}
 
 
 SURFACES: dict[str, Callable[[Path, Clock], Awaitable[dict[str, Any]]]] = {
     "backup-folder": backup_folder,
     "data-folder": data_folder,
     "postgres": postgres,
+    "postgres-s3": postgres_s3,
+    "aws": aws_surface,
+}
+
+_NEEDED = {
+    "postgres-s3": (tools.HAS_GO, "capability: an S3 server (versitygw needs Go)"),
+    "aws": (
+        tools.HAS_GO and tools.HAS_JAVA,
+        "capability: DynamoDB Local (needs Java and Maven) and an S3 server (needs Go)",
+    ),
 }
 
 LOCALS: dict[str, Callable[[Path], Awaitable[RecordDriver]]] = {
@@ -100,7 +143,13 @@ LOCALS: dict[str, Callable[[Path], Awaitable[RecordDriver]]] = {
     "postgresql": postgres_records,
 }
 
-CASES = [*(("sqlite", surface) for surface in SURFACES), ("postgresql", "postgres")]
+def _case(local: str, surface: str) -> Any:
+    has, reason = _NEEDED.get(surface, (True, ""))
+    missing = pytest.mark.skipif(not has, reason=reason)
+    return pytest.param((local, surface), marks=[missing], id=f"{local}-to-{surface}")
+
+
+CASES = [*(_case("sqlite", surface) for surface in SURFACES), _case("postgresql", "postgres")]
 """Every surface, and every local store (it matters less: the port is the same).
 The records of one node and of its surface may well be on one server."""
 
@@ -113,6 +162,7 @@ class Rig(World):
 
     local_kind: str = "sqlite"
     surface_kind: str = "backup-folder"
+    setenv: Callable[[str, str], object] = os.environ.__setitem__
     manifests: dict[str, Connection] = field(default_factory=dict)
     stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
 
@@ -146,6 +196,7 @@ class Rig(World):
             self.manifests[name] = Connection(
                 connection_id=f"c-{name}", trust=Trust.TRUST_FULL, **made
             )
+            self._lend_keys(self.manifests[name])
         opener = SurfaceOpener(
             own_instance_id="", data_dir=self.folder / "elsewhere", wall_ms=self.clock.millis
         )
@@ -157,6 +208,20 @@ class Rig(World):
         stack.push_async_callback(surface.objects.close)
         return replace(surface, name=name)
 
-    def object_path(self, name: str, key: str) -> Path:
-        """Where the bytes of an object lie."""
-        return self.folder / name / "objects" / key
+    def _lend_keys(self, connection: Connection) -> None:
+        """The credentials of the test servers, as the connection's own."""
+        if "bucket" in connection.settings:
+            for part, value in (
+                ("ACCESS_KEY_ID", aws.ACCESS_KEY), ("SECRET_ACCESS_KEY", aws.SECRET_KEY)
+            ):  # fmt: skip
+                self.setenv(variable_of(connection.connection_id, part), value)
+
+    async def lose_object(self, name: str, key: str) -> None:
+        """Take the bytes of an object away, behind the back of its store."""
+        folder = folder_of(self.manifests[name])
+        if folder is None:
+            await self.surfaces[name].objects.driver.delete(key)
+            return
+        path = folder / "objects" / key
+        path.chmod(0o600)
+        path.unlink()

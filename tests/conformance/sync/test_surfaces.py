@@ -3,6 +3,7 @@ its first push to the workspace that is restored from it."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +88,32 @@ async def test_one_change_costs_a_few_requests(rig: Rig) -> None:
     driver.calls.clear()
     assert (await rig.pull()).counts.records_written == 2
     assert driver.calls == ["batch_get", "changes"]
+
+
+async def test_many_records_are_few_reads_and_commits_side_by_side(rig: Rig) -> None:
+    """No record waits for the round trip of another: a commit is answered only when
+    eight are under way."""
+    await rig.project()
+    await in_step(rig)
+    await rig.documents(40)
+    driver, under_way = rig.count("remote"), asyncio.Event()
+    begun: list[str] = []
+
+    async def together(pk: str) -> None:
+        if pk.startswith("DOCUMENT#"):
+            begun.append(pk)
+            if len(begun) == 8:
+                under_way.set()
+            async with asyncio.timeout(300):
+                await under_way.wait()
+
+    driver.meanwhile = together
+    await rig.push()
+    assert len(begun) == 40
+    reads = [call for call in driver.calls if not call.startswith("commit")]
+    assert len(reads) <= 6, "of all rows in a batch by one call"
+    await rig.pull()
+    await assert_equal(rig)
 
 
 async def test_edits_of_both_sides_meet(rig: Rig) -> None:
@@ -217,9 +244,7 @@ async def test_a_comparison_finds_what_differs_and_names_it(rig: Rig) -> None:
     await rig.write(document("d_here"))
     await rig.write(document("d_there"), on="remote")
     lost = storage_key("d_photo")
-    path = rig.object_path("remote", lost)
-    path.chmod(0o600)
-    path.unlink()
+    await rig.lose_object("remote", lost)
     found = {(sk, kind): key for _, sk, kind, key in await differences(rig)}
     assert ("ARTIFACT#d_here", DifferenceKind.DIFFERENCE_KIND_LOCAL_ONLY) in found
     assert ("ARTIFACT#d_there", DifferenceKind.DIFFERENCE_KIND_REMOTE_ONLY) in found

@@ -45,6 +45,7 @@ from tests.integration.identity.people import (
     new_request_id,
     refused,
 )
+from tests.unordered_records import UnorderedRecords
 
 OWN = Permission.PERMISSION_OWNER
 NAME = "Roberta Quxley"
@@ -384,8 +385,14 @@ async def _export(people: People, by: str, user_id: str, size: int) -> list[Any]
             return found
 
 
-async def test_the_export_is_about_the_user_alone_at_every_page_size(ws: Workspace) -> None:
+@pytest.mark.parametrize("unordered", [False, True], ids=["ordered", "unordered"])
+async def test_the_export_is_about_the_user_alone_at_every_page_size(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, unordered: bool
+) -> None:
     people, bob, _, _ = await _scene(ws)
+    if unordered:
+        driver = UnorderedRecords(ws.records.driver)
+        monkeypatch.setattr(ws.records, "_driver", driver)
     whole = await _export(people, BOB, bob, 500)
     families = [record.family for record in whole]
     for name in ("user", "identity_link", "account", "account_member", "team_member",

@@ -12,6 +12,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from services.cli.doctor.finding import Verdict
 from services.cli.doctor.objects import check_awaited, check_objects
 from services.cli.doctor.records import survey_records
+from services.cli.doctor.stored import Folder
 from services.model.families import FAMILIES
 from services.records.pending_bytes import PendingBytes, PendingObject
 from services.records.port import Key
@@ -92,12 +93,12 @@ async def test_doctor_tells_what_is_to_come_from_what_is_lost(
     await desk.uploaded(lost, DATA)
     driver, root = desk.ws.records.driver, Path(desk.ws.process.settings.data_dir) / "objects"
     survey = await survey_records(driver)
-    assert check_awaited(root, survey) == [], "its bytes are here all the same"
+    assert await check_awaited(Folder(root), survey) == [], "its bytes are here all the same"
     keys = [await lose_bytes(desk, each) for each in (document_id, lost)]
-    [awaited] = check_awaited(root, survey)
+    [awaited] = await check_awaited(Folder(root), survey)
     assert awaited.verdict is Verdict.WARNING
     assert awaited.examples == (f"{keys[0]} (over c_office)",)
-    objects = await check_objects(root, survey)
+    objects = await check_objects(Folder(root), survey)
     assert objects.verdict is Verdict.FAILED
     assert len(objects.examples) == 1
     assert keys[1] in objects.examples[0]

@@ -15,7 +15,7 @@ from workspace.project.v1.document_service_pb2 import DeleteDocumentRequest
 from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
-from services.records.port import DriverUnavailable, Key, Put
+from services.records.port import DriverUnavailable, Index, Put
 from tests.integration.storage.people import BOB, Desk, put, refused, request_id
 
 DATA = b"minutes of the meeting\n" * 500
@@ -106,12 +106,10 @@ async def test_two_uploads_of_one_document_have_one_winner(desk: Desk) -> None:
 
 async def _events(desk: Desk, pk: str) -> list[str]:
     """Activity types of a partition, oldest first."""
-    items = await desk.ws.records.driver.scan(Key(pk, "EVENT#"), 500)
-    return [
-        json.loads(item.body)["type"]
-        for item in items
-        if item.key.pk == pk and item.family == "activity_event"
-    ]
+    page = await desk.ws.records.run(
+        Index.BASE, pk, lower="EVENT#", upper="EVENT#~", limit=500, after=None
+    )
+    return [json.loads(item.body)["type"] for item in page.items]
 
 
 class _FailingCommits:

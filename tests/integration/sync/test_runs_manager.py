@@ -24,7 +24,7 @@ from workspace.sync.v1.sync_service_pb2 import (
 import identity_svc.module
 import services.process
 from services.model.errors import Reason, WorkspaceError
-from services.records.port import Key
+from services.records.port import Index
 from sync_svc.runs.states import run_pk
 from tests.chosen_records import needs_sqlite
 from tests.harness import Workspace
@@ -96,10 +96,10 @@ async def test_start_and_end_are_activity_and_progress_is_not(scene: Scene) -> N
     await scene.rows.save_progress(run_id, (await scene.manager.shown(await record(scene, run_id))))
     go.release()
     await scene.ended_run(run_id)
-    events = [
-        item for item in await scene.kernel.records.scan(Key(run_pk(run_id), ""), 100)
-        if item.key.pk == run_pk(run_id) and item.family == "activity_event"
-    ]
+    page = await scene.kernel.records.run(
+        Index.BASE, run_pk(run_id), lower="EVENT#", upper="EVENT#~", limit=100, after=None
+    )
+    events = page.items
     assert len(events) == 2
     assert '"sync.run_started"' in events[0].body
     assert '"sync.run_finished"' in events[1].body

@@ -24,6 +24,8 @@ from services.records.record import Activity, Write
 from services.records.replica import Incoming, Replica
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
+from services.records.walking import all_rows
+from tests.unordered_records import UnorderedRecords
 
 PK = "DOCUMENT#d_1"
 KEY = Key(PK, "ARTIFACT#d_1")
@@ -33,15 +35,20 @@ ANN = Person.of("u_ann00000", ["ann@example.com"])
 FOUND = Found(1_700_000_000_000)
 
 
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[list[RecordStore]]:
+@pytest.fixture(params=[False, True], ids=["ordered", "unordered"])
+async def stores(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[list[RecordStore]]:
     ticks = iter(range(1_700_000_000_000, 1_800_000_000_000))
+    drivers: list[Any] = [
+        await SqliteDriver.open(tmp_path / f"{number}.sqlite") for number in range(2)
+    ]
     made = [
         RecordStore(
-            await SqliteDriver.open(tmp_path / f"{number}.sqlite"), actor=f"n{number}.x",
+            UnorderedRecords(driver) if request.param else driver, actor=f"n{number}.x",
             clock=HybridClock(lambda: next(ticks)),
         )
-        for number in range(2)
+        for number, driver in enumerate(drivers)
     ]
     yield made
     for store in made:
@@ -83,8 +90,12 @@ async def erase(store: RecordStore) -> None:
         position = await Erasure(store, ANN).step(position, rows=1000)
 
 
+async def rows_of(store: RecordStore) -> list[Item]:
+    return [item async for item in all_rows(store)]
+
+
 async def texts(store: RecordStore) -> str:
-    return "\n".join(item.body for item in await store.scan(None, 500))
+    return "\n".join(item.body for item in await rows_of(store))
 
 
 def document() -> Document:
@@ -113,7 +124,7 @@ async def test_every_version_is_erased_under_its_own_dot_and_stays_so(
     assert "ann@example.com" not in (await texts(one)).lower()
     await pull(two, one, key)
     assert (await Replica(two).states([key])) == (await Replica(one).states([key]))
-    (item,) = [row for row in await two.scan(None, 500) if row.key == key]
+    (item,) = [row for row in await rows_of(two) if row.key == key]
     assert "ann@example.com" not in item.body.lower()
     read = await two.get(DOCUMENT, key)
     assert read is not None
@@ -156,10 +167,10 @@ async def test_a_suspended_revocation_stays_suspended(stores: list[RecordStore])
     await write(one, Account(account_id="a_1", status=1))
     for member in (ann, bob):
         await write(one, member)
-    await pull(two, one, *[item.key for item in await one.scan(None, 99) if item.stamp])
+    await pull(two, one, *[item.key for item in await rows_of(one) if item.stamp])
     await write(one, bob, role=4)
     await write(two, ann, role=4)
-    await pull(one, two, *[item.key for item in await two.scan(None, 99) if item.stamp])
+    await pull(one, two, *[item.key for item in await rows_of(two) if item.stamp])
     key = Key(pk, f"MEMBER#{ANN.user_id}")
     await erase(one)
     read = await one.get(FAMILIES["account_member"], key)
@@ -178,7 +189,7 @@ async def damage(store: RecordStore, item: Item, **changes: Any) -> None:
 
 
 async def siblings(store: RecordStore) -> list[Item]:
-    return [item for item in await store.scan(None, 500) if item.family == "sibling"]
+    return [item for item in await rows_of(store) if item.family == "sibling"]
 
 
 async def test_doctor_checks_versions_side_by_side(stores: list[RecordStore]) -> None:

@@ -20,6 +20,7 @@ from services.records.store import RecordStore
 from sync_svc.connections import testing
 from sync_svc.surfaces import opening as opening_module
 from sync_svc.surfaces.exclusive import Opened, SharedSurfaces
+from sync_svc.surfaces.openers import OPENERS
 from sync_svc.surfaces.opening import SurfaceOpener
 from sync_svc.surfaces.surface import Surface
 
@@ -176,7 +177,8 @@ async def test_whatever_breaks_is_a_failed_check(
     async def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(opening_module, "open_objects", breaks)
+    broken = replace(OPENERS["local"], objects=breaks)
+    monkeypatch.setattr(opening_module, "OPENERS", {"local": broken})
     tester = testing.Tester(opening=opener(tmp_path), now=lambda: 1.0)
     report = await tester.run(manifest(tmp_path), read_only=False)
     assert not report.usable

@@ -11,8 +11,14 @@ from tests.unit.sync_svc.engine.world import Clock, World
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path, Clock())
+def unordered() -> bool:
+    """Whether the stores scan their partitions in an order of their own."""
+    return False
+
+
+@pytest.fixture
+async def world(tmp_path: Path, unordered: bool) -> AsyncIterator[World]:
+    made = World(tmp_path, Clock(), unordered=unordered)
     await made.open("local", "remote")
     yield made
     await made.close()

@@ -9,6 +9,11 @@ from sync_svc.engine.batches import Batch, changed, scanned
 from tests.unit.sync_svc.engine.world import World, document
 
 
+@pytest.fixture(params=[False, True], ids=["ordered", "unordered"])
+def unordered(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 async def _changed(world: World, cursor: str, keys: int) -> list[Batch]:
     return [each async for each in changed(world.surfaces["local"].records, cursor, keys=keys)]
 

@@ -10,6 +10,11 @@ from sync_svc.engine.guard import Count, judged
 from tests.unit.sync_svc.engine.world import PUSH, World, document, same
 
 
+@pytest.fixture(params=[False, True], ids=["ordered", "unordered"])
+def unordered(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 async def _shared(world: World, documents: int) -> None:
     await world.project()
     await world.documents(documents)

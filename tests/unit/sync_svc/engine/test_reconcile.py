@@ -15,6 +15,11 @@ from tests.unit.sync_svc.engine.world import PUSH, World, document, document_key
 from tests.unit.sync_svc.quarantine.bench import quarantined, spoil
 
 
+@pytest.fixture(params=[False, True], ids=["ordered", "unordered"])
+def unordered(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 async def _change_state(world: World, **members: object) -> None:
     states = SyncStates(world.surfaces["local"].records)
     state = await states.load("c_remote")

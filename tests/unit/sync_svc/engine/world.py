@@ -26,6 +26,7 @@ from services.records.port import Item, ItemPage, Key, Put, RecordDriver
 from services.records.record import Activity, Record, Write
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
+from services.records.walking import all_rows
 from sync_svc.engine.plan import Plan
 from sync_svc.engine.pull import pull
 from sync_svc.engine.push import push
@@ -33,6 +34,7 @@ from sync_svc.engine.reading import is_synced
 from sync_svc.engine.task import Tally, Task
 from sync_svc.engine.wiring import run_parts
 from sync_svc.surfaces.surface import Surface
+from tests.unordered_records import UnorderedRecords
 
 PUSH = SyncDirection.SYNC_DIRECTION_PUSH
 PULL = SyncDirection.SYNC_DIRECTION_PULL
@@ -143,10 +145,13 @@ class World:
     clock: Clock
     surfaces: dict[str, Surface] = field(default_factory=dict)
     runs: int = 0
+    unordered: bool = False
 
     async def open(self, *names: str) -> None:
         for name in names:
-            self.surfaces[name] = await open_surface(self.folder, name, self.clock)
+            self.surfaces[name] = await open_surface(
+                self.folder, name, self.clock, unordered=self.unordered
+            )
 
     async def reopen(self, name: str) -> None:
         await self.surfaces[name].records.close()
@@ -242,8 +247,8 @@ class World:
         return found
 
     async def rows(self, on: str, family: str) -> list[Item]:
-        items = await self.surfaces[on].records.scan(None, 5000)
-        return [item for item in items if item.family == family and not item.deleted]
+        rows = all_rows(self.surfaces[on].records)
+        return [item async for item in rows if item.family == family and not item.deleted]
 
     def count(self, name: str) -> CountingDriver:
         """Count the calls of a surface from here on."""
@@ -257,9 +262,12 @@ def _project(message: Any) -> str:
     return str(getattr(message, "project_id", ""))
 
 
-async def open_surface(folder: Path, name: str, clock: Clock) -> Surface:
+async def open_surface(
+    folder: Path, name: str, clock: Clock, *, unordered: bool = False
+) -> Surface:
     (folder / name).mkdir(exist_ok=True)
-    driver = await SqliteDriver.open(folder / name / "workspace.sqlite", clock=clock)
+    driver: Any = await SqliteDriver.open(folder / name / "workspace.sqlite", clock=clock)
+    driver = UnorderedRecords(driver) if unordered else driver
     instance = await open_instance(driver)
     records = RecordStore(driver, actor=instance.actor, clock=HybridClock(clock.millis))
     signer = UrlSigner(Keyring.open(folder / name / "keys", create=True))

@@ -11,9 +11,18 @@ from tests.unit.sync_svc.objects.world import Clock, World, open_surface
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+def unordered() -> bool:
+    """Whether the stores scan their partitions in an order of their own."""
+    return False
+
+
+@pytest.fixture
+async def world(tmp_path: Path, unordered: bool) -> AsyncIterator[World]:
     clock = Clock()
     names = ("local", "remote")
-    made = World(tmp_path, clock, {n: await open_surface(tmp_path, n, clock) for n in names})
+    surfaces = {
+        name: await open_surface(tmp_path, name, clock, unordered=unordered) for name in names
+    }
+    made = World(tmp_path, clock, surfaces)
     yield made
     await made.close()

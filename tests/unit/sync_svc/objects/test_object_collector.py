@@ -20,6 +20,7 @@ from services.objects.store import ObjectStore
 from services.records.conflict_rows import Found
 from services.records.port import ABSENT, Item, Key, Match, Put
 from services.records.replica import Incoming
+from services.records.walking import all_rows
 from sync_svc.collection.object_names import Naming
 from sync_svc.collection.objects import CollectedObjects, ObjectCollector
 from sync_svc.collection.store_time import PROBE_PREFIX, store_time
@@ -108,6 +109,11 @@ class Bench:
             self.clock.now += step * DAY
             done = await self.collect(**more)
         return done
+
+
+@pytest.fixture(params=[False, True], ids=["ordered", "unordered"])
+def unordered(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
 
 
 @pytest.fixture
@@ -506,9 +512,9 @@ async def test_more_candidates_than_are_kept_go_in_turns(bench: Bench) -> None:
 
 async def test_an_object_store_of_a_workspace_is_as_it_was_for_others(bench: Bench) -> None:
     """The collector leaves rows of its own partition only."""
-    before = {i.key: i.token for i in await bench.surface.records.scan(None, 500)}
+    before = {i.key: i.token async for i in all_rows(bench.surface.records)}
     await bench.days(2, 2)
-    after = {i.key: i.token for i in await bench.surface.records.scan(None, 500)}
+    after = {i.key: i.token async for i in all_rows(bench.surface.records)}
     changed = {key for key in after if after[key] != before.get(key)}
     assert {key.pk for key in changed} == {CANDIDATES}
     assert isinstance(bench.surface.objects, ObjectStore)

@@ -35,10 +35,12 @@ from services.records.record import Activity, Record, Write
 from services.records.replica import Incoming
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
+from services.records.walking import all_rows
 from sync_svc.engine.objects import ObjectMover
 from sync_svc.engine.task import Tally, Task
 from sync_svc.surfaces.backoff import Backoff
 from sync_svc.surfaces.surface import Surface
+from tests.unordered_records import UnorderedRecords
 
 AVAILABLE = DocumentStatus.DOCUMENT_STATUS_AVAILABLE
 PUSH = SyncDirection.SYNC_DIRECTION_PUSH
@@ -182,8 +184,8 @@ class World:
         return dict(zip(keys, found, strict=True))
 
     async def rows(self, name: str, family: str) -> list[Item]:
-        items = await self.surfaces[name].records.scan(None, 1000)
-        return [item for item in items if item.family == family]
+        rows = all_rows(self.surfaces[name].records)
+        return [item async for item in rows if item.family == family]
 
     def path(self, name: str, key: str) -> Path:
         return self.folder / name / "objects" / key
@@ -205,10 +207,16 @@ class World:
 
 
 async def open_surface(
-    folder: Path, name: str, clock: Clock, *, calls: Syscalls | None = None
+    folder: Path,
+    name: str,
+    clock: Clock,
+    *,
+    calls: Syscalls | None = None,
+    unordered: bool = False,
 ) -> Surface:
     (folder / name).mkdir()
-    driver = await SqliteDriver.open(folder / name / "workspace.sqlite", clock=clock)
+    driver: Any = await SqliteDriver.open(folder / name / "workspace.sqlite", clock=clock)
+    driver = UnorderedRecords(driver) if unordered else driver
     instance = await open_instance(driver)
     records = RecordStore(driver, actor=instance.actor, clock=HybridClock(clock.millis))
     signer = UrlSigner(Keyring.open(folder / name / "keys", create=True))

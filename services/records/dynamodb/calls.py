@@ -1,0 +1,110 @@
+"""Calls of one table: repeated where that may help, and over at their deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+from services.aws.clients import AwsClients
+from services.aws.failures import Failure, Kind, failure_of, refusal
+from services.model.errors import WorkspaceError
+from services.records.port import DriverUnavailable, StorageFull
+
+__all__ = ["CallFailed", "Deadline", "TableCalls", "pauses", "port_error", "setup_error"]
+
+_ERRORS = (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, TimeoutError, OSError)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_LOG = logging.getLogger("workspace.records.dynamodb")
+
+
+class CallFailed(Exception):
+    """One attempt failed: how, and the SDK's exception as the cause."""
+
+    def __init__(self, failure: Failure, error: BaseException) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.error = error
+
+
+class Deadline:
+    """A moment on the monotonic clock, `seconds` from now."""
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 when it has passed."""
+        return max(0.0, self._end - self._clock())
+
+
+class TableCalls:
+    """The calls of one table."""
+
+    def __init__(self, clients: AwsClients, table: str) -> None:
+        self.table = table
+        self._clients = clients
+
+    async def once(self, operation: str, deadline: Deadline, **parameters: Any) -> dict[str, Any]:
+        """One attempt. Raises CallFailed. What is given up at the deadline may still
+        reach the server later."""
+        try:
+            async with asyncio.timeout(deadline.left):
+                return await self._clients.call("dynamodb", operation, **parameters)
+        except _ERRORS as error:
+            raise CallFailed(failure_of(error, "dynamodb", operation), error) from error
+
+    async def read(self, operation: str, deadline: Deadline, **parameters: Any) -> dict[str, Any]:
+        """A call that may be repeated, of this table. Raises the port's errors."""
+        return await self._repeated(operation, deadline, {"TableName": self.table, **parameters})
+
+    async def read_items(self, deadline: Deadline, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """BatchGetItem, which names tables in its items."""
+        return await self._repeated("batch_get_item", deadline, {"RequestItems": asked})
+
+    async def _repeated(
+        self, operation: str, deadline: Deadline, parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        for pause in pauses():
+            try:
+                return await self.once(operation, deadline, **parameters)
+            except CallFailed as failed:
+                if not failed.failure.passing or pause >= deadline.left:
+                    raise port_error(failed, self.table) from failed
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between attempts for ever: exponential with full jitter, at most one
+    second ("Exponential Backoff And Jitter", AWS Architecture Blog)."""
+    longest = _FIRST_PAUSE
+    while True:
+        yield random.uniform(0, longest)  # noqa: S311 - jitter
+        longest = min(_LONGEST_PAUSE, 2 * longest)
+
+
+def port_error(failed: CallFailed, table: str, *, ambiguous: bool = False) -> Exception:
+    """The port's error for a call that failed for good."""
+    failure = failed.failure
+    if failure.kind is Kind.FULL:
+        return StorageFull("the DynamoDB table takes no more: raise the quota of the account")
+    if failure.kind in (Kind.INVALID, Kind.CONDITION):
+        return refusal(failure, f"DynamoDB table {table}")  # a bug, or a table that changed
+    if not failure.passing:
+        _LOG.warning("DynamoDB table %s: %s", table, failure)
+    return DriverUnavailable(f"DynamoDB table {table}: {failure}", ambiguous=ambiguous)
+
+
+def setup_error(failed: CallFailed, table: str) -> WorkspaceError:
+    """The error for people, for a call that failed for good while something is opened
+    or set up: it says what helps."""
+    return refusal(failed.failure, f"DynamoDB table {table}")

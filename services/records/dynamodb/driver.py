@@ -1,0 +1,194 @@
+"""DynamoDB driver, over boto3.
+
+A commit is one transaction (committing.py) that also writes a row of the change feed
+(lanes.py, feed.py). Reads are strong (reading.py). Expired rows are invisible at once
+and removed by DynamoDB's own expiry. Costs, in request units: a commit writes 2 for
+each 1 KB of each row and 2 for its feed row; a point read takes 1 for each 4 KB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from services.aws.clients import AwsClients
+from services.records.dynamodb.calls import TableCalls
+from services.records.dynamodb.committing import Committer, check_puts
+from services.records.dynamodb.feed import Feed
+from services.records.dynamodb.feed_rows import FeedTable
+from services.records.dynamodb.identity import StoreIdentity
+from services.records.dynamodb.lanes import Lanes
+from services.records.dynamodb.provision import await_active
+from services.records.dynamodb.reading import Reader
+from services.records.dynamodb.schema import check_table
+from services.records.port import (
+    Capabilities,
+    ChangePage,
+    DriverUnavailable,
+    Index,
+    Item,
+    ItemPage,
+    Key,
+    Put,
+)
+
+__all__ = ["DynamoDriver"]
+
+_OPEN_SECONDS = 20.0
+_FEED_SECONDS = 25.0
+_TTL_SECONDS = 48 * 3600.0  # Developer Guide, "Time to Live": typically within two days
+_CAPABILITIES = Capabilities(
+    consistent_index_reads=False,
+    ordered_change_feed=True,
+    expiry_precision_seconds=_TTL_SECONDS,
+    multi_process=True,
+    ordered_scan=False,
+)
+
+
+class DynamoDriver:
+    """The record driver for a DynamoDB table. Make one with `open`."""
+
+    name = "dynamodb"
+
+    def __init__(
+        self,
+        clients: AwsClients,
+        table: str,
+        *,
+        identity: StoreIdentity,
+        capabilities: Capabilities,
+        clock: Callable[[], float],
+        read_only: bool,
+    ) -> None:
+        calls = TableCalls(clients, table)
+        feed_table = FeedTable(calls)
+        self.capabilities = capabilities
+        self._clients = clients
+        self._table = table
+        self._clock = clock
+        self._identity = identity
+        self._reader = Reader(calls, now=self._now)
+        self._lanes = Lanes(feed_table, clock=clock)
+        self._feed = Feed(
+            feed_table, identity=identity.read, read=self._reader.batch_get,
+            scan=self._reader.scan, clock=clock, read_only=read_only,
+        )  # fmt: skip
+        self._committer = Committer(calls, self._lanes, now=self._now)
+        self._commits: set[asyncio.Task[list[str]]] = set()
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        clients: AwsClients,
+        table: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        read_only: bool = False,
+    ) -> DynamoDriver:
+        """Open `table`, which `wm setup aws` made; `read_only`: nothing is written.
+
+        `clients` belong to the driver from then on: `close` closes them. `clock` tells
+        unix seconds (expiry is judged by it, so hosts need synchronised clocks). Raises
+        WorkspaceError with the remedy when the table is missing, of another schema, or
+        not to be reached with these credentials.
+        """
+        description = await await_active(clients, table, seconds=_OPEN_SECONDS)
+        capabilities = replace(_CAPABILITIES, last_writer_wins=check_table(description))
+        calls = TableCalls(clients, table)
+        table_id = str(description.get("TableId", ""))
+        identity = StoreIdentity(calls, table_id, read_only=read_only)
+        await identity.open()
+        return cls(
+            clients, table, identity=identity, capabilities=capabilities, clock=clock,
+            read_only=read_only,
+        )  # fmt: skip
+
+    async def get(self, key: Key) -> Item | None:
+        self._check_open()
+        return await self._reader.get(key)
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Item | None]:
+        self._check_open()
+        return await self._reader.batch_get(keys)
+
+    async def query(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        lower: str = "",
+        upper: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+        descending: bool = False,
+    ) -> ItemPage:
+        self._check_open()
+        return await self._reader.query(
+            index, partition, lower=lower, upper=upper, limit=limit, after=after,
+            descending=descending,
+        )
+
+    async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
+        """See the port. A caller that leaves does not stop it: half a story helps no one."""
+        check_puts(pk, puts)
+        self._check_open()
+        task = asyncio.create_task(self._committer.commit(pk, puts))
+        self._commits.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def changes(self, cursor: str | None, limit: int) -> ChangePage:
+        self._check_open()
+        async with self._bounded():
+            return await self._feed.changes(cursor, limit)
+
+    async def tail(self) -> str:
+        self._check_open()
+        async with self._bounded():
+            return await self._feed.tail()
+
+    async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
+        self._check_open()
+        return await self._reader.scan(after, limit)
+
+    async def identity(self) -> str:
+        self._check_open()
+        return await self._identity.read()
+
+    async def close(self) -> None:
+        """Waits for commits under way, and ends this process's part of the feed."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._commits:
+            await asyncio.wait(self._commits)
+        await self._lanes.close()
+        await self._clients.close()
+
+    def _now(self) -> int:
+        return math.floor(self._clock())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DriverUnavailable("the record store is closed")
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_FEED_SECONDS):
+                yield
+        except TimeoutError:
+            raise DriverUnavailable(
+                f"DynamoDB table {self._table}: reading the change feed takes too long"
+            ) from None
+
+    def _ended(self, task: asyncio.Task[list[str]]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was seen, even if its caller has left

@@ -1,0 +1,165 @@
+"""Strong reads of items: by key, by index, and over the whole table.
+
+Index entries lag behind the table, so an entry is only a hint: its row is read strongly,
+and counts when it still has that very entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from services.records.dynamodb.calls import Deadline, TableCalls, pauses
+from services.records.dynamodb.codec import (
+    Attributes,
+    index_entry,
+    key_attributes,
+    key_of,
+    visible,
+)
+from services.records.dynamodb.ranges import KeyRange, key_range, page_position
+from services.records.dynamodb.schema import OWN_PREFIX, gsi_keys, is_own
+from services.records.port import DriverUnavailable, Index, Item, ItemPage, Key
+
+__all__ = ["Reader"]
+
+_SECONDS = 20.0
+_KEYS_A_CALL = 100
+_LAST_SK = "\x7f"  # behind every key, which is printable ASCII
+
+
+class Reader:
+    """Reads of one table. `now` tells unix seconds, whole ones. A public call ends
+    within 20 seconds with DriverUnavailable at the latest."""
+
+    def __init__(self, calls: TableCalls, *, now: Callable[[], int]) -> None:
+        self._calls = calls
+        self._now = now
+
+    async def get(self, key: Key) -> Item | None:
+        """One strong read: 1 unit for 4 KB."""
+        if is_own(key.pk):
+            return None
+        answer = await self._calls.read(
+            "get_item", Deadline(_SECONDS), Key=key_attributes(key), ConsistentRead=True
+        )
+        return visible(answer.get("Item"), self._now())
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Item | None]:
+        """In the order asked; a key may come twice."""
+        return await self._batch_get(keys, Deadline(_SECONDS))
+
+    async def query(
+        self,
+        index: Index,
+        partition: str,
+        *,
+        lower: str = "",
+        upper: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+        descending: bool = False,
+    ) -> ItemPage:
+        """See the port. Of an index, each entry costs its row's strong read, too."""
+        found = key_range(index, partition, lower, upper, after, descending=descending)
+        if found.empty or not partition or (index is Index.BASE and is_own(partition)):
+            return ItemPage([], None)
+        items = await self._collect(found, limit + 1, Deadline(_SECONDS))
+        page = items[:limit]
+        return ItemPage(page, page_position(index, page[-1]) if len(items) > limit else None)
+
+    async def scan(self, after: Key | None, limit: int) -> list[Item]:
+        """See the port. The driver's own partitions are stepped over: at most one page
+        of each is read."""
+        deadline, items = Deadline(_SECONDS), list[Item]()
+        start = None if after is None else key_attributes(after)
+        while True:
+            wanted = limit - len(items)
+            answer = await self._calls.read(
+                "scan", deadline, ConsistentRead=True, Limit=wanted,
+                FilterExpression="NOT begins_with(PK, :own)",
+                ExpressionAttributeValues={":own": {"S": OWN_PREFIX}},
+                **({"ExclusiveStartKey": start} if start else {}),
+            )  # fmt: skip
+            now = self._now()
+            items += [item for row in answer["Items"] if (item := visible(row, now))]
+            start = answer.get("LastEvaluatedKey")
+            cut = answer.get("ScannedCount", wanted) < wanted  # by the size of a page
+            if not start or len(items) >= limit or (items and cut):
+                return items
+            if is_own(start["PK"]["S"]):
+                start = key_attributes(Key(start["PK"]["S"], _LAST_SK))
+
+    async def _collect(self, found: KeyRange, wanted: int, deadline: Deadline) -> list[Item]:
+        """The first `wanted` items of a range."""
+        parameters, items = found.parameters(), list[Item]()
+        while True:
+            # One more: the end of a range is left out here, BETWEEN takes it in.
+            answer = await self._calls.read(
+                "query", deadline, Limit=wanted - len(items) + 1, **parameters
+            )
+            entries = [entry for entry in answer["Items"] if found.admits(entry)]
+            items += await self._items(found, entries, deadline)
+            start = answer.get("LastEvaluatedKey")
+            if not start or len(items) >= wanted:
+                return items
+            parameters["ExclusiveStartKey"] = start
+
+    async def _items(
+        self, found: KeyRange, entries: Sequence[Attributes], deadline: Deadline
+    ) -> list[Item]:
+        if found.index is Index.BASE:
+            now = self._now()
+            return [item for entry in entries if (item := visible(entry, now))]
+        rows = await self._batch_get([key_of(entry) for entry in entries], deadline)
+        names = gsi_keys(found.index)
+        return [
+            item
+            for entry, item in zip(entries, rows, strict=True)
+            if item is not None
+            and _entry_of(item, found.index) == tuple(entry[name]["S"] for name in names)
+        ]
+
+    async def _batch_get(self, keys: Sequence[Key], deadline: Deadline) -> list[Item | None]:
+        distinct = [key for key in dict.fromkeys(keys) if not is_own(key.pk)]
+        parts = [
+            distinct[at : at + _KEYS_A_CALL] for at in range(0, len(distinct), _KEYS_A_CALL)
+        ]
+        rows = [
+            row
+            for part in await asyncio.gather(*(self._part(each, deadline) for each in parts))
+            for row in part
+        ]
+        now = self._now()
+        found = {item.key: item for row in rows if (item := visible(row, now))}
+        return [found.get(key) for key in keys]
+
+    async def _part(self, keys: Sequence[Key], deadline: Deadline) -> list[dict[str, Any]]:
+        """At most 100 keys; what the server leaves out (throttled, or over 16 MB) is
+        asked for again."""
+        table = self._calls.table
+        wanted = [key_attributes(key) for key in keys]
+        rows: list[dict[str, Any]] = []
+        waits = pauses()
+        while True:
+            asked = {table: {"Keys": wanted, "ConsistentRead": True}}
+            answer = await self._calls.read_items(deadline, asked)
+            found = answer.get("Responses", {}).get(table, [])
+            rows += found
+            wanted = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+            if not wanted:
+                return rows
+            pause = next(waits)
+            if pause >= deadline.left:
+                raise DriverUnavailable(
+                    f"DynamoDB table {table}: it answers only a part of a batch"
+                )
+            await asyncio.sleep(pause)
+
+
+def _entry_of(item: Item, index: Index) -> tuple[str, str] | None:
+    if index not in item.indexes:
+        return None
+    partition, sort = item.indexes[index]
+    return partition, index_entry(sort, item.key)

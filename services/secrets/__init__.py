@@ -1,0 +1,1 @@
+"""Secrets by reference: from the environment, Secrets Manager and Parameter Store."""

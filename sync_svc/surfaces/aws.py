@@ -1,0 +1,185 @@
+"""DynamoDB and S3, or servers that speak their protocols, as a surface.
+
+Credentials are those of the connection alone, else of the `profile` it names, else those
+the server has itself. The last go to AWS only: a server that is not AWS is a place that
+a manifest chooses, and the token of a session would be sent to it.
+    WM_CONNECTION_<ID>_AWS_ACCESS_KEY_ID, ..._AWS_SECRET_ACCESS_KEY, ..._AWS_SESSION_TOKEN
+(the id in capitals, `-` as `_`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from workspace.sync.v1.connection_pb2 import Connection
+
+from services.aws.place import AwsKeys, AwsPlace
+from services.model.errors import Reason, WorkspaceError
+from services.objects.store import ObjectStore
+from services.records.port import DriverUnavailable, RecordDriver, StorageFull
+from sync_svc.connections.stores import is_aws
+
+if TYPE_CHECKING:  # an extra, and slow to import
+    from services.aws.clients import AwsClients
+
+__all__ = ["clients_of", "keys_of", "open_dynamodb_records", "open_s3_objects", "variable_of"]
+
+T = TypeVar("T")
+_OPEN_SECONDS = 11.0
+_CALL_SECONDS = 6.0
+_PARTS: Final = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+
+
+def variable_of(connection_id: str, part: str) -> str:
+    """The environment variable with a part of a connection's own credentials."""
+    return f"WM_CONNECTION_{connection_id.upper().replace('-', '_')}_AWS_{part}"
+
+
+def keys_of(
+    connection: Connection, environment: Mapping[str, str] = os.environ
+) -> AwsKeys | None:
+    """The connection's own credentials; None: it has none. Raises INVALID_STATE for half
+    of them, and where others would go to a server that is not AWS."""
+    names = [variable_of(connection.connection_id, part) for part in _PARTS]
+    key, secret, token = (environment.get(name, "") for name in names)
+    if key and secret:
+        return AwsKeys(key, secret, token)
+    if key or secret:
+        raise _refused(f"{names[0]} and {names[1]} go together: one of them is not set")
+    settings = connection.settings
+    for name in ("dynamodb_endpoint", "s3_endpoint"):
+        if not is_aws(settings.get(name, "")) and not settings.get("profile"):
+            raise _refused(
+                f"`{name}` is not AWS, and the server's own credentials are for AWS alone: set "
+                f"{names[0]} and {names[1]} in its environment, or name a `profile`"
+            )
+    return None
+
+
+@asynccontextmanager
+async def clients_of(connection: Connection) -> AsyncIterator[AwsClients]:
+    """Clients for a while, with the credentials of the connection."""
+    clients = await asyncio.to_thread(_clients, connection)
+    try:
+        yield clients
+    finally:
+        await clients.close()
+
+
+async def open_dynamodb_records(connection: Connection, *, read_only: bool) -> RecordDriver:
+    """The table that the manifest names. Raises BACKEND_UNAVAILABLE, INVALID_STATE,
+    STORAGE_FULL, each with its remedy."""
+
+    async def opening(clients: AwsClients) -> RecordDriver:
+        from services.records.dynamodb import DynamoDriver
+
+        table = connection.settings["table"]
+        return await DynamoDriver.open(clients, table, read_only=read_only)
+
+    return await _opened(connection, opening, f"the table {connection.settings['table']}")
+
+
+async def open_s3_objects(connection: Connection, *, read_only: bool) -> ObjectStore:
+    """The bucket that the manifest names. Raises like `open_dynamodb_records`, and
+    INVALID_STATE for writing to a bucket that everybody may read or write."""
+
+    async def opening(clients: AwsClients) -> ObjectStore:
+        from services.objects.s3 import S3Driver
+        from sync_svc.surfaces.exposure import require_private
+
+        settings = connection.settings
+        bucket, path_style = settings["bucket"], settings.get("path_style") == "true"
+        if not read_only:
+            await require_private(clients, bucket, path_style=path_style)
+        return ObjectStore(
+            await S3Driver.open(clients, bucket, path_style=path_style, read_only=read_only)
+        )
+
+    return await _opened(connection, opening, f"the bucket {connection.settings['bucket']}")
+
+
+def _clients(connection: Connection) -> AwsClients:
+    """In a thread: importing the SDK takes a second."""
+    from services.aws.clients import AwsClients
+
+    keys, settings = keys_of(connection), dict(connection.settings)
+    endpoints = {
+        service: settings[f"{service}_endpoint"]
+        for service in ("dynamodb", "s3")
+        if settings.get(f"{service}_endpoint")
+    }
+    profile = "" if keys else settings.get("profile", "")
+    place = AwsPlace(settings["region"], profile, "", endpoints, call_seconds=_CALL_SECONDS)
+    return AwsClients(place, keys=keys)
+
+
+async def _opened(
+    connection: Connection, opening: Callable[[AwsClients], Awaitable[T]], what: str
+) -> T:
+    """Within the deadline; the driver closes its clients, and they are closed when it
+    was not opened."""
+    clients = await asyncio.to_thread(_clients, connection)
+    try:
+        async with asyncio.timeout(_OPEN_SECONDS):
+            return await opening(clients)
+    except BaseException as error:
+        await clients.close()
+        refusal = _refusal(error, connection, what)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _refusal(error: BaseException, connection: Connection, what: str) -> WorkspaceError | None:
+    """The refusal in the words of a connection; None: as it is."""
+    if isinstance(error, WorkspaceError):
+        text = _with_remedy(error.message, connection)
+        if text == error.message:
+            return None
+        return WorkspaceError(error.reason, text, metadata=dict(error.metadata))
+    where = f"{what} in {connection.settings['region']}"
+    if isinstance(error, StorageFull):
+        return WorkspaceError(Reason.ERROR_REASON_STORAGE_FULL, f"{where} has no space left")
+    if isinstance(error, DriverUnavailable):
+        return _unavailable(f"{where} does not answer: {error}")
+    if isinstance(error, TimeoutError):
+        return _unavailable(f"{where} does not answer in time; look at the endpoint")
+    return None
+
+
+def _with_remedy(text: str, connection: Connection) -> str:
+    """A refusal of AWS says what helps the server; here it is the connection's."""
+    from services.aws.failures import Kind
+
+    key, secret, token = (variable_of(connection.connection_id, part) for part in _PARTS)
+    profile = connection.settings.get("profile", "")
+    login = f"`aws sso login --profile {profile}`" if profile else "`aws sso login`"
+    change = f"wm connections set {connection.connection_id}"
+    remedies = {
+        Kind.NO_CREDENTIALS.value: f"set {key} and {secret} in the environment of this server, "
+        f"or name a `profile` that it has, or sign in there with {login}",
+        Kind.EXPIRED.value: "the session of the credentials has ended: sign in again with "
+        f"{login} on this server, or set {key}, {secret} and {token} anew",
+        Kind.BAD_CREDENTIALS.value: f"these credentials are not known there: look at {key}, or at "
+        "the `profile` of the connection",
+        Kind.MISSING.value: "it does not exist: make it with `wm setup aws`, or name the right one "
+        f"with `{change}`",
+        "set WM_AWS_REGION to that one": f"`{change} region=...`",
+        "name another with AWS_PROFILE": f"name another with `{change} profile=...`",
+    }
+    for said, remedy in remedies.items():
+        text = text.replace(said, remedy)
+    return text
+
+
+def _unavailable(text: str) -> WorkspaceError:
+    metadata = {"backend": "surface"}
+    return WorkspaceError(Reason.ERROR_REASON_BACKEND_UNAVAILABLE, text, metadata=metadata)
+
+
+def _refused(text: str) -> WorkspaceError:
+    return WorkspaceError(Reason.ERROR_REASON_INVALID_STATE, text, metadata={"backend": "aws"})

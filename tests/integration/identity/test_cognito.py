@@ -1,0 +1,205 @@
+"""People of a Cognito user pool sign in, over a real gRPC port: each outcome once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from workspace.identity.v1 import identity_service_pb2 as ids
+from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from workspace.identity.v1.user_pb2 import User
+
+from services.model.ids import user_id
+from tests.cognito_pool import ABSENT, CLIENT, OTHER_CLIENT, CognitoPool
+from tests.harness import BearerChannel, Workspace
+from tests.integration.identity.people import ANN, People, refused
+
+
+class Deployment:
+    """A workspace that trusts one pool, called over its socket."""
+
+    def __init__(self, ws: Workspace, pool: CognitoPool, channel: grpc.aio.Channel) -> None:
+        self.ws = ws
+        self.pool = pool
+        self._channel = channel
+
+    def stub(self, bearer: str) -> Any:
+        return IdentityServiceStub(BearerChannel(self._channel, bearer))
+
+    async def sign_in(self, bearer: str) -> Any:
+        return await self.stub(bearer).NormalizeIdentity(ids.NormalizeIdentityRequest())
+
+    async def session(self, bearer: str) -> Any:
+        return (await self.stub(bearer).GetSession(ids.GetSessionRequest())).session
+
+
+@asynccontextmanager
+async def opened(folder: Path, **trust: Any) -> AsyncIterator[Deployment]:
+    pool = CognitoPool(folder)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(pool.serving())
+        ws = await stack.enter_async_context(Workspace.open(folder, **pool.settings(**trust)))
+        channel = grpc.aio.insecure_channel(ws.process.grpc_address)
+        yield Deployment(ws, pool, await stack.enter_async_context(channel))
+
+
+@pytest.fixture
+async def access(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with opened(tmp_path) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+async def identity(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with opened(tmp_path, token_use="id") as deployment:
+        yield deployment
+
+
+async def test_a_person_is_known_by_pool_and_subject(access: Deployment) -> None:
+    token = access.pool.access_token
+    first = await access.sign_in(token("zoe", **{"cognito:groups": ["staff"]}))
+    user: User = first.user
+    assert first.created
+    assert user.user_id == user_id(access.pool.issuer, "zoe")
+    assert (user.name, user.email, user.email_verified) == ("user-zoe", "", False)
+    assert list(user.deployment_claims) == ["staff"]
+    assert not user.deployment_claims_incomplete
+    renamed = await access.sign_in(token("zoe", username="somebody"))
+    assert (renamed.created, renamed.user.user_id) == (False, user.user_id)
+    reused = await access.sign_in(token("zoe-2", username="user-zoe"))  # the name, given again
+    assert reused.user.user_id != user.user_id
+    links = await access.stub(token("zoe")).ListIdentityLinks(
+        ids.ListIdentityLinksRequest(user_id=user.user_id)
+    )
+    found = [(each.provider, each.issuer, each.primary) for each in links.identity_links]
+    assert found == [("cognito", access.pool.issuer, True)]
+
+
+async def test_id_tokens_bring_a_verified_address_where_they_are_taken(
+    identity: Deployment,
+) -> None:
+    token = identity.pool.id_token
+    user: User = (await identity.sign_in(token("zoe"))).user
+    assert (user.name, user.email, user.email_verified) == ("Zoe", "zoe@corp.test", True)
+    changed = token("zoe", email="root@corp.test", email_verified=False)
+    user = (await identity.sign_in(changed)).user
+    assert (user.email, user.email_verified) == ("", False)
+    with refused("UNAUTHENTICATED"):
+        await identity.session(identity.pool.access_token("zoe"))
+
+
+async def test_t55_to_t59_are_refused(access: Deployment) -> None:
+    pool = access.pool
+    good = pool.access_token("zoe")
+    await access.sign_in(good)
+    bad = {
+        "T55 ID token": pool.id_token("zoe"),
+        "T55 use of an ID token": pool.access_token("zoe", token_use="id"),
+        "T56 no use": pool.access_token("zoe", token_use=ABSENT),
+        "T56 refresh": pool.access_token("zoe", token_use="refresh"),
+        "T57 sibling client": pool.access_token("zoe", client_id=OTHER_CLIENT),
+        "T57 another resource": pool.access_token("zoe", aud="https://api.other.test"),
+        "T58 another pool": pool.access_token("zoe", iss=pool.issuer[:-1] + "J"),
+        "T59 another region": pool.access_token(
+            "zoe", iss=pool.issuer.replace("eu-central-1.a", "eu-west-1.a")
+        ),
+        "T65 a program": pool.access_token(CLIENT, username=ABSENT),
+        "T43 expired": pool.access_token("zoe", exp=int(time.time()) - 1),
+        "T25 signature": good[:-8] + "A" * 8,
+    }
+    for token in bad.values():
+        with refused("UNAUTHENTICATED"):
+            await access.sign_in(token)
+        with refused("UNAUTHENTICATED"):
+            await access.session(token)
+    assert (await access.session(good)).user.user_id == user_id(pool.issuer, "zoe")
+
+
+@pytest.mark.parametrize(
+    ("groups", "recorded", "incomplete"),
+    [
+        (["admin", "platform_admin", "PlatformAdmin"], 3, False),
+        ("admin", 0, True),
+        ({"admin": True}, 0, True),
+        ([f"group-{n:03}" for n in range(100)], 100, False),  # as many as a user can have
+        ([f"g{n}" for n in range(1000)], 256, True),
+    ],
+    ids=["named admin", "text", "table", "a hundred", "a thousand"],
+)
+async def test_t60_groups_are_recorded_and_grant_nothing(
+    groups: Any, recorded: int, incomplete: bool, access: Deployment
+) -> None:
+    token = access.pool.access_token("zoe", **{"cognito:groups": groups})
+    user: User = (await access.sign_in(token)).user
+    assert len(user.deployment_claims) == recorded
+    assert user.deployment_claims_incomplete == incomplete
+    session = await access.session(token)
+    assert not session.is_platform_admin
+    ann = await access.ws.sign_in(ANN)
+    with refused("PERMISSION_DENIED"):
+        await access.stub(token).DisableUser(ids.DisableUserRequest(user_id=ann))
+
+
+async def test_t60_ten_thousand_groups_are_refused(access: Deployment) -> None:
+    token = access.pool.access_token("zoe", **{"cognito:groups": ["g"] * 10_000})
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # larger than any metadata may be
+        await access.sign_in(token)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await access.sign_in(access.pool.access_token("zoe"))
+
+
+async def test_t61_our_state_decides_whatever_the_pool_says(access: Deployment) -> None:
+    people = People(access.ws)
+    await people.sign_in(ANN)
+    await people.bootstrap(ANN)
+    token = access.pool.access_token("zoe")
+    zoe = (await access.sign_in(token)).user.user_id
+    admin = people.identity(ANN)
+    await admin.DisableUser(ids.DisableUserRequest(user_id=zoe, reason="left"))
+    for again in (token, access.pool.access_token("zoe")):  # a fresh one helps nobody
+        with refused("USER_DISABLED"):
+            await access.session(again)
+        with refused("USER_DISABLED"):
+            await access.sign_in(again)
+    await admin.EnableUser(ids.EnableUserRequest(user_id=zoe))
+    with refused("UNAUTHENTICATED"):  # from before the end of his sessions
+        await access.session(token)
+    soon = int(time.time()) + 30
+    fresh = access.pool.access_token("zoe", iat=soon, exp=soon + 600)
+    assert (await access.session(fresh)).user.user_id == zoe
+
+
+async def test_t54_t61_sessions_of_a_deleted_pool_user_are_revoked(access: Deployment) -> None:
+    people = People(access.ws)
+    await people.sign_in(ANN)
+    await people.bootstrap(ANN)
+    token = access.pool.access_token("zoe")
+    zoe = (await access.sign_in(token)).user.user_id
+    assert await access.session(token)
+    await people.identity(ANN).RevokeSessions(ids.RevokeSessionsRequest(user_id=zoe))
+    with refused("UNAUTHENTICATED"):
+        await access.session(token)
+
+
+async def test_t72_an_outage_of_the_pool_stops_nobody_else(access: Deployment) -> None:
+    access.pool.answers[access.pool.keys_path] = (503, {}, b"")
+    assert await access.ws.sign_in(ANN)
+    with refused("BACKEND_UNAVAILABLE"):
+        await access.sign_in(access.pool.access_token("zoe"))
+
+
+async def test_t68_an_address_joins_nobody(identity: Deployment) -> None:
+    ann = await identity.ws.sign_in(ANN)
+    token = identity.pool.id_token("zoe", email=ANN)
+    zoe = (await identity.sign_in(token)).user.user_id
+    assert zoe != ann
+    linked = await identity.stub(identity.ws.token(ANN)).LinkIdentity(
+        ids.LinkIdentityRequest(other_token=token)
+    )
+    assert (linked.user.user_id, linked.identity_link.provider) == (ann, "cognito")
+    assert (await identity.session(token)).user.user_id == ann
