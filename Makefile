@@ -25,7 +25,7 @@ test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the rec
 	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
 
 test-aws: $(VENV)/.dev servers ## Run them on DynamoDB and S3 (DynamoDB Local and versitygw; needs Java, Maven and Go)
-	WM_TEST_RECORDS=dynamodb $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
+	WM_TEST_RECORDS=dynamodb WM_FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE) tests/durability/aws
 
 servers: $(VENV)/.dev ## Make the servers that tests of AWS talk to, as far as this machine can
 	@$(PY) -m tests.servers.tools

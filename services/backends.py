@@ -88,6 +88,8 @@ def open_mail(settings: Settings) -> MailDriver | None:
         return None
     if settings.mail == "folder":
         return FolderMail(settings.data_dir / "mail", sender=settings.mail_from, now=time.time)
+    if settings.mail == "ses":
+        return _open_ses(settings)
     from services.mail.smtp import SmtpMail, SmtpServer
 
     password = settings.smtp_password
@@ -149,6 +151,16 @@ async def _open_dynamodb(settings: Settings) -> RecordDriver:
 
     clients = AwsClients(aws_place(settings))
     return await _or_close(DynamoDriver.open(clients, settings.aws_dynamodb_table), clients.close)
+
+
+def _open_ses(settings: Settings) -> MailDriver:
+    from services.aws.clients import AwsClients
+    from services.mail.ses import SesMail, SesSender
+
+    sender = SesSender(
+        settings.mail_from, settings.ses_configuration_set, settings.ses_identity_arn
+    )
+    return SesMail(AwsClients(aws_place(settings), workers=8), sender, now=time.time)
 
 
 async def _or_close(opening: Awaitable[T], close: Callable[[], Awaitable[None]]) -> T:

@@ -29,6 +29,7 @@ from services.backends import (
 from services.config import Settings
 from services.events.due import DueWork
 from services.events.feed import Feed
+from services.events.publishers import open_publishers
 from services.events.relay import Relay, RelayMetrics
 from services.http.dataplane import dataplane_routes
 from services.http.gateway import Gateway
@@ -57,6 +58,8 @@ from services.rpc.server import Listener, RpcServer, stop_signals
 from services.rpc.stack import build_interceptors
 from services.rpc.tls import ServerTls
 from services.rpc.validation import Validator
+from services.secrets.keys import KeysInSecret, open_keys
+from services.secrets.resolve import resolve_secrets
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import open_tracing
 from services.tokens.admission import UserAdmission
@@ -88,6 +91,7 @@ class WorkspaceProcess:
         self.registry = CollectorRegistry()
         self.modules: list[ServiceModule] = []
         self.local = LocalServer()
+        self.keys: KeysInSecret | None = None
 
     async def start(self) -> None:
         """Open the stores, bind the ports, serve. On failure nothing is left."""
@@ -124,15 +128,18 @@ class WorkspaceProcess:
         return PeerChannel(LocalChannel(self.local, service=asking))
 
     async def _start(self) -> None:
-        settings = self.settings
+        settings = self.settings = await resolve_secrets(self.settings)
         open_data_dir(settings.data_dir)
+        self.keys = await open_keys(settings)
+        if self.keys is not None:
+            self._closers.append(self.keys.close)
         # The folder first: of two processes on one folder the second must not
         # be sent away with "the port is in use; take another".
         records, instance = await open_records(settings)
         self._closers.append(records.close)
         sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
         self._closers.append(_closing(sock.close))
-        self.kernel = await self._open_kernel(records, instance, settings.public_url or self.http_url)
+        self.kernel = await self._open_kernel(records, instance)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
         self.relays = await self._open_relays()
         await self._serve()
@@ -140,7 +147,8 @@ class WorkspaceProcess:
         self._start_background()
         await self.rpc.readiness.poll()
 
-    async def _open_kernel(self, records: RecordStore, instance: Instance, public_url: str) -> Kernel:
+    async def _open_kernel(self, records: RecordStore, instance: Instance) -> Kernel:
+        public_url = self.settings.public_url or self.http_url
         keys_dir = self.settings.data_dir / "keys"
         secret = load_or_create_secret(keys_dir / "instance.key")
         self.signer = UrlSigner(open_keyring(self.settings))
@@ -225,10 +233,12 @@ class WorkspaceProcess:
     async def _open_relays(self) -> list[Relay]:
         """A relay for each consumer; it is owed all events from now on."""
         kernel, metrics = self.kernel, RelayMetrics(self.registry)
+        publishers = open_publishers(self.settings, instance_id=kernel.instance_id)
+        self._closers.extend(each.close for each in publishers)
+        consumers = [each for module in self.modules for each in module.consumers]
         relays = [
             Relay(each, records=kernel.records, feed=kernel.feed, metrics=metrics, now=kernel.now)
-            for module in self.modules
-            for each in module.consumers
+            for each in (*consumers, *publishers)
         ]
         for relay in relays:
             await relay.register()
@@ -238,6 +248,7 @@ class WorkspaceProcess:
         """Each service's loops, cancelled before the stores close."""
         loops = [work for module in self.modules for work in module.background]
         loops += [self._run_due, *(relay.run for relay in self.relays)]
+        loops += [self.keys.run] if self.keys is not None else []
         loops.append(ExpirySweep(self.kernel.records.driver).run)
         loops.append(IncarnationWatch(self.kernel.records).run)
         tasks = [asyncio.ensure_future(work()) for work in loops]

@@ -152,8 +152,16 @@ def _answered(error: Any, action: str) -> Failure:
     code = str(answer.get("Error", {}).get("Code", "")) or "unknown"
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     kind = _KIND_OF.get(code)
+    if kind is Kind.BAD_CREDENTIALS and _is_skew(answer):
+        kind = Kind.SKEWED
     if kind is not None:
         return Failure(kind, code, action)
     if status >= 500 or status == 0:
         return Failure(Kind.UNAVAILABLE, code, action, ambiguous=True)
     return Failure(Kind.INVALID, code, action)
+
+
+def _is_skew(answer: Any) -> bool:
+    """DynamoDB and others have no code of their own for a clock that is wrong."""
+    message = str(answer.get("Error", {}).get("Message", ""))
+    return message.startswith(("Signature expired", "Signature not yet current"))

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "whoami": "services.cli.whoami",
     "link": "services.cli.link",
     "tokens": "services.cli.tokens",
+    "keys": "services.cli.keys",
     "accounts": "services.cli.accounts",
     "teams": "services.cli.teams",
     "projects": "services.cli.projects",

@@ -171,7 +171,8 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _REFERENCE: Final = re.compile(
     r"(\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|env:[A-Za-z_][A-Za-z0-9_]*|"
-    r"arn:[a-z0-9-]+:(secretsmanager|ssm|kms):[\w:/.+=@-]+|"
+    r"arn:[a-z0-9-]+:(secretsmanager|ssm|kms):[\w:/.+=@-]+(#[\w.-]+)?|"
+    r"secretsmanager:[\w/+=.@-]+(#[\w.-]+)?|ssm:[\w/.-]+|"
     r"https://[a-z0-9-]+\.vault\.azure\.net/[\w/.-]+|"
     r"@Microsoft\.KeyVault\([^)]*\)|keychain:[\w./-]+|true|false|none|null)",
     re.IGNORECASE,

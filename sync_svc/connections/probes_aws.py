@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from workspace.sync.v1.connection_pb2 import Connection
@@ -44,9 +44,12 @@ async def can_be_recovered(_: Surface, connection: Connection, __: float) -> Non
 
 
 async def _versions(clients: AwsClients, connection: Connection) -> list[str]:
-    client = clients.client("s3", path_style=_path_style(connection))
-    bucket = connection.settings["bucket"]
-    answer = await _asked(clients, partial(client.get_bucket_versioning, Bucket=bucket))
+    bucket, path_style = connection.settings["bucket"], _path_style(connection)
+
+    def asked() -> Any:  # in a thread: making a client takes long
+        return clients.client("s3", path_style=path_style).get_bucket_versioning(Bucket=bucket)
+
+    answer = await _answer(clients, asked)
     if answer is None or answer.get("Status") == "Enabled":
         return []
     return ["the bucket keeps no former versions of objects"]
@@ -56,19 +59,21 @@ async def _moments(clients: AwsClients, connection: Connection) -> list[str]:
     table = connection.settings.get("table", "")
     if not table:
         return []
-    client = clients.client("dynamodb")
-    answer = await _asked(clients, partial(client.describe_continuous_backups, TableName=table))
-    found = (answer or {}).get("ContinuousBackupsDescription", {})
+
+    def asked() -> Any:
+        return clients.client("dynamodb").describe_continuous_backups(TableName=table)
+
+    found = (await _answer(clients, asked) or {}).get("ContinuousBackupsDescription", {})
     status = found.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
     return ["the table has no point-in-time recovery"] if status == "DISABLED" else []
 
 
-async def _asked(clients: AwsClients, call: Any) -> dict[str, Any] | None:
-    """The answer; None when it is not allowed, or not known to the server."""
+async def _answer(clients: AwsClients, asked: Callable[[], Any]) -> dict[str, Any] | None:
+    """None when it is not allowed, or not known to the server."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer: dict[str, Any] = await clients.run(call)
+        answer: dict[str, Any] = await clients.run(asked)
     except (BotoCoreError, ClientError):
         return None
     return answer

@@ -22,6 +22,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.objects.store import ObjectStore
 from services.records.port import DriverUnavailable, RecordDriver, StorageFull
 from sync_svc.connections.stores import is_aws
+from sync_svc.surfaces.unused import never_used
 
 if TYPE_CHECKING:  # an extra, and slow to import
     from services.aws.clients import AwsClients
@@ -137,6 +138,8 @@ async def _opened(
 def _refusal(error: BaseException, connection: Connection, what: str) -> WorkspaceError | None:
     """The refusal in the words of a connection; None: as it is."""
     if isinstance(error, WorkspaceError):
+        if error.metadata.get("store") == "unused":
+            return never_used()
         text = _with_remedy(error.message, connection)
         if text == error.message:
             return None
@@ -177,7 +180,7 @@ def _with_remedy(text: str, connection: Connection) -> str:
 
 
 def _unavailable(text: str) -> WorkspaceError:
-    metadata = {"backend": "surface"}
+    metadata = {"backend": "aws"}  # not `surface`, which plans take for one never used
     return WorkspaceError(Reason.ERROR_REASON_BACKEND_UNAVAILABLE, text, metadata=metadata)
 
 

@@ -1,8 +1,8 @@
 """Whether everybody may read or write a bucket.
 
-Nothing is put into such a bucket: a workspace's files would be published by the next
-push, and what strangers write there would come back with a pull. Reading from it stays
-possible, to save what it has.
+Such a bucket is not opened for a run: a workspace's files would be published by a push.
+Reading alone (a plan, a comparison) stays possible. There is no setting that allows it:
+who means to publish files has better ways than a surface.
 Source: S3 "Blocking public access", "The meaning of public".
 """
 
@@ -35,7 +35,7 @@ async def require_private(clients: AwsClients, bucket: str, *, path_style: bool)
     if why:
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
-            f"the bucket {bucket} is public ({why}), and nothing is written to it: close it "
+            f"the bucket {bucket} is public ({why}), and no run uses such a one: close it "
             "with `wm setup aws`, or switch on S3 Block Public Access",
             metadata={"exposure": "public"},
         )
@@ -69,9 +69,13 @@ async def _ask(
     read: Callable[[Any], dict[str, Any]],
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """What the answer means ({}: nothing of the kind), and the action if it is denied."""
-    client = clients.client("s3", path_style=path_style)
+
+    def asked() -> Any:  # in a thread: making a client takes long
+        client = clients.client("s3", path_style=path_style)
+        return getattr(client, operation)(Bucket=bucket)
+
     try:
-        answer = await clients.run(partial(getattr(client, operation), Bucket=bucket))
+        answer = await clients.run(asked)
     except (ClientError, BotoCoreError) as error:
         failure = failure_of(error, "s3", operation)
         return {}, "" if _is_absent(failure) else failure.action

@@ -65,7 +65,7 @@ def _of_server(connection: Connection) -> Iterator[None]:
     except DriverUnavailable as error:
         raise WorkspaceError(
             Reason.ERROR_REASON_BACKEND_UNAVAILABLE, f"the {where} cannot be read ({error})",
-            metadata={"backend": "surface"},
+            metadata={"backend": "aws" if "table" in settings else "surface"},
         ) from error
 
 

@@ -23,6 +23,7 @@ from sync_svc.connections.providers import normalise, place_of
 from sync_svc.surfaces.exclusive import Opened, SharedSurfaces
 from sync_svc.surfaces.openers import OPENERS
 from sync_svc.surfaces.surface import Surface
+from sync_svc.surfaces.unused import never_used
 
 __all__ = ["SurfaceOpener"]
 
@@ -87,11 +88,7 @@ class SurfaceOpener:
         if not read_only:
             instance = await create_instance(driver)
         if instance is None:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                "the surface was never used: push to it first, or test it for writing",
-                metadata={"backend": "surface"},
-            )
+            raise never_used()
         if instance.instance_id == self._own:
             raise WorkspaceError(
                 Reason.ERROR_REASON_INVALID_STATE,

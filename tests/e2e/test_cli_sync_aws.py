@@ -91,6 +91,8 @@ def test_push_wipe_pull_is_identical(
     first.wm("projects", "create", "Plans")
     tree = make_tree(tmp_path / "tree", files=20)
     first.wm("import", tree, "-p", "Plans")
+    plan = first.json("sync", "plan", "cloud")
+    assert int(plan["summary"]["creates"]) > 20, "of a table that was never used"
     tested = first.wm("connections", "test", "cloud")
     assert "Usable." in tested
     assert "recovery" in tested

@@ -104,7 +104,9 @@ async def test_a_busy_port_is_named_and_nothing_stays_open(
         ("", "INVALID_FIELD", "provider"),
         ('provider = "gcp"', "INVALID_FIELD", "provider"),
         ('provider = ["local"]', "INVALID_FIELD", "provider"),
-        ('provider = "aws"', "INVALID_STATE", "provider"),
+        ('provider = "azure"', "INVALID_STATE", "provider"),
+        ('provider = "aws"', "INVALID_FIELD", "WM_AWS_DYNAMODB_TABLE"),
+        ('provider = "aws"\nregion = 1', "INVALID_FIELD", "backend.toml: region"),
         ('provider = "local"\n[storage]\naccount_key = "x"', "SECRET_REFUSED", "account_key"),
         (
             'provider = "local"\n[database]\nurl = "postgresql://ann:hunter2@db/x"',

@@ -129,8 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.faulty.upstream)
         upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
         try:
-            headers = dict(self.headers.items())
-            headers["Content-Length"] = str(len(body))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            headers["content-length"] = str(len(body))
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()

@@ -151,7 +151,7 @@ class S3Driver:
         self, key: str, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str | None,
         content_type: str,
     ) -> ObjectInfo:
-        """As the port says; memory for three parts."""
+        """As the port says; memory for about six parts."""
         self._require_writable(key)
         return await self._writing.write(
             key, chunks, size=size, sha256=sha256, content_type=content_type

@@ -1,7 +1,7 @@
 """Writing a stream of bytes that is read once, create-only, with bounded memory.
 
 Up to one part goes in one PUT, with its SHA-256, which S3 checks and keeps. More goes in
-parts, each with its SHA-256, three at a time. An announced SHA-256 is the metadata of
+parts, each with its SHA-256, four at a time. An announced SHA-256 is the metadata of
 such an object, which is joined only if the bytes had it; one that is not known at the
 beginning cannot be: those bytes are joined aside (`staging.py`) and copied to their key
 inside the store.
@@ -38,7 +38,7 @@ _MIB = 1024 * 1024
 PART_BYTES = 16 * _MIB
 _MAX_PARTS = 10_000
 _GROWS_EVERY = 1_000
-_AT_ONCE = 3
+_AT_ONCE = 4
 _TRIES = 3
 
 

@@ -58,9 +58,11 @@ class TableCalls:
         reach the server later."""
         try:
             async with asyncio.timeout(deadline.left):
-                return await self._clients.call("dynamodb", operation, **parameters)
+                answer = await self._clients.call("dynamodb", operation, **parameters)
+            _check_sender(answer)
         except _ERRORS as error:
             raise CallFailed(failure_of(error, "dynamodb", operation), error) from error
+        return answer
 
     async def read(self, operation: str, deadline: Deadline, **parameters: Any) -> dict[str, Any]:
         """A call that may be repeated, of this table. Raises the port's errors."""
@@ -81,6 +83,13 @@ class TableCalls:
                     raise port_error(failed, self.table) from failed
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+
+def _check_sender(answer: Mapping[str, Any]) -> None:
+    """The SDK takes any text with status 200, such as a proxy's page, for an answer
+    without members: no item, or a commit that happened. The service's have an id."""
+    if not answer.get("ResponseMetadata", {}).get("RequestId"):
+        raise ResponseParserError("an answer that is not of the service")
 
 
 def pauses() -> Iterator[float]:

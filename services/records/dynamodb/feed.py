@@ -47,7 +47,7 @@ FENCE_SECONDS = 1.0
 """How long a reader looks at a gap before it fills it."""
 _PATIENCE_SECONDS = 3 * FENCE_SECONDS
 _PAUSE_SECONDS = 0.05
-_APPLIED_SECONDS = 2.0
+_APPLIED_SECONDS = 10.0
 _RECENT_SECONDS = 60.0
 _DAY = 24 * 3600
 _ROWS = 200

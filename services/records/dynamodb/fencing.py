@@ -23,6 +23,9 @@ QUIET_SECONDS = 3600
 """A lane without a row for so long is taken for that of a dead process. It may be wrong:
 a living one then goes on in another lane."""
 _PAGE = 4 * WINDOW
+_LOOKBACK = WINDOW
+"""A commit that can be read only in part is no further behind the end of its lane: its
+process waits for it before it uses a slot so far on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ async def end_of(table: LaneTable, lane: str) -> LaneEnd:
         return LaneEnd(1, False, None)
     following, ended = last.floor, False
     taken: list[Row] = []
-    start = max(1, following - WINDOW)
+    start = max(1, following - _LOOKBACK)
     while True:
         rows = await table.rows(lane, start, _PAGE)
         run = run_of(rows, following)

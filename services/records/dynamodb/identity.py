@@ -66,7 +66,7 @@ class StoreIdentity:
                 Reason.ERROR_REASON_INVALID_STATE,
                 f"the DynamoDB table {self._calls.table} holds no workspace yet: open it once "
                 "with the right to write",
-                metadata={"field": "WM_AWS_DYNAMODB_TABLE"},
+                metadata={"field": "WM_AWS_DYNAMODB_TABLE", "store": "unused"},
             )
         row = {**_KEY, "store_id": {"S": secrets.token_hex(16)}}
         for pause in pauses():

@@ -165,7 +165,8 @@ class Row:
     """One driver: how to open it, what it must declare, and which cases it
     cannot take part in, by capability of its server, counted: `checks_urls` (a URL
     allows no more than was signed), `keeps_checksums` (a SHA-256 sent by URL is kept),
-    `checks_uploads` (an upload in parts belongs to its key, and ends), `go` (its server can be built here)."""
+    `checks_uploads` (an upload in parts belongs to its key, and ends), `go` (its
+    server can be built here)."""
 
     open: Callable[[Path], AbstractAsyncContextManager[Rig]]
     capabilities: ObjectCapabilities

@@ -74,6 +74,8 @@ def answered(members: Any, status: int = 200) -> Fault:
 
     def fault(request: AWSPreparedRequest) -> AWSResponse:
         headers = {"content-type": "application/x-amz-json-1.0"}
+        if not isinstance(members, bytes):
+            headers["x-amzn-requestid"] = "made-up"
         return AWSResponse(request.url, status, headers, _Raw(body))
 
     return fault
@@ -82,7 +84,7 @@ def answered(members: Any, status: int = 200) -> Fault:
 def refused(code: str, status: int = 400, **members: Any) -> Fault:
     """A failure by its code."""
     text = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}
-    return answered({**text, **members}, status)
+    return answered(text | members, status)
 
 
 def cancelled(*reasons: str | dict[str, Any]) -> Fault:

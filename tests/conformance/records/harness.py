@@ -113,12 +113,14 @@ class PostgresStore:
 @dataclass(frozen=True)
 class DriverCase:
     """`missing` names the capability that this machine lacks for it; `writers` are the
-    commits at once that tests make (each that loses a race costs a call to a server)."""
+    commits at once that tests make (each that loses a race costs a call to a server).
+    `driver_only`: for the suites of the port itself."""
 
     capabilities: Capabilities
     store: Callable[[Environment], Store]
     missing: str = ""
     writers: int = 32
+    driver_only: bool = False
 
 
 _DYNAMODB = Capabilities(
@@ -169,7 +171,7 @@ DRIVERS: dict[str, DriverCase] = {
         ),
         PostgresStore,
     ),
-    "dynamodb-moto": DriverCase(_DYNAMODB, _on_dynamodb("moto"), writers=4),
+    "dynamodb-moto": DriverCase(_DYNAMODB, _on_dynamodb("moto"), writers=4, driver_only=True),
     "dynamodb-local": DriverCase(
         _DYNAMODB,
         _on_dynamodb("local"),

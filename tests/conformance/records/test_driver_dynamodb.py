@@ -80,6 +80,8 @@ async def driver(
         refused("InternalServerError", 500),
         refused("ServiceUnavailable", 503),
         refused("TransactionInProgressException"),
+        answered(b"<html>bad gateway</html>", 502),
+        answered(b"<html>sign in to this network</html>", 200),
         cancelled("None", {"PK": {"S": "FEED#x"}, "mark": {"S": "of another"}}),
     ],
 )
@@ -406,6 +408,11 @@ async def test_a_missing_table_names_the_command_that_makes_it(clients: AwsClien
         ("PutItem", refused("AccessDeniedException"), "dynamodb:PutItem.*IAM"),
         ("GetItem", refused("ExpiredTokenException"), "sign in again"),
         ("DescribeTable", refused("UnrecognizedClientException"), "AWS_PROFILE"),
+        (
+            "DescribeTable",
+            refused("InvalidSignatureException", message="Signature expired: it is later"),
+            "clock of this machine",
+        ),
     ],
 )
 async def test_what_hinders_opening_is_told_with_its_remedy(

@@ -59,7 +59,9 @@ def publisher(bus: Bus, clock: Clock | None = None, *, name: str = "") -> EventB
 def event(number: int, pk: str = "PROJECT#p_one", **more: Any) -> OutboxEvent:
     at = Timestamp()
     at.FromJsonString("2026-11-21T10:00:00.250Z")
-    place = {} if "resource" in more else {"project_id": "p_one", "resource": "projects/p_one"}
+    place: dict[str, Any] = {"project_id": "p_one", "resource": "projects/p_one"}
+    if "resource" in more:
+        place = {}
     message = ActivityEvent(
         event_id=f"{pk.partition('#')[2]}_{number}", type="project.updated", actor_user_id="u_ann",
         occurred_at=at, partition_sequence=number, **place, **more,

@@ -202,6 +202,8 @@ def test_numbers_can_be_passwords_too() -> None:
     [
         "env:DB_PASSWORD", "${DB_PASSWORD}", "$TOKEN", "false",
         "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db-AbCdEf",
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db-AbCdEf#dsn",
+        "secretsmanager:prod/db", "secretsmanager:prod/db#dsn", "ssm:/prod/db/password",
         "https://acme.vault.azure.net/secrets/db/1",
         "@Microsoft.KeyVault(SecretUri=https://acme.vault.azure.net/secrets/db/)",
     ],

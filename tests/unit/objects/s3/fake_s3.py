@@ -29,12 +29,14 @@ class Fault:
 
 @dataclass
 class FakeS3:
-    """Objects (bytes, content type) by key; `faults` are used up in order."""
+    """Objects (bytes, content type) by key; `faults` are used up in order;
+    the next `cut_reads` answers to GET break off in their middle."""
 
     objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     cut_reads: int = 0
+    connections: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
@@ -50,6 +52,10 @@ class FakeS3:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
+
+    def setup(self) -> None:
+        self.server.fake.connections += 1
+        super().setup()
 
     def log_message(self, *arguments: object) -> None: ...
 

@@ -248,3 +248,14 @@ async def test_the_session_token_is_signed_and_bounds_the_url(
 async def test_a_url_lives_a_week_at_most(kit: Kit) -> None:
     transfer = kit.driver.sign(SignRequest("GET", "k", 10**9))
     assert "X-Amz-Expires=604800&" in transfer.url
+
+
+async def test_connections_are_used_again(kit: Kit) -> None:
+    for number in range(10):
+        await kit.write(key=f"k{number}")
+        await kit.driver.head(f"k{number}")
+        _ = [each async for each in kit.driver.open_read(f"k{number}")]
+        with pytest.raises(ObjectMissing):
+            await kit.driver.head("absent")
+        await kit.driver.delete(f"k{number}")
+    assert kit.fake.connections == 1

@@ -20,10 +20,10 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.objects.keys import key_error
 from services.objects.s3.addressing import address_of
 from services.objects.s3.digests import base64_of
 from services.objects.s3.signing import Identity, Signer
-from services.objects.keys import key_error
 
 REGIONS = ["us-east-1", "eu-central-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "cn-north-1"]
 ENDPOINTS = [None, "http://127.0.0.1:9000", "https://store.example.com:8443", "http://gw.local"]
@@ -66,13 +66,17 @@ def moment(at: int) -> Iterator[None]:
         yield
 
 
+def known(identity: Identity) -> Credentials:
+    return Credentials(identity.access_key, identity.secret_key, identity.token or None)
+
+
 def theirs(
     identity: Identity, operation: str, parameters: dict[str, Any], at: int, seconds: int,
     region: str, endpoint: str | None, path_style: bool,
 ) -> str:
     made = client(region, endpoint, path_style)
     signer = made._request_signer
-    given_credentials = Credentials(identity.access_key, identity.secret_key, identity.token or None)
+    given_credentials = known(identity)
     with moment(at), patch.object(signer, "_credentials", given_credentials):
         return str(made.generate_presigned_url(operation, parameters, seconds))
 
@@ -182,7 +186,7 @@ def test_requests(
         payload=digest,
     )
     request = AWSRequest(method, f"{address.url}{path}?{text}", {**headers}, body)
-    given_credentials = Credentials(identity.access_key, identity.secret_key, identity.token or None)
+    given_credentials = known(identity)
     with moment(at):
         botocore.auth.S3SigV4Auth(given_credentials, "s3", region).add_auth(request)
     assert sent["authorization"] == request.headers["Authorization"]

@@ -187,6 +187,7 @@ async def test_a_server_that_is_down_is_said_to_be(
         pass
     error = await refused(opening, at(url))
     assert error.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE
+    assert error.metadata["backend"] != "surface", "a plan would take it for an empty one"
 
 
 @BOTH
@@ -231,6 +232,7 @@ async def test_the_checks_of_a_table_and_a_bucket(
     tester = testing.Tester(opening=opener(tmp_path), now=lambda: wall_millis() / 1000)
     unused = await tester.run(connection, read_only=True)
     assert not unused.usable, "nothing is written to look at it"
+    assert "never used" in unused.checks[0].error.message
     report = await tester.run(connection, read_only=False)
     assert report.usable, report.checks
     names = [each.check for each in report.checks]

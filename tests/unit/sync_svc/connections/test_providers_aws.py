@@ -250,3 +250,14 @@ def test_the_servers_own_keys_go_to_aws_alone(name: str) -> None:
     assert keys_of(elsewhere, {KEY: "key1", SECRET: "hidden1"}) is not None
     assert keys_of(aws(**{name: MINIO}, profile="minio"), {}) is None
     assert keys_of(aws(**{name: "https://s3.eu-central-1.amazonaws.com"}), {}) is None
+
+
+@pytest.mark.usefixtures("aws_environment")
+def test_the_connections_own_keys_are_the_ones_that_sign() -> None:
+    from services.aws.clients import AwsClients
+    from services.aws.place import AwsKeys, AwsPlace
+
+    clients = AwsClients(AwsPlace("eu-central-1"), keys=AwsKeys("key1", "hidden1", "session1"))
+    found = clients.credentials()
+    assert (found.access_key, found.secret_key, found.token) == ("key1", "hidden1", "session1")
+    assert AwsClients(AwsPlace("eu-central-1")).credentials().access_key != "key1"
