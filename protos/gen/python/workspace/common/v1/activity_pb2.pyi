@@ -107,7 +107,8 @@ class ActivityEvent(_message.Message):
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordChange]:
         """The records changed, with old and new values. Values of a record larger
-        than 16 KiB are left out; its key stays.
+        than 16 KiB are left out, and beyond 256 KiB of values in one event the
+        largest old ones; the keys stay.
         """
 
     def __init__(
