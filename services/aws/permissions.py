@@ -134,6 +134,10 @@ SETUP: Final[Sequence[Grant]] = (
         (_TABLE,),
     ),
     Grant(
+        "SetupEncryption", "a table and a bucket under your own KMS key",
+        ("kms:CreateGrant", "kms:DescribeKey"), ("${KmsKeyArn}",), only_with="HasKey",
+    ),
+    Grant(
         "SetupKeys", "`wm keys push`, where no template made the secret",
         ("secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "ssm:PutParameter"),
         (

@@ -75,13 +75,14 @@ def aws(
     if policy:
         _print_policy(policy, target)
         return
-    if write and not force and not (dry_run or check) and backend.exists():
-        _check_same(backend, target)
+    write = write and not (dry_run or check)
+    if write and backend.exists():
+        write = _is_to_be_replaced(backend, target, force=force)
     job = _Job(target, as_json=options_of(ctx).json)
     asyncio.run(job.run(dry_run=dry_run or check, yes=yes))
-    if write and not (dry_run or check):
-        write_selection(backend, render_toml(target.selection), force=force or backend.exists())
-    job.conclude(written=backend if write and not (dry_run or check) else None)
+    if write:
+        write_selection(backend, render_toml(target.selection), force=force)
+    job.conclude(written=backend if write else None)
     if check and job.plan.changes:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -213,13 +214,25 @@ def _print_step(step: Step) -> None:
         print_line(line)
 
 
-def _check_same(path: Path, target: Target) -> None:
-    """A file that says something else is not replaced unawares."""
+def _is_to_be_replaced(path: Path, target: Target, *, force: bool) -> bool:
+    """False for a file that says the same: what else is in it stays. Raises CliError for
+    one that would be replaced unawares, or that holds more than is written anew."""
     from services.config import load_selection
 
-    if load_selection(path) != target.selection:
+    there = load_selection(path)
+    if there == target.selection:
+        return False
+    tables = [each for each in there.values() if isinstance(each, dict)]
+    if any(isinstance(each, list) for table in (there, *tables) for each in table.values()):
+        raise CliError(
+            f"{path} names other resources, and holds lists that would be lost",
+            remedy="write storage.bucket, database.table and region into it by hand",
+            exit_code=ExitCode.CONFLICT,
+        )
+    if not force:
         raise CliError(
             f"{path} is there already and names other resources",
             remedy="replace it with --force, or name another file with --backend",
             exit_code=ExitCode.CONFLICT,
         )
+    return True

@@ -38,6 +38,6 @@ def test_parity_is_printed_and_what_is_planned_is_not_green(serving: Serving) ->
     assert shown["tests_passed"] is None
     assert [line["concern"] for line in shown["lines"]] == [line.concern for line in LINES]
     states = {line["concern"]: line["providers"] for line in shown["lines"]}
-    assert states["files"] == {"local": "covered", **PLANNED}
+    assert states["files"] == {"local": "covered", "aws": "covered", **PLANNED}
     assert states["conditional_update_aws"]["azure"] == "-"
     assert "tests not run" in serving.wm("parity", "--no-run")

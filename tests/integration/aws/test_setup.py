@@ -13,7 +13,8 @@ from botocore.exceptions import NoCredentialsError
 from services.aws.setup.bucket_state import read_bucket
 from services.aws.setup.desired import PUBLIC_ACCESS_BLOCK, Baseline
 from services.aws.setup.plan import Step, Verb
-from services.aws.setup.table_state import read_table
+from services.aws.setup.table import plan_table
+from services.aws.setup.table_state import TableState, read_table
 from services.model.errors import WorkspaceError
 from services.records.dynamodb.schema import table_definition
 from tests.integration.aws.rigs import Fault, Rig, answered, baseline
@@ -252,6 +253,17 @@ def _spoil(rig: Rig, wanted: Baseline, why: str) -> str:
         "website": "serves a web site", "policy": "opens it to the public",
         "acl": "opens it to the public", "region": "is in eu-west-3",
     }[why]  # fmt: skip
+
+
+def test_a_global_table_is_said_and_left_to_people() -> None:
+    wanted = baseline()
+    arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{wanted.table}"
+    description = table_definition(wanted.table) | {
+        "TableArn": arn, "Replicas": [{"RegionName": "us-west-2"}]
+    }  # fmt: skip
+    assert named(plan_table(wanted, TableState(description)), Verb.LEAVE) == {"table regions"}
+    del description["Replicas"]
+    assert named(plan_table(wanted, TableState(description)), Verb.LEAVE) == set()
 
 
 FAULTS: list[tuple[str, Fault, str]] = [

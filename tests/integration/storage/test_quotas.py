@@ -83,9 +83,12 @@ async def test_without_the_condition_too_many_would_succeed(
     """The control of the test above: it does see a lost update."""
     records, home = desk.ws.records, await desk.home()
     put_rows = records.put_rows
+    waiting, all_have_read = iter(range(49, -1, -1)), asyncio.Event()
 
     async def unconditional(puts: list[Put]) -> Any:
-        await asyncio.sleep(0)
+        if next(waiting, 0) == 0:
+            all_have_read.set()
+        await all_have_read.wait()
         items = [await records.get_row(put.key) for put in puts]
         again = [
             Put(put.key, _as_it_is(item), put.family, put.body, deleted=put.deleted)

@@ -105,6 +105,21 @@ def test_a_selection_of_other_resources_is_not_replaced_unless_asked(
     assert setup[3] in (tmp_path / "backend.toml").read_text()
 
 
+def test_a_file_that_says_the_same_keeps_what_else_is_in_it(
+    setup: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    assert run([*setup, "--yes", "--write"]) == ExitCode.OK
+    path = tmp_path / "backend.toml"
+    more = '\n[[identity.issuers]]\nissuer = "https://id.example.com"\naudience = "w"\n'
+    path.write_text(path.read_text() + more)
+    assert run(["setup", "aws", "--write", "--force"]) == ExitCode.OK
+    assert path.read_text().endswith(more)
+    command = ["setup", "aws", "--prefix", "other", "--yes", "--write", "--force"]
+    assert run(command) == ExitCode.CONFLICT
+    assert "by hand" in capsys.readouterr().err
+    assert path.read_text().endswith(more)
+
+
 @pytest.mark.parametrize("which", ["setup", "workspace", "surface"])
 def test_policies_are_printed_without_a_call(
     setup: list[str], capsys: Capture, which: str, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,78 @@
+"""Stores for the cases of AWS: real servers on loopback, real signatures.
+
+DynamoDB Local keeps its tables in memory, versitygw its objects in a folder for
+temporary files. Both take processor time of this machine, which a service far away
+would not, and answer in a millisecond, which it would not either.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from services.aws.clients import AwsClients
+from services.aws.place import AwsPlace
+from services.backends import wall_millis
+from services.model.clocks import HybridClock
+from services.objects.s3 import S3Driver
+from services.objects.store import ObjectStore
+from services.records.dynamodb.driver import DynamoDriver
+from services.records.dynamodb.provision import ensure_table
+from services.records.instance import open_instance
+from services.records.store import RecordStore
+from sync_svc.surfaces.surface import Surface
+from tests.servers import aws, tools
+from tests.servers.buckets import credentials, new_bucket
+
+__all__ = ["MISSING_GO", "MISSING_JAVA", "bucket", "opened_aws", "place", "servers", "table"]
+
+MISSING_JAVA = "" if tools.HAS_JAVA else "DynamoDB Local (Java and Maven)"
+MISSING_GO = "" if tools.HAS_GO else "versitygw (Go)"
+
+
+@contextmanager
+def servers() -> Iterator[None]:
+    """Credentials for the servers of tests; those that were started end."""
+    with credentials():
+        try:
+            yield
+        finally:
+            aws.stop_servers()
+
+
+def place(**endpoints: str) -> AwsPlace:
+    """Where a service is, by its URL."""
+    return AwsPlace(aws.REGION, endpoints=endpoints)
+
+
+def bucket() -> tuple[str, str]:
+    """(URL of versitygw, name of an empty bucket)."""
+    server = aws.versitygw()
+    return server.url.rstrip("/"), new_bucket(server)
+
+
+async def table(url: str = "") -> tuple[AwsClients, str]:
+    """Clients of DynamoDB Local (behind `url`, if given), and an empty table."""
+    clients = AwsClients(place(dynamodb=url or aws.dynamodb_local().url))
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    await ensure_table(clients, name)
+    return clients, name
+
+
+@asynccontextmanager
+async def opened_aws(name: str) -> AsyncIterator[Surface]:
+    """A new surface of DynamoDB Local and versitygw."""
+    clients, table_name = await table()
+    url, bucket_name = bucket()
+    driver = await DynamoDriver.open(clients, table_name)
+    files: Any = await S3Driver.open(AwsClients(place(s3=url)), bucket_name, path_style=True)
+    objects = ObjectStore(files)
+    try:
+        instance = await open_instance(driver)
+        records = RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis))
+        yield Surface(name, instance, records, objects)
+    finally:
+        await objects.close()
+        await driver.close()
