@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         None, description="PEM of authorities of webhook receivers, beside the public ones"
     )
     sync_places: str = Field(
-        "", description="folders and hosts, as `/srv/backup,db.example.org`, to which account "
-        "owners may connect; empty: any while both ports are local and nobody signs in from "
+        "", description="folders, hosts and stores, as `/srv/backup,db.example.org,"
+        "s3:backup-bucket,dynamodb:eu-central-1/backup`, to which account owners may connect; empty: any while both ports are local and nobody signs in from "
         "elsewhere, else none (platform admins: always any)",
     )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")

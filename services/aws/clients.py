@@ -29,11 +29,15 @@ except ImportError as error:  # an extra; this module is imported on first use o
         metadata={"extra": "aws"},
     ) from error
 
-__all__ = ["AwsClients"]
+__all__ = ["AwsClients", "ClientsClosed"]
 
 _T = TypeVar("_T")
 _WORKERS = 32
 _CONNECT_SECONDS = 3.0
+
+
+class ClientsClosed(ConnectionError):
+    """The process ends: nothing was sent."""
 
 
 class AwsClients:
@@ -50,6 +54,7 @@ class AwsClients:
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, bool], Any] = {}
         self._session: Any = None
+        self._closed = False
 
     def client(self, service: str, *, path_style: bool = False) -> Any:
         """The SDK's client of a service, for S3 with virtual or path addressing."""
@@ -64,7 +69,9 @@ class AwsClients:
         return await self.run(self._called, service, operation, parameters)
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Blocking `work` in a thread of these clients."""
+        """Blocking `work` in a thread of these clients. Raises ClientsClosed."""
+        if self._closed:
+            raise ClientsClosed("these clients of AWS are closed")
         return await asyncio.get_running_loop().run_in_executor(
             self._executor, partial(work, *arguments)
         )
@@ -76,7 +83,8 @@ class AwsClients:
             return self._opened().get_credentials()
 
     async def close(self) -> None:
-        """End the threads and the connections."""
+        """End the threads, once their calls have ended, and the connections."""
+        self._closed = True
         await asyncio.to_thread(self._executor.shutdown)
         for client in self._clients.values():
             client.close()
@@ -95,6 +103,8 @@ class AwsClients:
             read_timeout=seconds,
             max_pool_connections=self._workers,
             user_agent_extra="workspace-management",
+            # Only our own settings say where a service is.
+            ignore_configured_endpoint_urls=True,
         )
         return self._opened().client(
             service, region_name=self.place.region or None,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 __all__ = [
-    "GRANTS", "SERVICES", "SETUP", "SURFACE", "Grant", "grants_of", "policy_document",
+    "GRANTS", "OWN_ACCOUNT", "SERVICES", "SETUP", "SURFACE", "Grant", "grants_of", "policy_document",
 ]  # fmt: skip
 
 _TABLE: Final = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"
@@ -26,25 +26,35 @@ _PARAMETERS: Final = (
 _SES: Final = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}"
 
 
+OWN_ACCOUNT: Final[dict[str, Any]] = {
+    "StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}
+}
+"""Whoever makes a bucket of our name first, in another account, gets no file of ours (IAM
+User Guide, "Policy variables")."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Actions on resources. `name` becomes the statement's Sid; `only_with` names the
-    template's condition without which there is no such resource."""
+    template's condition without which there is no such resource. `own_account`: names of
+    the resources are worldwide, and only those of the role's account are meant."""
 
     name: str
     why: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     only_with: str = ""
+    own_account: bool = False
 
     def statement(self, values: Mapping[str, str]) -> dict[str, Any]:
         """As IAM JSON, with `values` for the names in the resources."""
-        return {
+        made: dict[str, Any] = {
             "Sid": self.name,
             "Effect": "Allow",
             "Action": list(self.actions),
             "Resource": [_filled(each, values) for each in self.resources],
         }
+        return made | ({"Condition": OWN_ACCOUNT} if self.own_account else {})
 
 
 GRANTS: Final[Sequence[Grant]] = (
@@ -58,6 +68,7 @@ GRANTS: Final[Sequence[Grant]] = (
     ),
     Grant(
         "Bucket", "is it there, and what is in it", ("s3:ListBucket",), (_BUCKET,),
+        own_account=True,
     ),
     Grant(
         "Objects", "reading, writing and signing URLs of files",
@@ -65,7 +76,7 @@ GRANTS: Final[Sequence[Grant]] = (
             "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject",
             "s3:ListMultipartUploadParts", "s3:PutObject",
         ),
-        (f"{_BUCKET}/*",),
+        (f"{_BUCKET}/*",), own_account=True,
     ),
     Grant(
         "Keys", "the key files that all tasks share; written once, when there are none",

@@ -119,7 +119,7 @@ def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) 
 
 def _check_endpoint(field: str, url: str) -> None:
     parts = urlsplit(url)
-    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
     if url and not (parts.scheme in ("http", "https") and parts.hostname and plain):
         raise invalid_field(f"WM_{field.upper()}", "must be like https://host:port")
 

@@ -7,8 +7,11 @@ number of labels is bounded; status 0 is a client that went away.
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -46,9 +49,15 @@ class HttpMetrics:
 
 
 def metrics_route(registry: CollectorRegistry) -> Route:
-    """`GET /metrics` in the format that the scraper asks for."""
+    """`GET /metrics` in the format that the scraper asks for.
+
+    In this one spelling: load balancers keep the path from strangers, and compare
+    paths as they were sent, `%6d` and all."""
 
     async def metrics(request: Request) -> Response:
+        sent = bytes(request.scope.get("raw_path", b"/metrics"))
+        if sent.partition(b"?")[0] != b"/metrics":
+            raise HTTPException(HTTPStatus.NOT_FOUND)
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(registry), headers={"Content-Type": content_type})
 

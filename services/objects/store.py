@@ -30,9 +30,12 @@ from services.objects.port import (
 )
 from services.objects.tokens import max_seconds, purpose_of
 
-__all__ = ["MAX_PAGE", "ObjectStore", "object_error"]
+__all__ = ["MAX_PAGE", "UNREVOCABLE_DOWNLOAD_SECONDS", "ObjectStore", "object_error"]
 
 MAX_PAGE = 1000
+UNREVOCABLE_DOWNLOAD_SECONDS = 300
+"""Longest life of a download URL that nothing but its expiry ends. A transfer that has
+begun goes on; an upload URL stays harmless: one key, its very bytes, create-only."""
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DRIVER_ERRORS = (ObjectExists, ObjectMissing, WrongBytes, StoreFull, StoreUnavailable)
 
@@ -104,7 +107,8 @@ class ObjectStore:
 
     def sign(self, request: SignRequest) -> SignedTransfer:
         """A URL for one method on one key. `expires_in` is clamped to 15
-        minutes (GET, HEAD) or 60 (PUT) and to what the provider allows."""
+        minutes (GET, HEAD; 5 where URLs cannot be revoked) or 60 (PUT) and to
+        what the provider allows."""
         validate_key(request.key)
         if purpose_of(request.method) is None:
             raise invalid_field("method", "must be PUT, GET or HEAD")
@@ -113,9 +117,15 @@ class ObjectStore:
         _check_sha256(request.sha256)
         if request.method == "PUT":
             self._check_upload(request)
-        longest = min(max_seconds(request.method), self.capabilities.max_url_seconds)
+        longest = self._longest(request.method)
         with _translated(request.key):
             return self._driver.sign(replace(request, expires_in=min(request.expires_in, longest)))
+
+    def _longest(self, method: str) -> int:
+        longest = min(max_seconds(method), self.capabilities.max_url_seconds)
+        if method == "PUT" or self.capabilities.revocable_urls:
+            return longest
+        return min(longest, UNREVOCABLE_DOWNLOAD_SECONDS)
 
     async def head(self, key: str) -> ObjectInfo:
         """Size and checksum as the store has them."""

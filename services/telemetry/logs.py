@@ -30,6 +30,9 @@ ACCESS_LOGGER = "workspace.rpc.access"
 ids that we made) and request ids that `request_id_of` let pass, so that they are
 not searched for secrets. Log nothing else to it."""
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))
+_CARRIERS = ("botocore", "boto3", "s3transfer", "urllib3")
+"""At debug these write requests and answers as they are: key files read from a secret,
+mails, sessions. No pattern of ours knows such a value, so that they never go below info."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -136,6 +139,8 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in _CARRIERS:
+        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
     for name, value in (levels or {}).items():
         logging.getLogger(name).setLevel(value)
     return handler

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Asked", "Fault", "Faulty", "Plan"]
+__all__ = ["Asked", "Edit", "Fault", "Faulty", "Plan"]
 
 
 class Fault(Enum):
@@ -45,6 +45,8 @@ class Asked:
 
 
 Plan = Callable[[Asked], Fault | None]
+Edit = Callable[[str, bytes, bytes], bytes]
+"""Operation, request and answer to the answer that the client gets."""
 
 _AFTER = (Fault.BROKEN_AFTER, Fault.CUT_AFTER, Fault.SILENT_AFTER)
 _REFUSALS = {  # status and codes: DynamoDB, S3
@@ -58,11 +60,13 @@ _REFUSALS = {  # status and codes: DynamoDB, S3
 
 @dataclass
 class Faulty:
-    """The proxy. `start` and `stop` it; `plan` may be changed at any time."""
+    """The proxy. `start` and `stop` it; `plan` may be changed at any time. `edit` changes
+    good answers."""
 
     upstream: str
     plan: Plan = lambda _asked: None
     silence: float = 1.0
+    edit: Edit | None = None
     asked: list[tuple[Asked, Fault | None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -138,6 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.close()
         if left and answer.status == 200:
             content = json.dumps({**json.loads(content), "UnprocessedKeys": left}).encode()
+        if self.faulty.edit is not None and answer.status == 200:
+            operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
+            content = self.faulty.edit(operation, body, content)
         self._answer(answer, content, fault, dynamodb=dynamodb)
 
     def _answer(

@@ -68,7 +68,11 @@ class Copying:
                 if refused.taken:
                     continue
                 if refused.absent:
-                    raise ObjectMissing(source.info.key) from refused
+                    # The source; or an upload in parts that an earlier try completed.
+                    there = await self.same(target, source.info.size, sha256)
+                    if there is None:
+                        raise ObjectMissing(source.info.key) from refused
+                    return there
                 raise port_error(refused) from refused
             return await self._checked(source, target, sha256)
         if await self._reading.find(source.info.key) is None:

@@ -71,7 +71,7 @@ def failed(
     failure = failure_of(ClientError(answer, operation), "s3", operation)
     if code in _FULL:
         failure = Failure(Kind.FULL, code, failure.action)
-    elif code in _AGAIN:
+    elif code in _AGAIN or (status < 300 and code == str(status)):
         failure = Failure(Kind.UNAVAILABLE, code, failure.action, ambiguous=True)
     return Refused(failure, status, headers)
 

@@ -80,8 +80,8 @@ class Reading:
             if opened is None:
                 return
             answer, body = opened
-            place.learn(answer)
             try:
+                place.learn(answer)
                 async for chunk in self._chunks(place, body):
                     digest.update(chunk)
                     if place.complete and place.sha256 not in ("", digest.hexdigest()):
@@ -189,8 +189,12 @@ class _Place:
 
     def learn(self, answer: Answer) -> None:
         """What the first answer says holds for those that go on."""
+        if (answer.status == 206) != ("range" in self.asked()):
+            raise StoreUnavailable("the store answers another range than was asked for")
         if self.end >= 0:
             return
+        if "content-length" not in answer.headers:
+            raise StoreUnavailable("the store does not tell the length of an object")
         self.end = self.at + int(answer.headers.get("content-length", "0"))
         self._etag = self._etag or answer.headers.get("etag", "")
         if self._span is None:
@@ -207,9 +211,9 @@ def _found(key: str, headers: Mapping[str, str]) -> Found:
 
 def _sha256(headers: Mapping[str, str]) -> str:
     whole = headers.get("x-amz-checksum-sha256", "")
-    composite = "-" in whole or headers.get("x-amz-checksum-type", "") == "COMPOSITE"
-    if not composite and not _OF_PARTS.fullmatch(headers.get("etag", "")):
-        return hex_of(whole)
+    if not _OF_PARTS.fullmatch(headers.get("etag", "")):
+        composite = headers.get("x-amz-checksum-type", "") == "COMPOSITE"
+        return "" if composite else hex_of(whole)
     told = headers.get("x-amz-meta-sha256", "")
     return told if _HEX.fullmatch(told) else ""
 

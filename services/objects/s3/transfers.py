@@ -29,6 +29,9 @@ __all__ = ["Transfers"]
 
 _OPERATIONS = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}
 _MAX_PART_NUMBER = 10_000
+_OURS = [("response-cache-control", "private, no-store"), ("response-content-encoding", "identity")]
+"""In place of what an uploader may have sent along, which S3 keeps and no URL can forbid:
+a gzip encoding would make other bytes of those that were verified, in every browser."""
 
 
 class Transfers:
@@ -89,7 +92,7 @@ def _target(request: SignRequest) -> tuple[str, list[tuple[str, str]]]:
         if request.size is None or request.size < 0:
             raise invalid_field("size", "must be the exact number of bytes of the upload")
         return _upload(request)
-    query = []
+    query = list(_OURS)
     if request.disposition:
         if not is_safe_disposition(request.disposition):
             raise invalid_field("disposition", "must be a plain Content-Disposition value")

@@ -22,9 +22,10 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from services.aws.clients import AwsClients
+from services.aws.clients import AwsClients, ClientsClosed
+from services.objects.port import StoreUnavailable
 from services.objects.s3.addressing import Address
-from services.objects.s3.errors import Refused, failed, unanswered
+from services.objects.s3.errors import Refused, document, failed, unanswered
 from services.objects.s3.identities import Identities
 from services.objects.s3.signing import EMPTY_SHA256, UNSIGNED, Signer
 
@@ -105,11 +106,11 @@ class Wire:
         """The answer; a failure that may pass is tried again, with full jitter. Raises
         Refused. Only what may be repeated is called by this."""
         wait = self._patience if patience is None else patience
-        return await self._again(lambda: self._clients.run(self.send, call), wait)
+        return await self._again(lambda: self._once(self.send, call), wait)
 
     async def open(self, call: Call) -> tuple[Answer, Body]:
         """Like `call`; the body is read by the caller, who closes it."""
-        return await self._again(lambda: self._clients.run(self.begin, call), self._patience)
+        return await self._again(lambda: self._once(self.begin, call), self._patience)
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Blocking `work` in a thread."""
@@ -119,7 +120,7 @@ class Wire:
         """One attempt; blocking. Raises Refused."""
         raw, status, headers = self._sent(call)
         body = _read_all(raw, call.operation)
-        if status >= 300 or (call.slow and b"<Error>" in body):
+        if status >= 300 or not _is_done(call, headers, body):
             raise failed(call.operation, status, headers, body)
         return Answer(status, headers, body)
 
@@ -153,6 +154,12 @@ class Wire:
         found = {name.lower(): value for name, value in answer.headers.items()}
         return answer.raw, int(answer.status_code), found
 
+    async def _once(self, work: Callable[[Call], _T], call: Call) -> _T:
+        try:
+            return await self._clients.run(work, call)
+        except ClientsClosed as error:
+            raise StoreUnavailable("the object store is closed") from error
+
     async def _again(self, attempt: Callable[[], Awaitable[_T]], patience: float) -> _T:
         end, number = time.monotonic() + patience, 0
         while True:
@@ -165,6 +172,15 @@ class Wire:
                     raise
             number += 1
             await asyncio.sleep(pause)
+
+
+def _is_done(call: Call, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a success is one: calls that take long answer 200 before they know, and a
+    proxy says 200 with a page of its own. What is written has a tag."""
+    if call.slow:
+        root = document(body)
+        return root is not None and root.tag.endswith("Result")
+    return call.method != "PUT" or "etag" in headers
 
 
 def _session(url: str, seconds: float) -> URLLib3Session:

@@ -69,6 +69,8 @@ class Writing:
                 return await self._whole(key, first, intake.sha256, content_type)
             return await self._by_parts(key, first, intake, sha256, content_type)
         except Refused as refused:
+            if refused.absent:
+                raise StoreUnavailable("the upload was ended by others") from refused
             raise port_error(refused) from refused
 
     async def _whole(self, key: str, data: bytes, digest: str, content_type: str) -> ObjectInfo:
@@ -104,7 +106,8 @@ class Writing:
             _check(intake, sha256)
             if sha256:
                 return await self._join(upload, parts, intake, content_type)
-            await self._parts.complete(upload, parts, create_only=False)
+            with suppress(_Taken):  # joined by a try that brought no answer
+                await self._completed(upload, parts, create_only=False)
         except BaseException:
             await self._drop(upload)
             raise
@@ -150,7 +153,7 @@ class Writing:
             there = await self._copying.same(key, intake.count, digest)
             if there is None:
                 with suppress(_Taken):
-                    await self._completed(upload, parts)
+                    await self._completed(upload, parts, create_only=True)
                     return ObjectInfo(key, intake.count, digest, content_type, time.time())
                 there = await self._copying.same(key, intake.count, digest)
         await self._drop(upload)
@@ -158,9 +161,11 @@ class Writing:
             raise StoreUnavailable("the key is being written and removed by others")
         return there
 
-    async def _completed(self, upload: Upload, parts: list[PartInfo]) -> None:
+    async def _completed(
+        self, upload: Upload, parts: list[PartInfo], *, create_only: bool
+    ) -> None:
         try:
-            await self._parts.complete(upload, parts, create_only=True)
+            await self._parts.complete(upload, parts, create_only=create_only)
         except Refused as refused:
             if refused.taken or refused.absent:
                 raise _Taken from refused

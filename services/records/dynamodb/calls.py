@@ -12,7 +12,7 @@ from typing import Any
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
-from services.aws.clients import AwsClients
+from services.aws.clients import AwsClients, ClientsClosed
 from services.aws.failures import Failure, Kind, failure_of, refusal
 from services.model.errors import WorkspaceError
 from services.records.port import DriverUnavailable, StorageFull
@@ -79,7 +79,8 @@ class TableCalls:
             try:
                 return await self.once(operation, deadline, **parameters)
             except CallFailed as failed:
-                if not failed.failure.passing or pause >= deadline.left:
+                ended = isinstance(failed.error, ClientsClosed) or pause >= deadline.left
+                if ended or not failed.failure.passing:
                     raise port_error(failed, self.table) from failed
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")

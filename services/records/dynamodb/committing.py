@@ -124,8 +124,10 @@ class Committer:
     async def _cancelled(
         self, failed: CallFailed, verdict: Verdict, slot: Slot, mark: str
     ) -> str | None:
-        if verdict.outcome is Outcome.FENCED and _mark_of(verdict) == mark:
-            self._lanes.landed(slot)  # our own row: somebody sent the request twice
+        if verdict.fenced and verdict.mark == mark:
+            # Our own row: somebody sent the request twice. (The conditions of the
+            # second then fail on what the first wrote.)
+            self._lanes.landed(slot)
             return None
         if verdict.fenced:
             await self._lanes.fenced(slot)
@@ -198,7 +200,3 @@ def stored_rows(puts: Sequence[Put]) -> list[Attributes]:
             "writes", f"{size} bytes together; DynamoDB takes {_MOST_BYTES} in one transaction"
         )
     return rows
-
-
-def _mark_of(verdict: Verdict) -> str:
-    return str(((verdict.found or {}).get("mark") or {}).get("S", ""))

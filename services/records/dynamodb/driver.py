@@ -24,6 +24,7 @@ from services.records.dynamodb.identity import StoreIdentity
 from services.records.dynamodb.lanes import Lanes
 from services.records.dynamodb.provision import await_active
 from services.records.dynamodb.reading import Reader
+from services.records.dynamodb.recent import RecentEntries
 from services.records.dynamodb.schema import check_table
 from services.records.port import (
     Capabilities,
@@ -72,7 +73,8 @@ class DynamoDriver:
         self._table = table
         self._clock = clock
         self._identity = identity
-        self._reader = Reader(calls, now=self._now)
+        self._recent = RecentEntries()
+        self._reader = Reader(calls, now=self._now, recent=self._recent)
         self._lanes = Lanes(feed_table, clock=clock)
         self._feed = Feed(
             feed_table, identity=identity.read, read=self._reader.batch_get,
@@ -138,7 +140,7 @@ class DynamoDriver:
         """See the port. A caller that leaves does not stop it: half a story helps no one."""
         check_puts(pk, puts)
         self._check_open()
-        task = asyncio.create_task(self._committer.commit(pk, puts))
+        task = asyncio.create_task(self._commit(pk, puts))
         self._commits.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -146,7 +148,10 @@ class DynamoDriver:
     async def changes(self, cursor: str | None, limit: int) -> ChangePage:
         self._check_open()
         async with self._bounded():
-            return await self._feed.changes(cursor, limit)
+            page = await self._feed.changes(cursor, limit)
+        if len(page.items) < limit:  # near its end; what is older the indexes have
+            self._recent.note(page.items)
+        return page
 
     async def tail(self) -> str:
         self._check_open()
@@ -170,6 +175,12 @@ class DynamoDriver:
             await asyncio.wait(self._commits)
         await self._lanes.close()
         await self._clients.close()
+
+    async def _commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
+        try:
+            return await self._committer.commit(pk, puts)
+        finally:
+            self._recent.note(puts)  # also when it is not clear: entries are hints
 
     def _now(self) -> int:
         return math.floor(self._clock())

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from services.model.errors import WorkspaceError
 from services.records.dynamodb.calls import CallFailed, Deadline, TableCalls, pauses, port_error
-from services.records.port import DriverUnavailable, Match, Put
+from services.records.port import DriverUnavailable, Match, Put, StorageFull
 
 __all__ = [
     "FRESH_SECONDS", "LANES", "RETENTION_SECONDS", "Change", "FeedTable", "Kind", "LaneTable",
@@ -180,7 +181,7 @@ class FeedTable:
             "at": {"N": str(at)},
             "expires_at": {"N": str(at // 1000 + _REGISTERED_SECONDS)},
         }
-        await self._calls.read("put_item", Deadline(self._seconds), Item=row)
+        await self._read("put_item", Item=row)
 
     async def add(self, row: Row) -> Row | None:
         deadline, item = Deadline(self._seconds), slot_attributes(row)
@@ -194,12 +195,9 @@ class FeedTable:
                 code = failed.failure.code
                 if code == "ConditionalCheckFailedException":
                     return await self._found(row, item)
-                if not (failed.failure.passing or code in _CONFLICTS):
-                    raise port_error(failed, self._calls.table) from failed
-                if pause >= deadline.left:
-                    raise DriverUnavailable(
-                        f"DynamoDB table {self._calls.table}: {failed.failure}"
-                    ) from failed
+                passing = failed.failure.passing or code in _CONFLICTS
+                if not passing or pause >= deadline.left:
+                    raise self._unavailable(failed) from failed
             else:
                 return None
             await asyncio.sleep(pause)
@@ -216,9 +214,7 @@ class FeedTable:
     async def _found(self, row: Row, item: Mapping[str, Any]) -> Row | None:
         """Who was there before us; None if that was ourselves, by a lost answer."""
         key = {"PK": item["PK"], "SK": item["SK"]}
-        answer = await self._calls.read(
-            "get_item", Deadline(self._seconds), Key=key, ConsistentRead=True
-        )
+        answer = await self._read("get_item", Key=key, ConsistentRead=True)
         found = _row_of(answer["Item"])
         return None if found.mark and found.mark == row.mark and found.kind is row.kind else found
 
@@ -228,9 +224,8 @@ class FeedTable:
         found: list[dict[str, Any]] = []
         more: dict[str, Any] = {} if limit is None else {"Limit": limit}
         while True:
-            answer = await self._calls.read(
-                "query", Deadline(self._seconds),
-                KeyConditionExpression="PK = :pk AND SK >= :low",
+            answer = await self._read(
+                "query", KeyConditionExpression="PK = :pk AND SK >= :low",
                 ExpressionAttributeValues={":pk": {"S": pk}, ":low": {"S": lower}},
                 ConsistentRead=True, ScanIndexForward=not descending, **more,
             )  # fmt: skip
@@ -241,3 +236,15 @@ class FeedTable:
             more["ExclusiveStartKey"] = last
             if limit is not None:
                 more["Limit"] = limit - len(found)
+
+    async def _read(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """A call that may be repeated. A writer has to know of its slots whatever goes
+        wrong: so all failures are one."""
+        try:
+            return await self._calls.read(operation, Deadline(self._seconds), **parameters)
+        except (WorkspaceError, StorageFull) as error:
+            raise DriverUnavailable(str(error)) from error
+
+    def _unavailable(self, failed: CallFailed) -> DriverUnavailable:
+        error = port_error(failed, self._calls.table)
+        return error if isinstance(error, DriverUnavailable) else DriverUnavailable(str(error))

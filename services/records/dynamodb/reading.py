@@ -1,7 +1,8 @@
 """Strong reads of items: by key, by index, and over the whole table.
 
 Index entries lag behind the table, so an entry is only a hint: its row is read strongly,
-and counts when it still has that very entry.
+and counts when it still has that very entry. Those that are too new for the index come
+from recent.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from services.records.dynamodb.codec import (
     visible,
 )
 from services.records.dynamodb.ranges import KeyRange, key_range, page_position
+from services.records.dynamodb.recent import RecentEntries, entry_place
 from services.records.dynamodb.schema import OWN_PREFIX, gsi_keys, is_own
 from services.records.port import DriverUnavailable, Index, Item, ItemPage, Key
 
@@ -26,16 +28,21 @@ __all__ = ["Reader"]
 
 _SECONDS = 20.0
 _KEYS_A_CALL = 100
+_Found = tuple[Attributes, Item]
 _LAST_SK = "\x7f"  # behind every key, which is printable ASCII
 
 
 class Reader:
-    """Reads of one table. `now` tells unix seconds, whole ones. A public call ends
-    within 20 seconds with DriverUnavailable at the latest."""
+    """Reads of one table. `now` tells unix seconds, whole ones; `recent` are entries that
+    the indexes may not have yet. A public call ends within 20 seconds with
+    DriverUnavailable at the latest."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self, calls: TableCalls, *, now: Callable[[], int], recent: RecentEntries
+    ) -> None:
         self._calls = calls
         self._now = now
+        self._recent = recent
 
     async def get(self, key: Key) -> Item | None:
         """One strong read: 1 unit for 4 KB."""
@@ -93,29 +100,59 @@ class Reader:
 
     async def _collect(self, found: KeyRange, wanted: int, deadline: Deadline) -> list[Item]:
         """The first `wanted` items of a range."""
-        parameters, items = found.parameters(), list[Item]()
+        shown, whole = await self._shown(found, wanted, deadline)
+        if found.index is not Index.BASE:
+            shown += await self._unseen(found, shown, whole, wanted, deadline)
+            shown.sort(key=lambda each: entry_place(found, each[0]), reverse=found.descending)
+        return [item for _, item in shown[:wanted]]
+
+    async def _shown(
+        self, found: KeyRange, wanted: int, deadline: Deadline
+    ) -> tuple[list[_Found], bool]:
+        """What DynamoDB shows, `wanted` or a few more; whether that is all of the range."""
+        parameters, shown = found.parameters(), list[_Found]()
         while True:
             # One more: the end of a range is left out here, BETWEEN takes it in.
             answer = await self._calls.read(
-                "query", deadline, Limit=wanted - len(items) + 1, **parameters
+                "query", deadline, Limit=wanted - len(shown) + 1, **parameters
             )
             entries = [entry for entry in answer["Items"] if found.admits(entry)]
-            items += await self._items(found, entries, deadline)
+            shown += await self._items(found, entries, deadline)
             start = answer.get("LastEvaluatedKey")
-            if not start or len(items) >= wanted:
-                return items
+            if not start or len(shown) >= wanted:
+                return shown, not start
             parameters["ExclusiveStartKey"] = start
+
+    async def _unseen(
+        self, found: KeyRange, shown: Sequence[_Found], whole: bool, wanted: int,
+        deadline: Deadline,
+    ) -> list[_Found]:
+        """Recent entries that the index did not show, as far as they may come among the
+        first `wanted`."""
+        known = {entry_place(found, entry) for entry, _ in shown}
+        last = None if whole or not shown else entry_place(found, shown[-1][0])
+        entries = [
+            entry
+            for entry in self._recent.within(found)
+            if (place := entry_place(found, entry)) not in known
+            and (last is None or (place > last if found.descending else place < last))
+        ]
+        unseen: list[_Found] = []
+        while entries and len(unseen) < wanted:
+            unseen += await self._items(found, entries[:_KEYS_A_CALL], deadline)
+            entries = entries[_KEYS_A_CALL:]
+        return unseen
 
     async def _items(
         self, found: KeyRange, entries: Sequence[Attributes], deadline: Deadline
-    ) -> list[Item]:
+    ) -> list[_Found]:
         if found.index is Index.BASE:
             now = self._now()
-            return [item for entry in entries if (item := visible(entry, now))]
+            return [(entry, item) for entry in entries if (item := visible(entry, now))]
         rows = await self._batch_get([key_of(entry) for entry in entries], deadline)
         names = gsi_keys(found.index)
         return [
-            item
+            (entry, item)
             for entry, item in zip(entries, rows, strict=True)
             if item is not None
             and _entry_of(item, found.index) == tuple(entry[name]["S"] for name in names)

@@ -38,13 +38,14 @@ class Outcome(Enum):
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`position` is the lowest action of that outcome, `found` the row that it met.
-    `fenced`: the slot has a row, whatever else went wrong."""
+    `fenced`: the slot has a row, whatever else went wrong; its attempt is `mark`."""
 
     outcome: Outcome
     position: int = 0
     found: Mapping[str, Any] | None = None
     code: str = ""
     fenced: bool = False
+    mark: str = ""
 
 
 def verdict_of(reasons: Sequence[Mapping[str, Any]], puts: int) -> Verdict:
@@ -55,7 +56,8 @@ def verdict_of(reasons: Sequence[Mapping[str, Any]], puts: int) -> Verdict:
         at = failed[0]
         outcome = Outcome.CONDITION if at < puts else Outcome.FENCED
         return Verdict(
-            outcome, at, reasons[at].get("Item"), _CONDITION, fenced=failed[-1] >= puts
+            outcome, at, reasons[at].get("Item"), _CONDITION,
+            fenced=failed[-1] >= puts, mark=_mark_of(reasons[puts:]),
         )
     for outcome, known in ((Outcome.PASSING, _PASSING), (Outcome.FULL, (_FULL,))):
         for at, code in enumerate(codes):
@@ -63,3 +65,9 @@ def verdict_of(reasons: Sequence[Mapping[str, Any]], puts: int) -> Verdict:
                 return Verdict(outcome, at, None, code)
     at = next((at for at, code in enumerate(codes) if code != "None"), 0)
     return Verdict(Outcome.INVALID, at, None, codes[at] if codes else "unknown")
+
+
+def _mark_of(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """The attempt that the row in the slot is of, where the answer has that row."""
+    rows = [reason.get("Item") or {} for reason in reasons]
+    return next((str(row["mark"]["S"]) for row in rows if "mark" in row), "")

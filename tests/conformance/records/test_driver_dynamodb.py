@@ -16,6 +16,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.records.dynamodb import DynamoDriver, committing
 from services.records.dynamodb import driver as driver_module
 from services.records.dynamodb.codec import attributes_of, index_entry
+from services.records.dynamodb.fencing import WINDOW
 from services.records.dynamodb.provision import ensure_table
 from services.records.dynamodb.schema import check_table, table_definition
 from services.records.dynamodb.verdict import Outcome, verdict_of
@@ -179,6 +180,54 @@ async def test_a_request_that_somebody_sent_twice_happened_once(
     assert item is not None
     assert item.token == token
     assert faults.calls[WRITE] == 1
+
+
+async def test_the_second_of_two_sendings_met_what_the_first_wrote(
+    driver: DynamoDriver, faults: Faults
+) -> None:
+    """Both its own conditions and that of its slot fail: it happened all the same."""
+
+    def met_itself(request: AWSPreparedRequest) -> AWSResponse | None:
+        faults._send(request).content  # noqa: B018 - reads the answer
+        asked = json.loads(request.body)["TransactItems"]
+        return cancelled(*(each["Put"]["Item"] for each in asked))(request)
+
+    faults.plan(WRITE, met_itself)
+    [token] = await driver.commit("P#1", [put("a")])
+    assert [each.token for each in await drain(driver)] == [token]
+    assert faults.calls[WRITE] == 1
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "ItemCollectionSizeLimitExceededException"])
+async def test_whatever_hinders_settling_leaves_no_slot_in_the_way(
+    driver: DynamoDriver, faults: Faults, code: str
+) -> None:
+    await driver.commit("P#2", [put("first", pk="P#2")])
+    faults.plan(WRITE, faults.lost_before)
+    faults.plan("PutItem", refused(code))
+    with pytest.raises(DriverUnavailable) as failed:
+        await driver.commit("P#1", [put("a")])
+    assert failed.value.ambiguous
+    for number in range(WINDOW + 1):  # more than a lane with an open slot takes
+        await driver.commit("P#2", [put(f"b{number}", pk="P#2")])
+
+
+async def test_reads_under_way_end_with_the_driver(store: DynamoStore) -> None:
+    driver = await DynamoDriver.open(aws.clients_of(aws.moto()), store.table)
+    after = asyncio.Event()
+    throttled = Faults(driver._clients)
+    loop = asyncio.get_running_loop()
+
+    def once(request: AWSPreparedRequest) -> AWSResponse | None:
+        loop.call_soon_threadsafe(after.set)
+        return refused("ThrottlingException")(request)
+
+    throttled.always["GetItem"] = once
+    reading = asyncio.create_task(driver.get(A))
+    await after.wait()
+    await driver.close()
+    with pytest.raises(DriverUnavailable, match="ClientsClosed"):
+        await reading
 
 
 async def test_a_commit_that_was_lost_on_the_way_is_sent_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
 from services.model.errors import Reason, WorkspaceError
-from services.records.port import Key, Put
+from services.records.port import ConditionFailed, Key, Put
 from storage_svc.collection import GRACE_SECONDS
 from storage_svc.usage import Counters, Ledger, Quota, usage_pk
 from tests.integration.storage.people import ANN, BOB, EVE, Desk, refused, request_id, sha256
@@ -89,12 +90,14 @@ async def test_without_the_condition_too_many_would_succeed(
         if next(waiting, 0) == 0:
             all_have_read.set()
         await all_have_read.wait()
-        items = [await records.get_row(put.key) for put in puts]
-        again = [
-            Put(put.key, _as_it_is(item), put.family, put.body, deleted=put.deleted)
-            for put, item in zip(puts, items, strict=True)
-        ]
-        return await put_rows(again)
+        while True:
+            items = [await records.get_row(put.key) for put in puts]
+            again = [
+                Put(put.key, _as_it_is(item), put.family, put.body, deleted=put.deleted)
+                for put, item in zip(puts, items, strict=True)
+            ]
+            with suppress(ConditionFailed):
+                return await put_rows(again)
 
     monkeypatch.setattr(type(records), "put_rows", lambda _, puts: unconditional(puts))
     key = f"workspaces/{home}/projects/p/documents/{{}}/raw/a.txt"

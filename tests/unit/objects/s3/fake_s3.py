@@ -30,12 +30,13 @@ class Fault:
 @dataclass
 class FakeS3:
     """Objects (bytes, content type) by key; `faults` are used up in order;
-    the next `cut_reads` answers to GET break off in their middle."""
+    the next `cut_reads` answers to GET break off in their middle; it copies, too."""
 
     objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     cut_reads: int = 0
+    without_ranges: bool = False
     connections: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
@@ -89,6 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         if method == "PUT":
             if there is not None:
                 return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
+            source = unquote(self.headers.get("x-amz-copy-source", "")).partition("/b/")[2]
+            if source:
+                fake.objects[key] = fake.objects[source]
+                return 200, {}, b"<CopyObjectResult/>"
             fake.objects[key] = (body, self.headers.get("content-type", ""))
             return 200, {"etag": '"x"'}, b""
         if method == "DELETE":
@@ -100,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         headers = {"content-type": kind, "etag": '"x"', "x-amz-checksum-sha256": digest}
         span = self.headers.get("range", "")
-        if span:
+        if span and not fake.without_ranges:
             first, _, last = span.removeprefix("bytes=").partition("-")
             return 206, headers, data[int(first) : int(last) + 1 if last else len(data)]
         return 200, headers, data

@@ -92,6 +92,39 @@ async def test_an_effect_whose_answer_was_lost_is_found(kit: Kit, status: int) -
     assert [each for each in kit.fake.seen if each.startswith("PUT")] == ["PUT k"] * 2
 
 
+async def test_a_page_of_a_proxy_is_no_success(kit: Kit) -> None:
+    kit.fake.faults = [Fault(200, method="PUT")]
+    await kit.write()
+    assert kit.fake.objects["k"] == (DATA, "a/b")
+
+
+COPY_SEEMS_DONE = [
+    Fault(200, "InternalError", "PUT"), Fault(200, "SlowDown", "PUT"), Fault(200, method="PUT"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", COPY_SEEMS_DONE, ids=str)
+async def test_a_copy_that_fails_behind_its_200_is_made_again(kit: Kit, fault: Fault) -> None:
+    await kit.write()
+    kit.fake.faults = [fault]
+    assert (await kit.driver.copy("k", "l")).sha256 == SHA
+    assert kit.fake.objects["l"][0] == DATA
+    assert [each for each in kit.fake.seen if each == "PUT l"] == ["PUT l"] * 2
+
+
+async def test_a_store_that_ignores_ranges_gives_no_wrong_bytes(kit: Kit) -> None:
+    await kit.write()
+    kit.fake.without_ranges = True
+    with pytest.raises(StoreUnavailable, match="range"):
+        [each async for each in kit.driver.open_read("k", ByteRange(10, 19))]
+
+
+async def test_calls_after_the_end_are_refused(kit: Kit) -> None:
+    await kit.driver.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await kit.driver.head("k")
+
+
 async def test_after_a_lost_answer_other_bytes_are_still_others(kit: Kit) -> None:
     kit.fake.objects["k"] = (b"theirs", "a/b")
     kit.fake.faults = [Fault(0, method="PUT")]

@@ -1,0 +1,158 @@
+"""Commits and joins in DynamoDB Local, by plain boto3 loops that write the same rows.
+
+A commit is a document: its row, the event of its making, HEAD, and our row of the change
+feed. The controls are boto3 with the clients' own settings, rows made beforehand:
+
+* `transaction`: one TransactWriteItems of the same four rows under the same conditions,
+  one after another;
+* `read and transaction`: HEAD read first, as a record store has to;
+* `put_item`: three conditional puts, one after another, atomic only one by one.
+
+`distant`: everything through a proxy that holds each answer back for 10 ms, about what a
+transaction takes in the same region of AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+from workspace.project.v1.project_pb2 import Project
+
+from services.aws.clients import AwsClients
+from services.backends import wall_millis
+from services.model.clocks import HybridClock
+from services.model.families import FAMILIES, family_of
+from services.model.stamp import Stamp
+from services.model.versions import State, Version
+from services.records.conflict_rows import Found
+from services.records.dynamodb.codec import attributes_of
+from services.records.dynamodb.driver import DynamoDriver
+from services.records.dynamodb.feed_rows import Kind, Row, changes_of, slot_attributes
+from services.records.port import Key, Put
+from services.records.record import Activity, Write
+from services.records.replica import Incoming, Replica
+from services.records.siblings import travelling
+from services.records.store import RecordStore
+from sync_svc.engine.objects.parallel import in_parallel
+from tests.bench.case import Bench
+from tests.bench.cases.aws_stores import MISSING_JAVA, servers, table
+from tests.bench.cases.delay import Delay
+from tests.bench.cases.sync_surfaces import document, puts_of
+from tests.bench.figures import Figure, Goal, Result, interleave
+from tests.servers import aws
+
+TITLE = "Records in DynamoDB Local, by plain boto3 loops"
+_ACTOR = "nbench.1"
+_COMMITS = 150
+_JOINS = 600
+_AT_ONCE = 128  # partitions at once, as sync joins them (sync_svc/engine/applying.py)
+_DELAY_SECONDS = 0.010
+_ABSENT = "attribute_not_exists(PK)"
+
+
+def run(bench: Bench) -> Result:
+    """Rows are counted as records: a document and its event are two."""
+    if MISSING_JAVA:
+        return Result(skipped=[MISSING_JAVA])
+    with servers():
+        near = _measured(bench, aws.dynamodb_local().url)
+        with Delay(aws.dynamodb_local().url, _DELAY_SECONDS) as distant:
+            far = _measured(bench, distant.url)
+    return Result(
+        [*_figures(near, ""), *_figures(far, ", distant")],
+        notes={"at once": str(_AT_ONCE), "distant": f"{_DELAY_SECONDS} s a request"},
+    )
+
+
+def _figures(taken: Mapping[str, list[float]], where: str) -> list[Figure]:
+    unit, one = "records/s", Goal("ratio", at_least=1)
+    five = Goal("ratio", at_least=5)
+    loop, read = "boto3 transaction loop", "boto3 read and transaction loop"
+    figures = [
+        Figure(f"driver.commit, one by one{where}", unit, loop, taken["driver"],
+               taken["transaction"], goal=one),
+        Figure(f"RecordStore.commit, one by one{where}", unit, read, taken["store"],
+               taken["read"], goal=one),
+        Figure(f"Replica.join in parallel{where}", unit, loop, taken["join"],
+               taken["transaction"], goal=five),
+    ]  # fmt: skip
+    if not where:
+        figures.append(Figure("RecordStore.commit and put_item", unit, "boto3 put_item loop",
+                              taken["store"], taken["put_item"]))  # fmt: skip
+    return figures
+
+
+def _measured(bench: Bench, url: str) -> dict[str, list[float]]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        work = runner.run(_Work.opened(url))
+        sides: dict[str, Callable[[], float]] = {
+            "transaction": work.transactions,
+            "driver": lambda: runner.run(work.commits()),
+            "read": lambda: work.transactions(read=True),
+            "store": lambda: runner.run(work.store_commits()),
+            "put_item": work.put_items,
+            "join": lambda: runner.run(work.joins()),
+        }
+        try:
+            return interleave(bench.rounds, sides)
+        finally:
+            runner.run(work.close())
+
+
+class _Work:
+    """One table, and numbers of documents that nobody wrote yet."""
+
+    def __init__(self, driver: DynamoDriver, clients: AwsClients, name: str) -> None:
+        self._driver, self._clients, self._table = driver, clients, name
+        self._store = RecordStore(driver, actor=_ACTOR, clock=HybridClock(wall_millis))
+        self._replica = Replica(self._store)
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    async def opened(cls, url: str) -> _Work:
+        ours, name = await table(url)
+        return cls(await DynamoDriver.open(ours, name), AwsClients(ours.place), name)
+
+    async def close(self) -> None:
+        await self._driver.close()
+        await self._clients.close()
+
+    async def commits(self) -> float:
+        made = list(self._made(_COMMITS))
+        began = time.perf_counter()
+        for puts in made:
+            await self._driver.commit(puts[0].key.pk, puts)
+        return _rate(_COMMITS, began)
+
+    async def store_commits(self) -> float:
+        family = FAMILIES["document"]
+        made = [document(next(self._numbers)) for _ in range(_COMMITS)]
+        began = time.perf_counter()
+        for message in made:
+            pk, _ = family.key_of(message)
+            await self._store.commit(
+                pk, [Write(family, message)], activity=Activity("bench.made", pk)
+            )
+        return _rate(_COMMITS, began)
+
+    async def joins(self) -> float:
+        """The states of the same rows, as a surface gets them from another."""
+        made = [_incoming(puts) for puts in self._made(_JOINS)]
+        rows = await self._store.rows([])
+        assert not rows
+
+        async def one(incoming: Sequence[Incoming]) -> None:
+            await self._replica.join(
+                incoming[0].key.pk, incoming, origin="i_bench", found=Found(wall_millis())
+            )
+
+        began = time.perf_counter()
+        await in_parallel(made, one, concurrency=_AT_ONCE)
+        return _rate(_JOINS, began)
