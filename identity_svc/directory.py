@@ -170,7 +170,11 @@ class Directory:
         return users[0] if len(users) == 1 else None
 
     async def has_address(self, user: str, email: str) -> bool:
-        """Whether an issuer says that the address is this active user's."""
+        """Whether an issuer says that the address is this active user's. His own record
+        is read first: who has just signed in may not be in the index yet."""
+        own = await self.active_user(user)
+        if own is not None and user in _verified([own], canonical_email(email)):
+            return True
         users = await self._users_with(email, enough=_NAMESAKES)
         return any(row.message.user_id == user for row in users)
 

@@ -33,6 +33,7 @@ class TeamCleanup:
 
     async def end_memberships(self, account_id: str, user: str) -> None:
         """End the user's memberships, guests aside, in all teams of the account."""
+        await self._kernel.feed.indexes_settled()  # teams made until the removal
 
         async def query(limit: int, after: str | None) -> Page[Any]:
             return await self._records.query(

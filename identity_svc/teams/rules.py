@@ -147,7 +147,7 @@ async def check_parent(directory: Directory, team: Team) -> None:
     than 8 levels. Raises INVALID_STATE. Bounded by the teams of one scope."""
     if not team.parent_team_id:
         return
-    teams = await _teams_of_scope(directory, team)
+    teams = await _teams_of_scope(directory, team) | await _ancestors(directory, team)
     teams[team.team_id] = team
     parent = teams.get(team.parent_team_id)
     if parent is None:
@@ -159,6 +159,23 @@ async def check_parent(directory: Directory, team: Team) -> None:
         raise _bad_parent(team, "below the team itself", "choose a team that is not below it")
     if above + _levels_below(team, teams) > MAX_DEPTH:
         raise _bad_parent(team, "too deep", f"a tree has at most {MAX_DEPTH} levels")
+
+
+async def _ancestors(directory: Directory, team: Team) -> dict[str, Team]:
+    """Those of the same scope, by strong reads: an index may not know them yet."""
+    found: dict[str, Team] = {}
+    at = team.parent_team_id
+    while at and at not in found and len(found) <= MAX_DEPTH:
+        record = await directory.team(at)
+        if record is None or _scope(record.message) != _scope(team):
+            break
+        found[at] = record.message
+        at = record.message.parent_team_id
+    return found
+
+
+def _scope(team: Team) -> tuple[str, str]:
+    return team.account_id, team.workspace_id
 
 
 async def _teams_of_scope(directory: Directory, team: Team) -> dict[str, Team]:

@@ -190,6 +190,7 @@ class Links:
         return await self._choose(caller, other)
 
     async def _choose(self, caller: Caller, other: Caller) -> _Join:
+        await self._kernel.feed.indexes_settled()
         theirs = await self._holdings.of(other.user_id)
         if theirs and await self._holdings.of(caller.user_id):
             raise invalid_state(

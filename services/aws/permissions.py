@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 __all__ = [
-    "GRANTS", "OWN_ACCOUNT", "SERVICES", "SETUP", "SURFACE", "Grant", "grants_of", "policy_document",
+    "GRANTS", "OWN_ACCOUNT", "SERVICES", "SETUP", "SURFACE", "Grant", "grants_of",
+    "policy_document",
 ]  # fmt: skip
 
 _TABLE: Final = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"

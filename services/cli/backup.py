@@ -21,6 +21,7 @@ from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder
 from services.records.port import Item
+from services.secrets.keys import with_secrets
 
 app = typer.Typer(add_completion=False)
 
@@ -43,7 +44,7 @@ def backup(
     `wm restore`. Runs on the machine that has the data folder.
     """
     options = options_of(ctx)
-    settings = load_settings(data_dir=options.data_dir)
+    settings = asyncio.run(with_secrets(load_settings(data_dir=options.data_dir)))
     _check_source(settings)
     rows = record_snapshot(settings)  # refuses before anything is written
     if folder.exists() and any(folder.iterdir()) and not (folder / "backup.json").exists():

@@ -21,6 +21,7 @@ from services.objects.filesystem import FilesystemDriver
 from services.objects.port import ObjectDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder, sync_folder
+from services.secrets.resolve import resolve_secrets
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +42,7 @@ def restore(
     """
     options = options_of(ctx)
     manifest = read_manifest(folder)
-    settings = load_settings(data_dir=options.data_dir)
+    settings = asyncio.run(resolve_secrets(load_settings(data_dir=options.data_dir)))
     _check_records(settings)
     target = settings.data_dir
     if target.exists() and any(target.iterdir()):

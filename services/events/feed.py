@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.records.port import ChangePage, Item, Key
@@ -18,6 +19,7 @@ __all__ = ["HEARTBEAT_SECONDS", "Batch", "Feed"]
 
 HEARTBEAT_SECONDS = 1.0
 _PAGE = 500
+_SETTLE_SECONDS = 5.0
 _SHARED_PAGES = 64
 _SHARED_CHARS = 32 * 1024 * 1024
 
@@ -65,7 +67,9 @@ class Feed:
         self._poll = poll
         self._version = 0
         self._wake = asyncio.Event()
+        self._read_more = asyncio.Event()
         self._reads: OrderedDict[str | None, _Read] = OrderedDict()
+        self._read_until = 0.0
         self._stop_listening = records.on_commit(self._committed)
 
     async def tail(self) -> str:
@@ -85,11 +89,28 @@ class Feed:
             if not batch.items and version == self._version:
                 await _woken(wake, self._poll)
 
+    async def indexes_settled(self) -> None:
+        """Before a decision that looks for rows by an index. Where indexes lag, a driver
+        adds to them what its process wrote and what the feed brought: so this waits for
+        a follower to have read what was committed before the call, a few seconds at most
+        (a process without followers goes by the index). Elsewhere it returns at once."""
+        if self._records.capabilities.consistent_index_reads:
+            return
+        since = self._now()
+        self._wake_followers()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                while self._read_until < since:
+                    await self._read_more.wait()
+
     def close(self) -> None:
         """Stop listening to commits. Followers go on polling."""
         self._stop_listening()
 
     def _committed(self, _pk: str, _keys: Sequence[Key]) -> None:
+        self._wake_followers()
+
+    def _wake_followers(self) -> None:
         self._version += 1
         self._wake.set()
         self._wake = asyncio.Event()
@@ -106,6 +127,10 @@ class Feed:
             raise
         if not page.items:
             self._forget(cursor, read)
+        if page.complete and read.started_at > self._read_until:
+            self._read_until = read.started_at
+            self._read_more.set()
+            self._read_more = asyncio.Event()
         return Batch(page.items, page.cursor, read.started_at, page.complete)
 
     @staticmethod

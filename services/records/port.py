@@ -129,7 +129,8 @@ class Capabilities:
     """What a driver declares; the conformance suite tests each both ways."""
 
     consistent_index_reads: bool
-    """Index queries see every commit at once (SQL: yes)."""
+    """Index queries see every commit at once (SQL: yes). Where they do not, a query may
+    miss what is newest; it never shows what is no longer so."""
     ordered_change_feed: bool
     """The change feed is in commit order per partition."""
     expiry_precision_seconds: float
@@ -160,11 +161,14 @@ class CursorLost(Exception):
 
 
 class DriverUnavailable(Exception):
-    """The database does not answer. `ambiguous`: the commit may have happened."""
+    """The database does not answer. `ambiguous`: the commit may have happened. `remedy`:
+    what an operator has to do first, if anything; callers are told, so it names no host,
+    account or credential."""
 
-    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+    def __init__(self, message: str, *, ambiguous: bool = False, remedy: str = "") -> None:
         super().__init__(message)
         self.ambiguous = ambiguous
+        self.remedy = remedy
 
 
 class StorageFull(Exception):
@@ -202,7 +206,9 @@ class RecordDriver(Protocol):
         descending: bool = False,
     ) -> ItemPage:
         """Items of one index partition with lower <= sort < upper, in byte
-        order of (sort, pk, sk). Tombstones are included, expired rows are not."""
+        order of (sort, pk, sk). Tombstones are included, expired rows are not. Items
+        are current and in that index now, also where indexes lag: the driver verifies
+        its candidates."""
         ...
 
     async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:

@@ -147,8 +147,8 @@ class RecordStore:
         byte order, is not below `lower` and is below `upper` (sort keys inside
         the prefix; empty: all of it).
 
-        On a driver whose indexes lag, every candidate is verified by a point
-        read: what was taken away is never shown.
+        Where indexes lag, the newest may be missing; what was taken away is never
+        shown (`RecordDriver.query`).
         """
         for bound in (lower, upper):
             if bound and not bound.startswith(prefix):
@@ -159,11 +159,7 @@ class RecordStore:
                 index, partition, lower=lower or prefix, upper=upper or end, limit=limit,
                 after=after, descending=descending,
             )
-            items = list(page.items)
-            if index is not Index.BASE and not self._driver.capabilities.consistent_index_reads:
-                keys = [item.key for item in items]
-                items = [item for item in await self._driver.batch_get(keys) if item]
-        live = [i for i in items if not i.deleted and i.family == family.name]
+        live = [i for i in page.items if not i.deleted and i.family == family.name]
         return Page([self._decoded.record(family, item) for item in live], page.next)
 
     async def head(self, pk: str) -> Head:
@@ -521,6 +517,12 @@ def _same_head(head: Head) -> Put:
     return Put(Key(head.pk, "#HEAD"), Match(head.token), "head", body)
 
 
+def _said(error: DriverUnavailable) -> str:
+    if error.remedy:
+        return f"the record store does not answer: {error.remedy}"
+    return "the record store does not answer; repeat with the same request_id"
+
+
 class _reasons:  # noqa: N801 - reads as a statement
     """Driver exceptions become documented reasons, here and nowhere else."""
 
@@ -534,7 +536,7 @@ class _reasons:  # noqa: N801 - reads as a statement
         if isinstance(error, DriverUnavailable):
             raise WorkspaceError(
                 Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                "the record store does not answer; repeat with the same request_id",
+                _said(error),
                 metadata={"backend": "records"},
                 retry_after=1.0,
             ) from error

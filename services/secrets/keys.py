@@ -30,10 +30,10 @@ from services.secrets.key_files import (
 )
 from services.secrets.port import SecretMissing, SecretProblem, SecretStore
 from services.secrets.reference import Reference, parse_reference
-from services.secrets.resolve import refused_secret
+from services.secrets.resolve import refused_secret, resolve_secrets
 from services.secrets.stores import SecretStores
 
-__all__ = ["KeysInSecret", "open_keys", "push_keys"]
+__all__ = ["KeysInSecret", "open_keys", "push_keys", "with_secrets"]
 
 _FIELD: Final = "keys_secret"
 _REFRESH_SECONDS: Final = 120.0
@@ -57,6 +57,15 @@ async def open_keys(settings: Settings) -> KeysInSecret | None:
         await stores.close()
         raise
     return keys
+
+
+async def with_secrets(settings: Settings) -> Settings:
+    """The settings with their secrets, and the keys folder filled once: for tools that
+    work beside the processes."""
+    settings = await resolve_secrets(settings)
+    if keys := await open_keys(settings):
+        await keys.close()
+    return settings
 
 
 async def push_keys(settings: Settings) -> bool:

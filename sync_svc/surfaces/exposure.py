@@ -36,7 +36,7 @@ async def require_private(clients: AwsClients, bucket: str, *, path_style: bool)
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
             f"the bucket {bucket} is public ({why}), and no run uses such a one: close it "
-            "with `wm setup aws`, or switch on S3 Block Public Access",
+            "by switching on S3 Block Public Access, then run `wm setup aws`",
             metadata={"exposure": "public"},
         )
 

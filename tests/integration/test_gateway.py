@@ -388,3 +388,13 @@ async def test_metrics_have_templates_as_labels(app: Running) -> None:
     assert "workspace_http_requests_total{" + wanted in text
     assert 'route="other",status="404"} 1.0' in text
     assert "x9" not in text
+
+
+async def test_metrics_have_one_spelling(app: Running) -> None:
+    """A load balancer that keeps `/metrics` from strangers compares the path as sent."""
+    async with app.client() as client:
+        for path in ("/%6detrics", "/metric%73", "/%6D%65%74%72%69%63%73", "//metrics"):
+            response = await client.get(path)
+            assert response.status_code == 404, path
+            assert "workspace_" not in response.text
+        assert (await client.get("/metrics?x=1")).status_code == 200

@@ -306,6 +306,43 @@ async def test_metadata_sent_along_is_no_checksum(bucket: Bucket) -> None:
         assert (await bucket.store.head(key)).sha256 in ("", sha(DATA))
 
 
+async def test_what_an_uploader_sends_along_reaches_no_download(bucket: Bucket) -> None:
+    """Headers without `x-amz-` need no signature, and S3 keeps them. Told that the bytes
+    are gzip, a browser would show others than those that were verified."""
+    transfer = bucket.put()
+    more = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=31536000"}
+    assert await bucket.send("PUT", transfer.url, transfer.headers | more, DATA) == 200
+    for method in ("GET", "HEAD"):
+        url = bucket.store.sign(SignRequest(method, KEY, 60, content_type=TEXT)).url
+        response = await bucket.client.request(method, url)
+        assert response.status_code == 200
+        assert response.headers["content-encoding"] == "identity"
+        assert response.headers["cache-control"] == "private, no-store"
+        assert response.content == (DATA if method == "GET" else b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-copy-source", f"BUCKET/{OTHER}"), ("x-amz-acl", "public-read"),
+        ("x-amz-tagging", "a=b"), ("x-amz-meta-sha256", "0" * 64),
+        ("x-amz-checksum-type", "COMPOSITE"), ("x-amz-website-redirect-location", "https://e"),
+    ],
+)  # fmt: skip
+async def test_headers_that_would_do_something_else(
+    bucket: Bucket, name: str, value: str
+) -> None:
+    """Such as reading another file into one's own upload, or making it public."""
+    await stored(bucket, OTHER)
+    multipart_id = await bucket.store.multipart_create(KEY, TEXT)
+    part = SignRequest("PUT", KEY, 60, size=len(DATA), upload_part=(multipart_id, 1))
+    for transfer in (bucket.put(), bucket.store.sign(part)):
+        headers = transfer.headers | {name: value.replace("BUCKET", bucket.name)}
+        assert await bucket.send("PUT", transfer.url, headers, DATA) in REFUSED
+    assert await bucket.store.multipart_parts(KEY, multipart_id) == ()
+    assert await bucket.keys() == [OTHER]
+
+
 async def test_parts_are_bound_to_number_upload_and_length(bucket: Bucket) -> None:
     multipart_id = await bucket.store.multipart_create(KEY, TEXT, sha(DATA))
     other_id = await bucket.store.multipart_create(OTHER, TEXT)

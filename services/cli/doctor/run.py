@@ -23,6 +23,7 @@ from services.model.errors import WorkspaceError
 from services.objects.port import StoreUnavailable
 from services.records.port import DriverUnavailable
 from services.records.sql.files import FileLock
+from services.secrets.resolve import resolve_secrets
 
 __all__ = ["examine"]
 
@@ -32,7 +33,7 @@ _DEEP = ("database", "records", "usage", "objects", "orphans")
 async def examine(data_dir: Path) -> list[Finding]:
     """All checks that can be made now, in order."""
     try:
-        settings = load_settings(data_dir=data_dir)
+        settings = await resolve_secrets(load_settings(data_dir=data_dir))
     except WorkspaceError as error:
         return [Finding("configuration", Verdict.FAILED, error.message, "mend it and repeat")]
     found = [Finding("configuration", Verdict.OK, f"data in {data_dir.absolute()}")]  # noqa: ASYNC240

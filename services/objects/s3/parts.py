@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from xml.sax.saxutils import escape
 
-from services.objects.port import PartInfo
+from services.objects.port import PartInfo, StoreUnavailable
 from services.objects.s3.digests import base64_of, hex_of
 from services.objects.s3.errors import Refused, document, text_of
 from services.objects.s3.wire import Call, Wire
@@ -79,6 +79,8 @@ class Parts:
                 found.append(PartInfo(number, size, "", text_of(each, "ETag")))
             if text_of(root, "IsTruncated") != "true" or not found:
                 return tuple(found)
+            if found[-1].number <= int(marker):
+                raise StoreUnavailable("the store lists the same parts again and again")
             marker = str(found[-1].number)
 
     async def complete(

@@ -115,6 +115,7 @@ class Reading:
                 ("list-type", "2"), ("max-keys", str(limit)), ("encoding-type", "url"),
                 ("prefix", prefix),
             ]  # fmt: skip
+            before = position
             if position:
                 query.append(("start-after", position))
             root = document((await self._called(Call("ListObjectsV2", "GET", "", query))).body)
@@ -129,6 +130,8 @@ class Reading:
                     return ObjectPage(tuple(objects), position if more else None)
             if text_of(root, "IsTruncated") != "true" or not keys:
                 return ObjectPage(tuple(objects), None)
+            if position.encode() <= before.encode():
+                raise StoreUnavailable("the store lists the same keys again and again")
 
     async def _called(self, call: Call) -> Answer:
         try:

@@ -37,6 +37,9 @@ _CONNECT_SECONDS = 3.0
 _CONNECTIONS = 64
 _LONG_SECONDS = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+_CHUNK, _MOST_BYTES = 256 * 1024, 16 * 1024 * 1024
+"""Of an answer that is kept whole: a list of 1,000 keys has at most 4 MiB. Servers that
+a connection names need not mean well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +195,14 @@ def _session(url: str, seconds: float) -> URLLib3Session:
 
 
 def _read_all(raw: Any, operation: str) -> bytes:
+    body = bytearray()
     try:
-        body = bytes(raw.read(decode_content=False))
+        while chunk := raw.read(_CHUNK, decode_content=False):
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raw.close()
+                raise OSError("an answer that has no end")
     except (HTTPError, OSError) as error:
         raise unanswered(operation, error) from error
     raw.release_conn()
-    return body
+    return bytes(body)

@@ -111,7 +111,9 @@ def port_error(failed: CallFailed, table: str, *, ambiguous: bool = False) -> Ex
         return refusal(failure, f"DynamoDB table {table}")  # a bug, or a table that changed
     if not failure.passing:
         _LOG.warning("DynamoDB table %s: %s", table, failure)
-    return DriverUnavailable(f"DynamoDB table {table}: {failure}", ambiguous=ambiguous)
+    remedy = "" if failure.passing else str(failure)
+    text = f"DynamoDB table {table}: {failure}"
+    return DriverUnavailable(text, ambiguous=ambiguous, remedy=remedy)
 
 
 def setup_error(failed: CallFailed, table: str) -> WorkspaceError:

@@ -137,6 +137,9 @@ class _Work:
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    if path.stat().st_size <= _CHUNK:
+        yield await asyncio.to_thread(path.read_bytes)
+        return
     with await asyncio.to_thread(path.open, "rb") as file:
         while chunk := await asyncio.to_thread(file.read, _CHUNK):
             yield chunk

@@ -7,9 +7,13 @@ would not, and answer in a millisecond, which it would not either.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from services.aws.clients import AwsClients
@@ -25,10 +29,12 @@ from services.records.store import RecordStore
 from sync_svc.surfaces.surface import Surface
 from tests.servers import aws, tools
 from tests.servers.buckets import credentials, new_bucket
+from tests.servers.process import Server, free_port
 
 __all__ = ["MISSING_GO", "MISSING_JAVA", "bucket", "opened_aws", "place", "servers", "table"]
 
 MISSING_JAVA = "" if tools.HAS_JAVA else "DynamoDB Local (Java and Maven)"
+_FOLDERS: list[Path] = []
 MISSING_GO = "" if tools.HAS_GO else "versitygw (Go)"
 
 
@@ -40,6 +46,11 @@ def servers() -> Iterator[None]:
             yield
         finally:
             aws.stop_servers()
+            if _versitygw.cache_info().currsize:
+                _versitygw().stop()
+                _versitygw.cache_clear()
+            while _FOLDERS:
+                shutil.rmtree(_FOLDERS.pop(), ignore_errors=True)
 
 
 def place(**endpoints: str) -> AwsPlace:
@@ -47,9 +58,23 @@ def place(**endpoints: str) -> AwsPlace:
     return AwsPlace(aws.REGION, endpoints=endpoints)
 
 
+@cache
+def _versitygw() -> Server:
+    """As tests have it, but it keeps connections, as S3 does (its default is one for
+    each request, which costs every client more than what is to be measured)."""
+    folder, port = Path(tempfile.mkdtemp(prefix="versitygw-")), free_port()
+    _FOLDERS.append(folder)
+    command = [
+        str(tools.versitygw()), "--port", f"127.0.0.1:{port}", "--region", aws.REGION,
+        "--access", aws.ACCESS_KEY, "--secret", aws.SECRET_KEY, "--keep-alive", "posix",
+        str(folder),
+    ]  # fmt: skip
+    return Server(command, url=f"http://127.0.0.1:{port}/")
+
+
 def bucket() -> tuple[str, str]:
     """(URL of versitygw, name of an empty bucket)."""
-    server = aws.versitygw()
+    server = _versitygw()
     return server.url.rstrip("/"), new_bucket(server)
 
 

@@ -343,36 +343,6 @@ async def test_a_store_that_stays_away_is_unavailable(driver: RecordDriver) -> N
     assert error.value.retry_after
 
 
-class Lagging:
-    """A driver whose indexes are behind: it still lists what was taken away."""
-
-    def __init__(self, inner: RecordDriver, stale: ItemPage) -> None:
-        self._inner = inner
-        self._stale = stale
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    @property
-    def capabilities(self) -> Any:
-
-        return replace(self._inner.capabilities, consistent_index_reads=False)
-
-    async def query(self, *_: Any, **__: Any) -> ItemPage:
-        return self._stale
-
-
-async def test_a_lagging_index_never_shows_what_was_taken_away(driver: RecordDriver) -> None:
-    records = store_over(driver)
-    made = await create(records)
-    stale = await driver.query(Index.ACCOUNT, "ACCOUNT#a_1", lower="PROJECT#", upper="PROJECT$")
-    assert [item.key for item in stale.items] == [KEY]
-    await records.commit(PK, [Write(PROJECT, made.message, made, deleted=True)], activity=DONE)
-    lagging = store_over(Lagging(driver, stale))  # type: ignore[arg-type]
-    page = await lagging.query(PROJECT, Index.ACCOUNT, "ACCOUNT#a_1", prefix="PROJECT#")
-    assert not page.records
-
-
 @pytest.mark.parametrize("descending", [False, True])
 async def test_a_query_starts_inside_of_its_prefix(records: RecordStore, descending: bool) -> None:
     await records.commit(PK, grants(9), activity=DONE)

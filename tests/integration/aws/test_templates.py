@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.aws.permissions import SERVICES, grants_of
+from services.aws.permissions import OWN_ACCOUNT, SERVICES, grants_of
 from services.aws.setup.desired import (
     PUBLIC_ACCESS_BLOCK,
     abort_rule,
@@ -161,6 +161,7 @@ def test_task_roles_are_the_table_of_permissions() -> None:
             {
                 "Sid": grant.name, "Effect": "Allow", "Action": list(grant.actions),
                 "Resource": [{"Fn::Sub": each} for each in grant.resources],
+                **({"Condition": OWN_ACCOUNT} if grant.own_account else {}),
             }
             for grant in grants_of(service)
         ]  # fmt: skip
@@ -215,3 +216,19 @@ def test_ports_of_the_task_are_those_of_the_balancer() -> None:
     assert (grpc["Port"], grpc["ProtocolVersion"]) == (50051, "GRPC")
     assert grpc["HealthCheckPath"] == "/grpc.health.v1.Health/Check"
     assert (http["Port"], http["HealthCheckPath"]) == (8080, "/readyz")
+
+
+def test_measurements_are_not_for_strangers() -> None:
+    """The process shows them to whoever asks, at exactly this path; people ask the
+    balancer, which answers before it looks at anything else."""
+    source = template("runtime")
+    rules = {
+        name: each["Properties"] for name, each in source["Resources"].items()
+        if each["Type"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
+    }  # fmt: skip
+    first = min(rules.values(), key=lambda rule: int(rule["Priority"]))
+    assert first["Conditions"] == [
+        {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/metrics"]}}
+    ]
+    assert [each["Type"] for each in first["Actions"]] == ["fixed-response"]
+    assert first["Actions"][0]["FixedResponseConfig"] == {"StatusCode": "404"}

@@ -11,6 +11,7 @@ from services.objects.port import StoreUnavailable
 from services.objects.store import ObjectStore
 from services.records.port import DriverUnavailable, Item, Key, Put, RecordDriver
 from sync_svc.surfaces import opening
+from sync_svc.surfaces.openers import OPENERS, Openers
 from sync_svc.surfaces.surface import Surface
 
 _CHANGING = frozenset(
@@ -156,10 +157,13 @@ class Forgetful(Passing):
 
 
 def between(monkeypatch: Any, wrap: Callable[[RecordDriver], Any]) -> None:
-    """From here on the databases of backup folders are reached through `wrap`."""
-    real = opening.open_local_records  # type: ignore[attr-defined]
+    """From here on the records of surfaces are reached through `wrap`."""
 
-    async def wrapped(*args: Any, **more: Any) -> Any:
-        return wrap(await real(*args, **more))
+    def wrapped(openers: Openers) -> Openers:
+        async def records(*args: Any, **more: Any) -> Any:
+            return wrap(await openers.records(*args, **more))
 
-    monkeypatch.setattr(opening, "open_local_records", wrapped)
+        return replace(openers, records=records)
+
+    table = {provider: wrapped(openers) for provider, openers in OPENERS.items()}
+    monkeypatch.setattr(opening, "OPENERS", table)

@@ -58,6 +58,7 @@ from services.records.port import Key
 from services.records.replica import Replica
 from sync_svc.engine.reading import is_synced
 from tests.harness import Workspace
+from tests.integration.sync.backups import Backups, Folders
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
 ENDED = (RunStatus.RUN_STATUS_SUCCEEDED, RunStatus.RUN_STATUS_SUCCEEDED_WITH_ISSUES)
@@ -81,16 +82,18 @@ class Node:
     folder: Path
     who: str = ANN
     connections: list[str] = field(default_factory=list)
+    backups: Backups = field(default_factory=Folders)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, folder: Path, *, who: str = ANN, new: bool = True, **settings: Any
-    ) -> AsyncIterator[Node]:
+        cls, folder: Path, *, who: str = ANN, new: bool = True,
+        backups: Backups | None = None, **settings: Any,
+    ) -> AsyncIterator[Node]:  # fmt: skip
         """`new`: there is no platform administrator yet."""
         async with Workspace.open(folder, local_realm="home", **settings) as ws:
             await ws.sign_in(who)
-            node = cls(ws, folder, who)
+            node = cls(ws, folder, who, backups=backups or Folders())
             if new:
                 await node.bootstrap()
             yield node
@@ -117,13 +120,12 @@ class Node:
     async def connect(
         self, folder: Path, *, name: str = "backup", trust: Any = Trust.TRUST_FULL, **more: Any
     ) -> str:
+        """To the backup that goes with a folder (see `Backups`)."""
         stub = self.stub(ConnectionServiceStub)
+        manifest = await asyncio.to_thread(self.backups.manifest, folder, name)
         made = await stub.CreateConnection(
             CreateConnectionRequest(
-                connection=Connection(
-                    connection_id=name, provider="local", settings={"folder": str(folder)},
-                    trust=trust, **more,
-                ),
+                connection=Connection(connection_id=name, trust=trust, **manifest, **more),
                 request_id=request_id(),
             )
         )
@@ -324,7 +326,7 @@ async def run_each(nodes: Sequence[Node], *, force: bool = False) -> None:
 
 
 class Desk:
-    """Two nodes, one folder, and documents by name that both have."""
+    """Two nodes, one backup, and documents by name that both have."""
 
     def __init__(self, a: Node, b: Node, folder: Path) -> None:
         self.a, self.b, self.folder = a, b, folder
@@ -346,9 +348,13 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(folder: Path, **connection: Any) -> AsyncIterator[Desk]:
-    """Both nodes connected to `folder`/backup."""
-    async with Node.open(folder / "a") as a, Node.open(folder / "b") as b:
+async def open_desk(
+    folder: Path, *, backups: Backups | None = None, **connection: Any
+) -> AsyncIterator[Desk]:
+    """Both nodes connected to the backup of `folder`/backup."""
+    async with (
+        Node.open(folder / "a", backups=backups) as a, Node.open(folder / "b", backups=backups) as b
+    ):
         for node in (a, b):
             await node.connect(folder / "backup", **connection)
         yield Desk(a, b, folder)

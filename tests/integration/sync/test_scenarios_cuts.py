@@ -1,14 +1,15 @@
 """Acceptance scenarios 10 to 12, 14 and 15: runs that are cut off at every call, answers that
 are lost, and surfaces that others write to meanwhile.
 
-Here the engine itself runs over real SQLite databases and real folders, because each call
-has to be the one that fails. How processes that are killed go on is in
+Here the engine itself runs over real databases and real stores, because each call has
+to be the one that fails. How processes that are killed go on is in
 tests/durability/sync.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from workspace.project.v1.grant_pb2 import Grant
 
 from services.records.port import Key
 from sync_svc.engine.sync_state import SyncStates
+from tests.conformance.sync.kinds import Rig
+from tests.integration.sync.backups import Backups, Folders
 from tests.integration.sync.faults import Fault, Line
 from tests.unit.sync_svc.engine.world import (
     PULL,
@@ -35,9 +38,15 @@ MOST_CALLS = 61
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backups: Backups
+) -> AsyncIterator[World]:
     monkeypatch.setattr("sync_svc.engine.batches.BATCH_BYTES", 2000)  # several batches
     made = World(tmp_path, Clock())
+    if not isinstance(backups, Folders):
+        made = Rig(
+            tmp_path, Clock(time.time()), surface_kind="aws", setenv=monkeypatch.setenv
+        )
     await made.open("local", "remote", "third")
     yield made
     await made.close()
@@ -160,7 +169,8 @@ async def test_scenario_12_the_pulling_node_dies_at_every_call(
 
 async def _nothing_is_passed_over(world: World) -> None:
     """Everything up to the cursor is here."""
-    state = await SyncStates(world.surfaces["local"].records).load("c_remote")
+    connection_id = world.connection("remote").connection_id
+    state = await SyncStates(world.surfaces["local"].records).load(connection_id)
     page = await world.surfaces["remote"].records.changes(state.pull_cursor)
     later = {item.key for item in page.items}
     here = await world.states("local")

@@ -30,6 +30,7 @@ from workspace.sync.v1.conflict_pb2 import ConflictKind, ProjectResolution, Reso
 from workspace.sync.v1.sync_service_pb2 import ResolveProjectConflictsRequest
 
 from tests.integration.storage.people import refused
+from tests.integration.sync.backups import Backups
 from tests.integration.sync.nodes import (
     BOB,
     Desk,
@@ -46,8 +47,8 @@ REVOKED = GrantStatus.GRANT_STATUS_REVOKED
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with open_desk(tmp_path) as made:
+async def desk(tmp_path: Path, backups: Backups) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path, backups=backups) as made:
         yield made
 
 

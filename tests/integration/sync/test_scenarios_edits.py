@@ -16,6 +16,7 @@ from workspace.sync.v1.quarantine_pb2 import QuarantineReason
 from workspace.sync.v1.status_pb2 import SyncHealth
 
 from services.records.port import Key
+from tests.integration.sync.backups import Backups
 from tests.integration.sync.nodes import Desk, Node, in_step, open_desk, require_equal, run_each
 
 EDIT_EDIT = ConflictKind.CONFLICT_KIND_EDIT_EDIT
@@ -26,8 +27,8 @@ HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with open_desk(tmp_path) as made:
+async def desk(tmp_path: Path, backups: Backups) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path, backups=backups) as made:
         yield made
 
 

@@ -23,6 +23,7 @@ from workspace.sync.v1.conflict_pb2 import ConflictKind, Resolution
 from workspace.sync.v1.connection_pb2 import Trust
 
 from tests.integration.storage.people import refused
+from tests.integration.sync.backups import Backups
 from tests.integration.sync.nodes import BOB, Desk, Node, open_desk, request_id
 
 POLICY = ConflictKind.CONFLICT_KIND_POLICY
@@ -31,9 +32,9 @@ CONFIDENTIAL = Classification.CLASSIFICATION_CONFIDENTIAL
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path, backups: Backups) -> AsyncIterator[Desk]:
     """A trusts the folder with content, B (whose own it is) with everything."""
-    async with open_desk(tmp_path) as made:
+    async with open_desk(tmp_path, backups=backups) as made:
         await made.share("one")
         await made.a.connect(
             tmp_path / "content", name="content", trust=Trust.TRUST_CONTENT_ONLY

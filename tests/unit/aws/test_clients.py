@@ -35,7 +35,7 @@ async def test_only_our_settings_say_where_a_service_is(monkeypatch: pytest.Monk
 
 async def test_a_profile_that_is_not_there_is_named() -> None:
     clients = AwsClients(AwsPlace("eu-west-1", profile="nobody"))
-    with pytest.raises(WorkspaceError, match="no profile 'nobody'.*AWS_PROFILE"):
+    with pytest.raises(WorkspaceError, match=r"no profile 'nobody'.*AWS_PROFILE"):
         clients.client("s3")
     await clients.close()
 

@@ -109,7 +109,7 @@ def test_a_policy_names_only_what_there_is() -> None:
     }  # fmt: skip
     policy = policy_document(grants_of("workspace"), values)
     assert [each["Sid"] for each in policy["Statement"]] == ["Records", "Bucket", "Objects"]
-    assert "${" not in json.dumps(policy)
+    assert "${" not in json.dumps(policy).replace("${aws:PrincipalAccount}", "")
     assert policy["Statement"][2]["Resource"] == ["arn:aws:s3:::b/*"]
 
 
@@ -117,3 +117,16 @@ def test_the_guide_has_the_table_of_permissions() -> None:
     guide = (ROOT / "docs/guides/aws.md").read_text(encoding="utf-8")
     for grant in GRANTS:
         assert f"| {grant.name} | {grant.why} | {', '.join(grant.actions)} |" in guide
+
+
+def test_files_go_to_buckets_of_the_own_account_alone() -> None:
+    """Names of buckets are worldwide: somebody else may have ours, with a policy that
+    takes whatever comes. ARNs of the other services name the account."""
+    for grant in (*GRANTS, *SETUP, *SURFACE):
+        worldwide = any(each.startswith("arn:${AWS::Partition}:s3:::") for each in grant.resources)
+        if worldwide and grant.name in ("Bucket", "Objects"):
+            assert grant.statement({"AWS::Partition": "aws", "BucketName": "b"})["Condition"] == {
+                "StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}
+            }
+        elif not worldwide:
+            assert not grant.own_account

@@ -118,3 +118,16 @@ def test_configuring_twice_logs_once() -> None:
     logging.getLogger("workspace.other").warning("yes")
     assert first.getvalue() == ""
     assert [json.loads(line)["message"] for line in second.getvalue().splitlines()] == ["yes"]
+
+
+@pytest.mark.parametrize("name", ["botocore.parsers", "botocore.endpoint", "urllib3.util.retry"])
+def test_debug_shows_no_bodies_of_libraries(name: str) -> None:
+    """An SDK at debug writes answers as they are: key files, for one."""
+    stream = io.StringIO()
+    configure_logging(stream=stream, level="DEBUG")
+    logging.getLogger("workspace.other").debug("ours")
+    logging.getLogger(name).debug("Response body: c2VjcmV0")
+    logging.getLogger(name).warning("it retries")
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [
+        "ours", "it retries"
+    ]  # fmt: skip

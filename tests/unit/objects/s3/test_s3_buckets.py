@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -19,8 +20,9 @@ from services.objects.port import (
 )
 from services.objects.s3 import S3Driver, copying
 from services.objects.s3.copying import Copying
+from services.objects.s3.errors import failed
 from services.objects.s3.parts import Parts
-from services.objects.s3.wire import Call
+from services.objects.s3.wire import Answer, Call, Wire
 from tests.conformance.objects.rigs import DRIVERS, Rig
 
 KEY = "projects/p_1/raw/a b+c.bin"
@@ -123,6 +125,36 @@ async def test_copies_in_parts(rig: Rig) -> None:
             await rig.driver.copy("source", "other")
     read = b"".join([chunk async for chunk in rig.driver.open_read("target")])
     assert hashlib.sha256(read).hexdigest() == SHA
+
+
+def lost_completion() -> Any:
+    """The first completion has its effect; its answer is a 500."""
+    whole, lost = Wire.send, list[Call]()
+
+    def send(self: Wire, call: Call) -> Answer:
+        answer = whole(self, call)
+        if call.operation == "CompleteMultipartUpload" and not lost:
+            lost.append(call)
+            raise failed(call.operation, 500, {}, b"")
+        return answer
+
+    return patch.object(Wire, "send", send)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["unannounced", "announced"])
+async def test_a_completion_whose_answer_was_lost_is_found(rig: Rig, told: bool) -> None:
+    with lost_completion():
+        info = await rig.driver.write(
+            KEY, stream(DATA), size=len(DATA), sha256=SHA if told else None, content_type="a/b"
+        )
+    assert (info.sha256, await all_keys(rig)) == (SHA, [KEY])
+
+
+async def test_a_copy_in_parts_whose_answer_was_lost_is_found(rig: Rig) -> None:
+    await rig.driver.write("source", stream(DATA), size=len(DATA), sha256=SHA, content_type="a/b")
+    with patch.object(copying, "WHOLE_BYTES", 5 * MIB), lost_completion():
+        assert (await rig.driver.copy("source", "target")).sha256 == SHA
+    assert await all_keys(rig) == ["source", "target"]
 
 
 async def test_a_write_whose_parts_fail_leaves_no_upload(rig: Rig) -> None:

@@ -1,0 +1,34 @@
+"""The scenarios run on every kind of backup (see backups.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kinds, needs_servers
+
+EVERY_DAY = ("scenario_1_", "scenario_5_", "scenario_8_", "scenario_13_", "scenario_16_")
+"""On AWS too in every run of the tests; the others with WM_TEST_SURFACE=aws."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backups" in metafunc.fixturenames:
+        every_day = any(each in metafunc.function.__name__ for each in EVERY_DAY)
+        params = [
+            pytest.param(kind, marks=[needs_servers] if kind == "aws" else [], id=f"on-{kind}")
+            for kind in chosen_kinds(every_day=every_day)
+        ]
+        metafunc.parametrize("backups", params, indirect=True)
+
+
+@pytest.fixture
+def backups(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws_environment: None
+) -> Iterator[Backups]:
+    if request.param == "folder":
+        yield Folders()
+        return
+    made = Clouds(monkeypatch.setenv)
+    yield made
+    made.close()
