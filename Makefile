@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the 
 	@$(VENV)/bin/wm serve
 
 test: $(VENV)/.dev servers ## Run every test; ends with pytest's summary
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
 	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)

@@ -125,7 +125,7 @@ def _identity(
     authenticator: TokenAuthenticator,
 ) -> Registration:
     copies = MemberCopies(kernel.records)
-    orphans = Orphans(directory, _grants(peers))
+    orphans = Orphans(directory, _grants(peers), kernel.feed)
     # What a servicer does not implement is not registered: gRPC answers UNIMPLEMENTED.
     servicer = IdentityServicer(
         sign_in=SignIn(kernel, directory, copies),
@@ -191,7 +191,7 @@ def _accounts(kernel: Kernel, peers: Peers, directory: Directory) -> Registratio
 
 
 def _erasures(kernel: Kernel, peers: Peers, directory: Directory) -> Erasures:
-    return Erasures(kernel, directory, Orphans(directory, _grants(peers)))
+    return Erasures(kernel, directory, Orphans(directory, _grants(peers), kernel.feed))
 
 
 def _grants(peers: Peers) -> GrantServiceAsyncStub:

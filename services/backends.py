@@ -3,10 +3,11 @@ and a missing extra gives the command that installs it."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from services.aws.selected import aws_place
 from services.config import Settings
@@ -24,6 +25,9 @@ from services.records.port import Item, RecordDriver
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
 
+if TYPE_CHECKING:
+    from services.aws.clients import AwsClients
+
 __all__ = [
     "database_file",
     "open_data_dir",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_log = logging.getLogger("workspace.backends")
 
 _POINT_READ_CACHE = 16 << 20
 """Bytes of items that are kept to answer point reads without SQLite."""
@@ -66,9 +71,12 @@ async def open_records(settings: Settings) -> tuple[RecordStore, Instance]:
     return RecordStore(driver, actor=instance.actor, clock=clock), instance
 
 
-async def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -> ObjectDriver:
+async def open_objects(
+    settings: Settings, signer: UrlSigner, public_url: str, *, private: bool = True
+) -> ObjectDriver:
     """The object driver of the deployment; `public_url` begins the signed URLs of files
-    that we serve ourselves."""
+    that we serve ourselves. Raises INVALID_STATE for a bucket that everybody may read or
+    write; with `private` False it is taken, to be read."""
     if settings.objects == "filesystem":
         root = settings.data_dir / "objects"
         return FilesystemDriver(root, signer=signer, public_url=public_url)
@@ -76,10 +84,11 @@ async def open_objects(settings: Settings, signer: UrlSigner, public_url: str) -
     from services.objects.s3 import S3Driver
 
     clients = AwsClients(aws_place(settings))
-    return await _or_close(
-        S3Driver.open(clients, settings.aws_s3_bucket, path_style=settings.aws_s3_path_style),
-        clients.close,
-    )
+    bucket, path_style = settings.aws_s3_bucket, settings.aws_s3_path_style
+    driver = await _or_close(S3Driver.open(clients, bucket, path_style=path_style), clients.close)
+    if private:
+        await _or_close(_require_private(clients, bucket, path_style), driver.close)
+    return driver
 
 
 def open_mail(settings: Settings) -> MailDriver | None:
@@ -151,6 +160,14 @@ async def _open_dynamodb(settings: Settings) -> RecordDriver:
 
     clients = AwsClients(aws_place(settings))
     return await _or_close(DynamoDriver.open(clients, settings.aws_dynamodb_table), clients.close)
+
+
+async def _require_private(clients: AwsClients, bucket: str, path_style: bool) -> None:
+    from services.objects.s3.exposure import require_private
+
+    action = await require_private(clients, bucket, path_style=path_style)
+    if action:
+        _log.warning("whether bucket %s is public cannot be told: allow %s", bucket, action)
 
 
 def _open_ses(settings: Settings) -> MailDriver:

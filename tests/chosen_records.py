@@ -3,7 +3,8 @@
 WM_TEST_RECORDS=postgresql gives every data folder a database of its own on one
 server of this pytest process; =dynamodb a table of its own on DynamoDB Local and a
 bucket on an S3 server; unset (or sqlite) it is the file in that folder. A test that
-names its records itself is not touched.
+names its records itself is not touched. With WM_TEST_LATE_INDEXES=n indexes of DynamoDB
+do not show the newest n entries (0: all are shown at once).
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ import pytest
 
 from services.records.port import RecordDriver
 from services.records.sql import PostgresDriver, SqliteDriver
+from services.rpc.deadline import DeadlineLimits
 from tests.conformance.records.harness import PostgresServer
 from tests.servers import aws
+from tests.servers.late_indexes import LateIndexes
 
 __all__ = [
     "aws_of", "chosen", "chosen_server", "environment_of", "needs_files", "needs_sqlite",
-    "open_chosen", "postgres_of", "recycle_databases", "settings_of", "stop_server",
+    "open_chosen", "patient_limits", "postgres_of", "recycle_databases", "settings_of",
+    "stop_server",
 ]  # fmt: skip
 
 
@@ -100,6 +104,13 @@ def _databases() -> _Databases:
     return _Databases()
 
 
+def patient_limits() -> DeadlineLimits | None:
+    """Deadlines of calls where the store is an emulator beside the test; else None."""
+    if chosen() == "dynamodb":
+        return DeadlineLimits(default_unary=90.0, max_unary=90.0)
+    return None
+
+
 def settings_of(folder: Path) -> dict[str, Any]:
     """The settings that choose the record store of a data folder."""
     match chosen():
@@ -132,11 +143,19 @@ def aws_of(folder: Path) -> dict[str, Any]:
         "records": "dynamodb", "objects": "s3",
         "aws_region": aws.REGION,
         "aws_dynamodb_table": name,
-        "aws_dynamodb_endpoint": aws.dynamodb_local().url.rstrip("/"),
+        "aws_dynamodb_endpoint": _dynamodb_endpoint(),
         "aws_s3_bucket": name,
         "aws_s3_endpoint": aws.versitygw().url.rstrip("/"),
         "aws_s3_path_style": True,
     }  # fmt: skip
+
+
+@cache
+def _dynamodb_endpoint() -> str:
+    server = aws.dynamodb_local().url.rstrip("/")
+    newest = int(os.environ.get("WM_TEST_LATE_INDEXES", "0"))
+    # It serves until the process ends, as the server behind it does.
+    return LateIndexes(server, newest=newest).start().url if newest else server
 
 
 async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.chosen_records import recycle_databases, stop_server
+from tests.chosen_records import patient_limits, recycle_databases, stop_server
 from tests.servers.aws import environment, stop_servers
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
@@ -16,7 +18,28 @@ settings.register_profile("local", deadline=None)
 settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+_FIRST = ("simulation", "durability", "worlds", "e2e", "integration", "security", "conformance")
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes none begins a file of minutes when the others are at their end:
+    the folders with the longest files first, those with the shortest last. (xdist would
+    begin with the files of most tests, which are quick ones; `--no-loadscope-reorder`.)"""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays until the end: the garbage collector need not walk through
+    a million objects of modules and collected tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +47,13 @@ def _databases_of_the_test() -> Iterator[None]:
     """Those that the test left (see chosen_records) are emptied when it is over."""
     yield
     recycle_databases()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulators share the processors with the tests: calls may take longer there."""
+    if limits := patient_limits():
+        monkeypatch.setattr("services.rpc.stack.DeadlineLimits", lambda: limits)
 
 
 @pytest.fixture

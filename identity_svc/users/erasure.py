@@ -78,7 +78,6 @@ class Erasures:
         await self._require_no_orphans(user)  # before anything is written
         person = await self._person(base.message)
         await self._claim(person, base.message)
-        await self._kernel.feed.indexes_settled()  # what he got elsewhere until then
         try:
             await self._require_no_orphans(user)
         except WorkspaceError:

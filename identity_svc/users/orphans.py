@@ -17,6 +17,7 @@ from identity_svc.directory import ACCOUNT_MEMBER, TEAM_MEMBER, Directory, user_
 from identity_svc.listing import every
 from identity_svc.teams.rules import ARCHIVED
 from identity_svc.users.copies import MAX_MEMBERSHIPS
+from services.events.feed import Feed
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import Family
 from services.model.indexes import Index
@@ -56,12 +57,16 @@ class Orphans:
     is disabled, either the first is refused or the second is listed here.
     """
 
-    def __init__(self, directory: Directory, grants: GrantServiceAsyncStub) -> None:
+    def __init__(
+        self, directory: Directory, grants: GrantServiceAsyncStub, feed: Feed
+    ) -> None:
         self._directory = directory
         self._grants = grants
+        self._feed = feed
 
     async def left_by(self, user: str, *, own_personal: bool = True) -> Left:
         """All of them; without `own_personal` his personal account aside."""
+        await self._feed.indexes_settled()  # what he got elsewhere until now
         found = [*await self._accounts(user, own_personal), *await self._teams(user)]
         try:
             # Without the caller's token: it is refused already if he is the user.

@@ -60,6 +60,7 @@ class MemberGrants:
 
     async def revoke(self, request: RevokeMemberGrantsRequest) -> RevokeMemberGrantsResponse:
         """At most 200 commits; the answer says whether that was all."""
+        await self._kernel.feed.indexes_settled()  # grants made until the removal
         answer, commits = RevokeMemberGrantsResponse(), 0
         async for project_id in self._projects(request):
             if commits >= _MOST_COMMITS:

@@ -83,6 +83,7 @@ class OrphanedProjects:
 
     async def find(self, request: FindOrphanedProjectsRequest) -> FindOrphanedProjectsResponse:
         """The next 200 projects with a grant to the user, and which are his alone."""
+        await self._kernel.feed.indexes_settled()
         source = granted_to(Index.USER, f"USER#{request.user_id}")
         answer, seen, last = FindOrphanedProjectsResponse(), 0, request.after_project_id
         async for project_id in self._candidates.merged([source], after=last):
@@ -98,6 +99,7 @@ class OrphanedProjects:
 
     async def survey(self, request: SurveyAccountProjectsRequest) -> SurveyAccountProjectsResponse:
         """The next 200 projects of an account: holds, and into the trash."""
+        await self._kernel.feed.indexes_settled()
         sources = projects_of(Index.ACCOUNT, f"ACCOUNT#{request.account_id}")
         answer, seen, last = SurveyAccountProjectsResponse(), 0, request.after_project_id
         async for project in self._projects(sources, last, request.account_id):

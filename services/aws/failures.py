@@ -34,6 +34,18 @@ class Kind(Enum):
     UNAVAILABLE = "repeat later"
 
 
+_WITHOUT_ANSWER = frozenset(
+    {
+        "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "TimeoutError",
+        "ProxyConnectionError", "ConnectionClosedError", "SSLError",
+    }
+)  # fmt: skip
+_NO_ANSWER = (
+    "nothing answers: look at the network of this machine and at the endpoint in the settings, "
+    "if one is there, or repeat later"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """`code` is the service's, `action` the IAM action of the call. `ambiguous`: the
@@ -49,7 +61,8 @@ class Failure:
         return self.kind in (Kind.THROTTLED, Kind.UNAVAILABLE)
 
     def __str__(self) -> str:
-        return f"{self.action} failed ({self.code}): {self.kind.value}"
+        helps = _NO_ANSWER if self.code in _WITHOUT_ANSWER else self.kind.value
+        return f"{self.action} failed ({self.code}): {helps}"
 
 
 _KINDS = {
@@ -139,11 +152,13 @@ def iam_action(service: str, operation: str) -> str:
 
 
 def refusal(failure: Failure, what: str) -> WorkspaceError:
-    """The error for people: `what` names the resource, as `table prod`."""
+    """The error for people: `what` names the resource, as `table prod`. `failure` in its
+    metadata is the kind, by which `wm` ends (cli/exit_codes.py)."""
     reason = Reason.ERROR_REASON_BACKEND_UNAVAILABLE
     if failure.kind is Kind.FULL:
         reason = Reason.ERROR_REASON_STORAGE_FULL
-    metadata = {"backend": "aws", "action": failure.action}
+    kind = failure.kind.name.lower()
+    metadata = {"backend": "aws", "action": failure.action, "failure": kind}
     return WorkspaceError(reason, f"{what}: {failure}", metadata=metadata)
 
 

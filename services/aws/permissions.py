@@ -72,6 +72,11 @@ GRANTS: Final[Sequence[Grant]] = (
         own_account=True,
     ),
     Grant(
+        "Exposure", "is it private; one that is not is refused",
+        ("s3:GetBucketAcl", "s3:GetBucketPolicyStatus", "s3:GetBucketPublicAccessBlock"),
+        (_BUCKET,), own_account=True,
+    ),
+    Grant(
         "Objects", "reading, writing and signing URLs of files",
         (
             "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject",
@@ -112,7 +117,7 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         # One process serves all services (`wm serve`), so there is one role. A service
         # with a process of its own gets a row, and a role, of its own.
         "workspace": (
-            "Records", "Bucket", "Objects", "Keys", "Settings", "Events", "Mail",
+            "Records", "Bucket", "Exposure", "Objects", "Keys", "Settings", "Events", "Mail",
             "EncryptionKey",
         ),
     }
@@ -162,12 +167,7 @@ SETUP: Final[Sequence[Grant]] = (
 """What whoever runs `wm setup aws` needs. (`sts:GetCallerIdentity` needs no permission.)"""
 
 SURFACE: Final[Sequence[Grant]] = (
-    *(grant for grant in GRANTS if grant.name in ("Records", "Bucket", "Objects")),
-    Grant(
-        "Exposure", "is the bucket private; a surface that is not is refused",
-        ("s3:GetBucketAcl", "s3:GetBucketPolicyStatus", "s3:GetBucketPublicAccessBlock"),
-        (_BUCKET,),
-    ),
+    *(grant for grant in GRANTS if grant.name in ("Records", "Bucket", "Exposure", "Objects")),
 )  # fmt: skip
 """What the credentials of a connection need, on the table and bucket of the other side."""
 

@@ -68,7 +68,7 @@ async def _run(
     shown: bool,
 ) -> Manifest:
     signer = UrlSigner(open_keyring(settings))
-    source = await open_objects(settings, signer, _NOWHERE)
+    source = await open_objects(settings, signer, _NOWHERE, private=False)
     target = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
     try:
         job = Backup(folder, source=source, target=target, progress=progress(shown=shown))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["BY_STATUS", "ExitCode"]
+__all__ = ["BY_BACKEND_FAILURE", "BY_STATUS", "ExitCode"]
 
 
 class ExitCode(IntEnum):
@@ -39,3 +39,14 @@ BY_STATUS: Final[Mapping[str, ExitCode]] = {
     "DEADLINE_EXCEEDED": ExitCode.UNAVAILABLE,
 }
 """gRPC status names to exit codes; every other status is FAILED."""
+
+BY_BACKEND_FAILURE: Final[Mapping[str, ExitCode]] = {
+    "no_credentials": ExitCode.NOT_SIGNED_IN,
+    "expired": ExitCode.NOT_SIGNED_IN,
+    "bad_credentials": ExitCode.NOT_SIGNED_IN,
+    "denied": ExitCode.DENIED,
+    "missing": ExitCode.PRECONDITION,
+    "wrong_region": ExitCode.PRECONDITION,
+    "skewed": ExitCode.PRECONDITION,
+}
+"""Failures of a provider that repeating does not mend (aws/failures.py) to exit codes."""

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.exit_codes import BY_STATUS, ExitCode
+from services.cli.exit_codes import BY_BACKEND_FAILURE, BY_STATUS, ExitCode
 
 __all__ = ["CliError", "Failure", "describe", "not_found", "print_failure", "usage"]
 
@@ -69,6 +69,7 @@ def describe(error: BaseException) -> Failure:
         from services.rpc.errors import code_of
 
         code = BY_STATUS.get(code_of(error).name, ExitCode.FAILED)
+        code = BY_BACKEND_FAILURE.get(error.metadata.get("failure", ""), code)
         return Failure(code, error.message, reason=Reason.Name(error.reason))
     if isinstance(error, OSError):
         what = f"{error.filename}: " if error.filename else ""
@@ -101,6 +102,8 @@ def print_failure(failure: Failure, *, as_json: bool) -> None:
 
 def _of_store(error: BaseException) -> Failure:
     """The record store could not be opened; its text never holds a secret."""
+    if str(error).startswith("DynamoDB table"):  # it says what helps
+        return Failure(ExitCode.UNAVAILABLE, str(error))
     damaged = getattr(error.__cause__, "sqlite_errorname", "").startswith(_DAMAGED)
     if damaged:
         return Failure(

@@ -82,7 +82,8 @@ def aws(
     asyncio.run(job.run(dry_run=dry_run or check, yes=yes))
     if write:
         write_selection(backend, render_toml(target.selection), force=force)
-    job.conclude(written=backend if write else None)
+    followed = backend.exists() and _names(backend, target)
+    job.conclude(written=backend if write else None, followed=followed)
     if check and job.plan.changes:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -138,8 +139,8 @@ class _Job:
         finally:
             await clients.close()
 
-    def conclude(self, *, written: Path | None) -> None:
-        """What there is now, and the selection that names it."""
+    def conclude(self, *, written: Path | None, followed: bool) -> None:
+        """What there is now, and the selection that names it, unless it is `followed`."""
         if self._json:
             print_json(self._members(written))
             return
@@ -153,6 +154,8 @@ class _Job:
             print_line(f"Done: {counted(changes, 'change')} in {seconds:.0f} s.")
         if written is not None:
             print_line(f"Wrote {written}. Next: wm serve")
+        elif followed and not self._dry:
+            print_line("Next: wm serve")
         elif not self._dry:
             print_line("The selection for backend.toml (--write writes it):")
             sys.stdout.write("\n" + render_toml(self._target.selection))
@@ -175,9 +178,9 @@ class _Job:
 
     def _tell(self, step: Step) -> None:
         self._done.append(step)
-        if not self._json and step.calls:
+        if not self._json:
             number = f"{len(self._done)}/{len(self.plan.changes)}"
-            print_line(f"{number:>6}  {step.resource}: {step.name} is {step.wanted}")
+            print_line(f"{number:>6}  {step.resource}: {step.name}: {step.wanted}")
             sys.stdout.flush()
 
     def _say_interrupted(self) -> None:
@@ -212,6 +215,13 @@ def _print_step(step: Step) -> None:
         sys.stdout.write(line + "\n")
     else:
         print_line(line)
+
+
+def _names(path: Path, target: Target) -> bool:
+    """Whether the selection in a file is that of the target."""
+    from services.config import load_selection
+
+    return load_selection(path) == target.selection
 
 
 def _is_to_be_replaced(path: Path, target: Target, *, force: bool) -> bool:

@@ -32,7 +32,8 @@ not searched for secrets. Log nothing else to it."""
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))
 _CARRIERS = ("botocore", "boto3", "s3transfer", "urllib3")
 """At debug these write requests and answers as they are: key files read from a secret,
-mails, sessions. No pattern of ours knows such a value, so that they never go below info."""
+mails, sessions. No pattern of ours knows such a value. At info they tell of each client where
+its keys came from. So they never go below warning."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -140,7 +141,7 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(level)
     for name in _CARRIERS:
-        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     for name, value in (levels or {}).items():
         logging.getLogger(name).setLevel(value)
     return handler

@@ -19,7 +19,7 @@ __all__ = ["bucket_is_closed", "can_be_recovered"]
 
 async def bucket_is_closed(connection: Connection) -> None:
     """A public bucket is refused when it is opened; here is told what is not known."""
-    from sync_svc.surfaces.exposure import unknown_exposure
+    from services.objects.s3.exposure import unknown_exposure
 
     async with clients_of(connection) as clients:
         action = await unknown_exposure(

@@ -90,7 +90,7 @@ async def open_s3_objects(connection: Connection, *, read_only: bool) -> ObjectS
 
     async def opening(clients: AwsClients) -> ObjectStore:
         from services.objects.s3 import S3Driver
-        from sync_svc.surfaces.exposure import require_private
+        from services.objects.s3.exposure import require_private
 
         settings = connection.settings
         bucket, path_style = settings["bucket"], settings.get("path_style") == "true"

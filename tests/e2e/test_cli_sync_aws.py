@@ -24,6 +24,7 @@ from tests.e2e.serving import ANN, BOB, Serving, differences, make_tree
 from tests.servers import aws, tools
 
 pytestmark = [
+    pytest.mark.timeout(600),  # two dozen processes
     pytest.mark.skipif(not tools.HAS_JAVA, reason="capability: DynamoDB Local (needs Java)"),
     pytest.mark.skipif(not tools.HAS_GO, reason="capability: an S3 server (versitygw needs Go)"),
 ]

@@ -34,10 +34,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None: ...
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._start(200, 0)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if next(self.server.answers) > MOST_ANSWERS:  # so that a failing test ends
             self._start(404, 0)
         elif self.server.endless:

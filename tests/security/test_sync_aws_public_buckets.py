@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from services.aws.clients import AwsClients
 from services.model.errors import Reason, WorkspaceError
-from sync_svc.surfaces.exposure import require_private, unknown_exposure
+from services.objects.s3.exposure import require_private, unknown_exposure
 from tests.servers import aws, tools
 
 BLOCKED = dict.fromkeys(

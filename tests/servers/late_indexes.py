@@ -35,9 +35,12 @@ class LateIndexes:
     def url(self) -> str:
         return self._proxy.url
 
-    def __enter__(self) -> LateIndexes:
+    def start(self) -> LateIndexes:
         self._proxy.start()
         return self
+
+    def __enter__(self) -> LateIndexes:
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self._proxy.stop()

@@ -15,6 +15,9 @@ from services.model.errors import Reason, WorkspaceError
 __all__ = ["SetupApi", "refused"]
 
 _SECONDS = 60.0
+_FIRST_SECONDS = 12.0
+"""How long the first answer is waited for: who mistyped an endpoint, or is offline, sees
+nothing meanwhile."""
 _LONGEST_PAUSE = 4.0
 # S3 and DynamoDB say these while an earlier change of the resource is under way.
 _UNDER_WAY = frozenset(
@@ -40,6 +43,7 @@ class SetupApi:
         self._seconds = seconds
         self._sleep = sleep
         self._now = now
+        self._answered = False
         self.writes = 0
 
     async def read(
@@ -87,19 +91,24 @@ class SetupApi:
         *,
         under_way: Collection[str] = (),
     ) -> dict[str, Any] | None:
-        end, pause = self._now() + self._seconds, 0.2
+        begun, pause = self._now(), 0.2
         while True:
             try:
-                return await self._clients.call(service, operation, **parameters)
+                answer = await self._clients.call(service, operation, **parameters)
             except WorkspaceError:
                 raise
             except Exception as error:
                 failure = failure_of(error, service, operation)
                 if failure.code in absent:
                     return None
+                patience = self._seconds if self._answered else _FIRST_SECONDS
+                end = begun + min(patience, self._seconds)
                 again = failure.passing or failure.code in under_way
                 if not again or self._now() + pause > end:
                     raise _refusal(failure, what) from None
+            else:
+                self._answered = True
+                return answer
             await self._sleep(random.uniform(0, pause))  # noqa: S311 - jitter
             pause = min(pause * 2, _LONGEST_PAUSE)
 

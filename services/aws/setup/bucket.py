@@ -8,16 +8,17 @@ from typing import Any
 from services.aws.setup.bucket_state import BucketState
 from services.aws.setup.desired import (
     ABORT_DAYS,
-    ABORT_RULE,
     CORS_RULE,
     OWNERSHIP,
     PUBLIC_ACCESS_BLOCK,
+    STAGED_DAYS,
     VERSIONS_RULE,
     Baseline,
     abort_rule,
     cors_rule,
     encryption,
     partition_of,
+    staged_rule,
     tls_only,
     versions_rule,
 )
@@ -125,16 +126,20 @@ def _policy(name: str, wanted: Baseline, there: BucketState) -> Step:
 def _lifecycle(
     name: str, wanted: Baseline, there: BucketState, *, is_new: bool
 ) -> Iterator[Step]:
-    """One call sets all rules, so both steps send the whole: the later has both."""
-    abort, rules = abort_rule(), list(there.lifecycle)
-    found = _rule(rules, ABORT_RULE)
-    good = found is not None and _same_rule(found, abort)
-    rules = rules if good else _with_rule(rules, abort)
-    was = "another rule" if found and not good else ""
-    yield compared(
-        name, "unfinished uploads", wanted=f"gone after {ABORT_DAYS} days", was=was,
-        good=good, calls=[_rules_put(wanted, there, rules)],
-    )  # fmt: skip
+    """One call sets all rules, so each step sends the whole: the last has all."""
+    rules = list(there.lifecycle)
+    for what, rule, after in (
+        ("unfinished uploads", abort_rule(), ABORT_DAYS),
+        ("staged uploads", staged_rule(), STAGED_DAYS),
+    ):
+        found = _rule(rules, rule["ID"])
+        good = found is not None and _same_rule(found, rule)
+        rules = rules if good else _with_rule(rules, rule)
+        was = "another rule" if found and not good else ""
+        yield compared(
+            name, what, wanted=f"gone after {after} days", was=was,
+            good=good, calls=[_rules_put(wanted, there, rules)],
+        )  # fmt: skip
     found = _rule(rules, VERSIONS_RULE)
     days = _days(found)
     asked = wanted.keep_versions_days

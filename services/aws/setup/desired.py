@@ -20,6 +20,9 @@ __all__ = [
     "OWNERSHIP",
     "POLICY_SID",
     "PUBLIC_ACCESS_BLOCK",
+    "STAGED_DAYS",
+    "STAGED_PREFIX",
+    "STAGED_RULE",
     "VERSIONS_DAYS",
     "VERSIONS_RULE",
     "Baseline",
@@ -27,6 +30,7 @@ __all__ = [
     "cors_rule",
     "encryption",
     "partition_of",
+    "staged_rule",
     "tls_only",
     "versions_rule",
 ]
@@ -43,6 +47,12 @@ OWNERSHIP: Final = "BucketOwnerEnforced"
 POLICY_SID: Final = "WorkspaceTlsOnly"
 ABORT_RULE: Final = "workspace-abort-incomplete-multipart"
 ABORT_DAYS: Final = 7
+STAGED_RULE: Final = "workspace-expire-staged"
+STAGED_PREFIX: Final = ".multipart/"
+STAGED_DAYS: Final = 8
+"""Uploads in parts are joined there and copied to their key (services/objects/s3/staging.py);
+what a process that died left behind is bytes that no record names, nor erasure finds. An
+object counts from the beginning of its upload, which may stay pending for 7 days."""
 VERSIONS_RULE: Final = "workspace-expire-old-versions"
 VERSIONS_DAYS: Final = 30
 """Days a deleted or replaced object can be brought back; then it is gone, as erasure wants."""
@@ -104,6 +114,16 @@ def abort_rule() -> dict[str, Any]:
         "Status": "Enabled",
         "Filter": {"Prefix": ""},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
+    }
+
+
+def staged_rule() -> dict[str, Any]:
+    """Joined parts that nobody copied to their key go, too."""
+    return {
+        "ID": STAGED_RULE,
+        "Status": "Enabled",
+        "Filter": {"Prefix": STAGED_PREFIX},
+        "Expiration": {"Days": STAGED_DAYS},
     }
 
 

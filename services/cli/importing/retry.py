@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import grpc
@@ -45,6 +46,20 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, patience: float) -> 
             if isinstance(error, grpc.aio.AioRpcError) and error.code() not in _CODES:
                 raise
             if time.monotonic() >= end:
-                raise Unavailable("the workspace does not answer") from error
+                raise Unavailable(_why(error)) from error
         await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - no secret
         pause = min(pause * 2, _LONGEST)
+
+
+def _why(error: Exception) -> str:
+    """Who did not answer: what the workspace says of a store behind it, the store that
+    files are sent to, or the workspace itself."""
+    from services.rpc.errors import peer_status
+
+    ours = peer_status(error) if isinstance(error, grpc.aio.AioRpcError) else None
+    if ours is not None and ours.message:
+        return ours.message
+    if isinstance(error, httpx.TransportError):
+        with suppress(RuntimeError):  # no request was made
+            return f"{error.request.url.host} does not answer"
+    return "the workspace does not answer"

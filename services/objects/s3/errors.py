@@ -7,6 +7,7 @@ they are done.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from services.objects.port import ObjectMissing, StoreFull, StoreUnavailable, Wr
 
 __all__ = ["Refused", "document", "failed", "port_error", "text_of", "unanswered"]
 
+_LOG = logging.getLogger("workspace.objects.s3")
 _FULL = frozenset({
     "InsufficientStorage", "QuotaExceeded", "StorageFull", "XMinioStorageFull",
     "InsufficientCapacity", "507",
@@ -89,6 +91,8 @@ def port_error(refused: Refused) -> Exception:
         return WrongBytes(str(refused.failure))
     if refused.failure.kind is Kind.FULL:
         return StoreFull(str(refused.failure))
+    if not refused.passing:  # callers are told that the store does not answer, and no more
+        _LOG.warning("S3: %s", refused.failure)
     return StoreUnavailable(str(refused.failure))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore import exceptions as sdk
@@ -17,9 +17,10 @@ from services.aws.failures import Failure, Kind, failure_of, refusal
 from services.model.errors import WorkspaceError
 from services.records.port import DriverUnavailable, StorageFull
 
-__all__ = ["CallFailed", "Deadline", "TableCalls", "pauses", "port_error", "setup_error"]
+__all__ = ["Busy", "CallFailed", "Deadline", "TableCalls", "pauses", "port_error", "setup_error"]
 
 _ERRORS = (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, TimeoutError, OSError)
+_CANCELLED = "TransactionCanceledException"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _LOG = logging.getLogger("workspace.records.dynamodb")
 
@@ -31,6 +32,10 @@ class CallFailed(Exception):
         super().__init__(str(failure))
         self.failure = failure
         self.error = error
+
+
+class Busy(Exception):
+    """Another transaction writes one of the items, or takes its place at the moment."""
 
 
 class Deadline:
@@ -71,6 +76,19 @@ class TableCalls:
     async def read_items(self, deadline: Deadline, asked: Mapping[str, Any]) -> dict[str, Any]:
         """BatchGetItem, which names tables in its items."""
         return await self._repeated("batch_get_item", deadline, {"RequestItems": asked})
+
+    async def transact_get(
+        self, deadline: Deadline, asked: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """TransactGetItems. Raises Busy when another transaction is at an item."""
+        parameters = {"TransactItems": asked}
+        try:
+            return await self._repeated("transact_get_items", deadline, parameters)
+        except WorkspaceError as error:
+            cause = error.__cause__
+            if isinstance(cause, CallFailed) and cause.failure.code == _CANCELLED:
+                raise Busy from error
+            raise
 
     async def _repeated(
         self, operation: str, deadline: Deadline, parameters: Mapping[str, Any]

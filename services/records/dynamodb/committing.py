@@ -24,7 +24,6 @@ from services.records.dynamodb.calls import (
 )
 from services.records.dynamodb.codec import Attributes, attributes_of, size_of, visible
 from services.records.dynamodb.lanes import Lanes, Slot
-from services.records.dynamodb.schema import is_own
 from services.records.dynamodb.verdict import Outcome, Verdict, verdict_of
 from services.records.port import (
     Absent,
@@ -34,7 +33,7 @@ from services.records.port import (
     StorageFull,
 )
 
-__all__ = ["MAX_PUTS", "Committer", "check_puts"]
+__all__ = ["MAX_PUTS", "Committer"]
 
 MAX_PUTS = 99
 """A transaction has 100 actions, one of which is the feed's."""
@@ -176,16 +175,6 @@ class Committer:
                 **parameters,
             }
         }
-
-
-def check_puts(pk: str, puts: Sequence[Put]) -> None:
-    """Refuse what is a bug in the caller: no puts, another partition, a key twice, a
-    partition of the driver's own. Raises ValueError before anything is sent."""
-    keys = {put.key for put in puts}
-    if not puts or len(keys) != len(puts) or any(key.pk != pk for key in keys):
-        raise ValueError("a commit takes one or more puts of distinct keys in one partition")
-    if is_own(pk):
-        raise ValueError(f"the partition {pk} is the driver's own")
 
 
 def stored_rows(puts: Sequence[Put]) -> list[Attributes]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from services.aws.clients import AwsClients
 from services.records.dynamodb.calls import TableCalls
-from services.records.dynamodb.committing import Committer, check_puts
+from services.records.dynamodb.committing import Committer
 from services.records.dynamodb.feed import Feed
 from services.records.dynamodb.feed_rows import FeedTable
 from services.records.dynamodb.identity import StoreIdentity
@@ -25,7 +25,7 @@ from services.records.dynamodb.lanes import Lanes
 from services.records.dynamodb.provision import await_active
 from services.records.dynamodb.reading import Reader
 from services.records.dynamodb.recent import RecentEntries
-from services.records.dynamodb.schema import check_table
+from services.records.dynamodb.schema import check_table, is_own
 from services.records.port import (
     Capabilities,
     ChangePage,
@@ -36,6 +36,7 @@ from services.records.port import (
     Key,
     Put,
 )
+from services.records.port_texts import check_puts
 
 __all__ = ["DynamoDriver"]
 
@@ -76,8 +77,10 @@ class DynamoDriver:
         self._recent = RecentEntries()
         self._reader = Reader(calls, now=self._now, recent=self._recent)
         self._lanes = Lanes(feed_table, clock=clock)
+        identity.changed = self._lanes.disown
         self._feed = Feed(
             feed_table, identity=identity.read, read=self._reader.batch_get,
+            settled=self._reader.settled,
             scan=self._reader.scan, clock=clock, read_only=read_only,
         )  # fmt: skip
         self._committer = Committer(calls, self._lanes, now=self._now)
@@ -139,6 +142,8 @@ class DynamoDriver:
     async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
         """See the port. A caller that leaves does not stop it: half a story helps no one."""
         check_puts(pk, puts)
+        if is_own(pk):
+            raise ValueError(f"the partition {pk} is the driver's own")
         self._check_open()
         task = asyncio.create_task(self._commit(pk, puts))
         self._commits.add(task)

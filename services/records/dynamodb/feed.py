@@ -12,14 +12,16 @@ delivered in the order in which they built upon each other; every commit of the 
 store replaces its partition's HEAD, so that is all of them. A key comes with the commit
 that wrote its current version, as in the feeds of the SQL drivers; commits since
 replaced bring nothing of it. (A transaction's row may be readable a moment before its
-items are: readers wait for these, too.)
+items are. Those that are not as they were before it are there; of those that are absent
+a transactional read tells, which the service refuses while they are being written.)
 
 From the beginning means: a walk over the table, in the order of keys, then the lanes
 from where they ended before the walk began.
 
 Cost of a read that finds nothing: 1 read unit for the list (up to about 30 lanes), and 1
 for each lane, besides what the store's identity costs; the lanes at once. A read that
-finds something: 1 for each 4 KB of rows, and each changed item once, strongly.
+finds something: 1 for each 4 KB of rows, and each changed item once, strongly (thrice
+where it is absent, though it should not have expired yet).
 """
 
 from __future__ import annotations
@@ -47,7 +49,6 @@ FENCE_SECONDS = 1.0
 """How long a reader looks at a gap before it fills it."""
 _PATIENCE_SECONDS = 3 * FENCE_SECONDS
 _PAUSE_SECONDS = 0.05
-_APPLIED_SECONDS = 10.0
 _RECENT_SECONDS = 60.0
 _DAY = 24 * 3600
 _ROWS = 200
@@ -77,7 +78,8 @@ class _View:
 
 
 class Feed:
-    """Reads the feed. `read` is the driver's `batch_get` and `scan` its scan; `identity`
+    """Reads the feed. `read` is the driver's `batch_get` and `scan` its scan; `settled`
+    tells which of some keys no transaction is writing, with their items; `identity`
     names the store; `clock` tells unix seconds, `monotonic` seconds of this process. A
     `read_only` one never writes."""
 
@@ -87,6 +89,7 @@ class Feed:
         *,
         identity: Callable[[], Awaitable[str]],
         read: Callable[[Sequence[Key]], Awaitable[Sequence[Item | None]]],
+        settled: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Item | None]]],
         scan: Callable[[Key | None, int], Awaitable[Sequence[Item]]],
         clock: Callable[[], float],
         read_only: bool = False,
@@ -95,12 +98,12 @@ class Feed:
         self._table = table
         self._identity = identity
         self._read = read
+        self._settled = settled
         self._scan = scan
         self._clock = clock
         self._read_only = read_only
         self._monotonic = monotonic
         self._gaps: dict[tuple[str, int], float] = {}
-        self._waits: dict[tuple[str, int], float] = {}
 
     async def changes(self, cursor: str | None, limit: int) -> ChangePage:
         """See `RecordDriver.changes`; at most `limit` items. Ends within a few seconds:
@@ -240,30 +243,42 @@ class Feed:
         for at in range(0, len(keys), _READ):
             part = keys[at : at + _READ]
             found.update(zip(part, await self._read(part), strict=True))
+        settled = await self._settled(list(self._doubtful(steps, found)))
+        found.update(settled)
         items: list[Item] = []
         for taken, step in enumerate(steps):
             now = [(change, found[Key(step.row.pk, change.sk)]) for change in step.changes]
-            if any(self._is_pending(step.row, *each) for each in now):
+            if any(self._is_pending(step.row, *each, settled) for each in now):
                 return items, taken
-            self._waits.pop((step.row.lane, step.row.seq), None)
             items += [item for _, item in now if item and item.token == step.row.token]
         return items, len(steps)
 
-    def _is_pending(self, row: Row, change: Change, item: Item | None) -> bool:
+    def _doubtful(
+        self, steps: Iterable[_Step], found: Mapping[Key, Item | None]
+    ) -> Iterator[Key]:
+        """Keys that are absent: not there yet, or the version that came next has expired."""
+        now = self._clock()
+        for key, until in dict.fromkeys(
+            (Key(step.row.pk, change.sk), change.until)
+            for step in steps
+            for change in step.changes
+        ):
+            if found[key] is None and not (until and until <= now):
+                yield key
+
+    def _is_pending(
+        self, row: Row, change: Change, item: Item | None, settled: Mapping[Key, Item | None]
+    ) -> bool:
         """Whether the item is still as before this commit, whose row is there."""
         if item is not None:
             return item.token == change.was
-        now = self._clock()
-        if (change.until and change.until <= now) or row.at < (now - _RECENT_SECONDS) * 1000:
-            return False
-        first = self._waits.setdefault((row.lane, row.seq), self._monotonic())
-        return self._monotonic() < first + _APPLIED_SECONDS  # a later version has expired
+        expired = change.until and change.until <= self._clock()
+        return not expired and Key(row.pk, change.sk) not in settled
 
     async def _fence(self, runs: Mapping[str, Run]) -> None:
         now = self._monotonic()
-        for seen_at in (self._gaps, self._waits):
-            for slot in [each for each, first in seen_at.items() if first < now - _RECENT_SECONDS]:
-                del seen_at[slot]
+        for slot in [each for each, first in self._gaps.items() if first < now - _RECENT_SECONDS]:
+            del self._gaps[slot]
         for lane, run in runs.items():
             seen = self._gaps.setdefault((lane, run.next), now) if run.gap else now
             if seen <= now - FENCE_SECONDS and not self._read_only:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.dynamodb.calls import (
@@ -24,18 +27,31 @@ from services.records.port import DriverUnavailable
 __all__ = ["StoreIdentity"]
 
 _SECONDS = 20.0
+_KNOWN_SECONDS, _LOOK_SECONDS = 30.0, 5.0
 _KEY = {"PK": {"S": f"{OWN_PREFIX}.STORE"}, "SK": {"S": "STORE"}}
 _TAKEN = "ConditionalCheckFailedException"
 
 
 class StoreIdentity:
-    """`table_id` is what the service says, '' where it says none. `read_only`: the row
-    must be there."""
+    """`table_id` is what the service says, '' where it says none; it is asked for again
+    now and then, since a table may be restored under its name while processes run.
+    `read_only`: the row must be there. `changed` is called when the store is another."""
 
-    def __init__(self, calls: TableCalls, table_id: str, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        calls: TableCalls,
+        table_id: str,
+        *,
+        read_only: bool,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._calls = calls
         self._table_id = table_id
         self._read_only = read_only
+        self._monotonic = monotonic
+        self._known_since = monotonic()
+        self._last = ""
+        self.changed: Callable[[], None] = _nothing
 
     async def open(self) -> str:
         """As `read`. Raises WorkspaceError with the remedy."""
@@ -50,11 +66,26 @@ class StoreIdentity:
     async def read(self) -> str:
         """By a strong read; the row is made when there is none."""
         deadline = Deadline(_SECONDS)
+        await self._look()
         store_id = await self._store_id(deadline)
         if store_id is None:
             await self._make(deadline)
             store_id = await self._store_id(deadline)
-        return f"dynamodb:{self._table_id}:{store_id or ''}"
+        found = f"dynamodb:{self._table_id}:{store_id or ''}"
+        self._last, before = found, self._last
+        if before not in ("", found):
+            self.changed()
+        return found
+
+    async def _look(self) -> None:
+        """At the service's id. Items can be read when tables cannot be described."""
+        now = self._monotonic()
+        if now - self._known_since < _KNOWN_SECONDS:
+            return
+        self._known_since = now
+        with suppress(DriverUnavailable):
+            answer = await self._calls.read("describe_table", Deadline(_LOOK_SECONDS))
+            self._table_id = str(answer["Table"].get("TableId", ""))
 
     async def _store_id(self, deadline: Deadline) -> str | None:
         answer = await self._calls.read("get_item", deadline, Key=_KEY, ConsistentRead=True)
@@ -83,3 +114,7 @@ class StoreIdentity:
             else:
                 return
             await asyncio.sleep(pause)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -191,7 +191,9 @@ class Lanes:
             found = await self._table.add(self._void(lane, slot.seq))
         except DriverUnavailable as failure:
             self._give_up(lane)
-            raise DriverUnavailable(str(failure), ambiguous=True) from failure
+            raise DriverUnavailable(
+                str(failure), ambiguous=True, remedy=failure.remedy
+            ) from failure
         if found is not None and found.mark == mark:
             self.landed(slot)
             return True
@@ -201,6 +203,13 @@ class Lanes:
     def abandon(self, slot: Slot) -> None:
         """Nobody waits for the answer any more: settle it behind the scenes."""
         self._spawn(self._fill(self._owned[slot.lane], slot.seq))
+
+    def disown(self) -> None:
+        """The table is another one: what it lists, and holds, of our lanes is unknown."""
+        for lane in tuple(self._owned.values()):
+            lane.foreign = True
+            self._leave(lane)
+        self._wake()
 
     async def close(self) -> None:
         """End this process's lanes. What does not succeed others do an hour later."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.records.dynamodb.codec import index_entry
 from services.records.dynamodb.schema import gsi_keys, gsi_name
-from services.records.port import Index, Item, Key
+from services.records.port import Index, Key
+from services.records.port_texts import position_texts
 
-__all__ = ["KeyRange", "key_range", "page_position"]
+__all__ = ["KeyRange", "key_range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +77,10 @@ def key_range(
     ValueError when that is not one."""
     if after is None:
         return KeyRange(index, partition, lower, False, upper, descending)
-    sort, pk, sk = _texts(after)
+    sort, pk, sk = position_texts(after)
     here = sk if index is Index.BASE else index_entry(sort, Key(pk, sk))
     if descending:
         inside = upper is None or sort < upper
         return KeyRange(index, partition, lower, False, here if inside else upper, descending)
     inside = sort >= lower
     return KeyRange(index, partition, here if inside else lower, inside, upper, descending)
-
-
-def page_position(index: Index, item: Item) -> str:
-    """The (sort, pk, sk) position of an item in an index, as text: as on every driver."""
-    sort = item.key.sk if index is Index.BASE else item.indexes[index][1]
-    return json.dumps([sort, item.key.pk, item.key.sk])
-
-
-def _texts(position: str) -> list[str]:
-    try:
-        parts = json.loads(position)
-    except ValueError:
-        parts = None
-    if not isinstance(parts, list) or [type(part) for part in parts] != [str] * 3:
-        raise ValueError("after: not a position of a page; start again without it")
-    return parts

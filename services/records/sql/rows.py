@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from services.records.port import CursorLost, Index, Item, Key, Put
+from services.records.port import CursorLost, Item, Key, Put
+from services.records.port_texts import check_puts, page_position, position_texts
 from services.records.sql.schema import INDEX_COLUMNS
 
 __all__ = [
@@ -59,22 +60,6 @@ def parameters(put: Put) -> dict[str, Any]:
     return values
 
 
-def check_puts(pk: str, puts: Sequence[Put]) -> None:
-    """Refuse what is a bug in the caller: no puts, another partition, a key twice.
-
-    Raises ValueError before anything is sent to the database.
-    """
-    keys = {put.key for put in puts}
-    if not puts or len(keys) != len(puts) or any(key.pk != pk for key in keys):
-        raise ValueError("a commit takes one or more puts of distinct keys in one partition")
-
-
-def page_position(index: Index, item: Item) -> str:
-    """The (sort, pk, sk) position of an item in an index, as text."""
-    sort = item.key.sk if index is Index.BASE else item.indexes[index][1]
-    return json.dumps([sort, item.key.pk, item.key.sk])
-
-
 def query_bounds(
     lower: str, upper: str | None, after: str | None, *, descending: bool
 ) -> tuple[dict[str, Any], bool]:
@@ -85,19 +70,9 @@ def query_bounds(
     bounds: dict[str, Any] = {"lower": lower, "upper": upper}
     if after is None:
         return bounds, False
-    sort, pk, sk = _texts(after)
+    sort, pk, sk = position_texts(after)
     inside = (upper is None or sort < upper) if descending else sort >= lower
     return {**bounds, "after_sort": sort, "after_pk": pk, "after_sk": sk}, inside
-
-
-def _texts(position: str) -> list[str]:
-    try:
-        parts = json.loads(position)
-    except ValueError:
-        parts = None
-    if not isinstance(parts, list) or [type(part) for part in parts] != [str] * 3:
-        raise ValueError("after: not a position of a page; start again without it")
-    return parts
 
 
 def feed_cursor(identity: str, seq: int, pk: str, sk: str) -> str:

@@ -6,6 +6,10 @@ from typing import Protocol, cast
 
 from tests.bench.case import Bench
 from tests.bench.cases import (
+    aws_objects,
+    aws_push,
+    aws_records,
+    aws_signing,
     commits,
     data_plane,
     importing,
@@ -43,4 +47,8 @@ CASES: dict[str, Case] = {
     "sync_records": cast("Case", sync_records),
     "sync_objects": cast("Case", sync_objects),
     "sync_memory": cast("Case", sync_memory),
+    "aws_signing": cast("Case", aws_signing),
+    "aws_records": cast("Case", aws_records),
+    "aws_objects": cast("Case", aws_objects),
+    "aws_push": cast("Case", aws_push),
 }

@@ -15,7 +15,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import uvloop
@@ -46,13 +46,8 @@ def run(bench: Bench) -> Result:
     with servers():
         url, name = bucket()
         work = _Work(rclone, url, name)
-        return Result(
-            [
-                _large(bench, work),
-                _small(bench, work),
-            ],
-            notes={"rclone": _version(rclone)},
-        )
+        figures = [_large(bench, work), _small(bench, work)]
+        return Result(figures, notes={"rclone": _version(rclone)})
 
 
 def _large(bench: Bench, work: _Work) -> Figure:
@@ -125,10 +120,11 @@ class _Work:
         async def one(item: tuple[Path, str]) -> None:
             path, sha256 = item
             await objects.write(
-                f"{prefix}/{path.name}", _chunks(path), size=path.stat().st_size,
+                f"{prefix}/{path.name}", _chunks(path, sizes[path]), size=sizes[path],
                 sha256=sha256, content_type=_TYPE,
             )
 
+        sizes = await asyncio.to_thread(_sizes, digests)
         began = time.perf_counter()
         await in_parallel(digests.items(), one, concurrency=_AT_ONCE)
         seconds = time.perf_counter() - began
@@ -136,8 +132,8 @@ class _Work:
         return seconds
 
 
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    if path.stat().st_size <= _CHUNK:
+async def _chunks(path: Path, size: int) -> AsyncIterator[bytes]:
+    if size <= _CHUNK:
         yield await asyncio.to_thread(path.read_bytes)
         return
     with await asyncio.to_thread(path.open, "rb") as file:
@@ -153,6 +149,10 @@ def _filled(folder: Path, files: int, size: int) -> Path:
             for at in range(0, size, len(block)):
                 file.write((at + number).to_bytes(8, "big") + block[8:])
     return folder
+
+
+def _sizes(paths: Iterable[Path]) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in paths}
 
 
 def _sha256(path: Path) -> str:

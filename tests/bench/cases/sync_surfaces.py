@@ -40,7 +40,10 @@ from sync_svc.engine.push import push
 from sync_svc.engine.task import Tally, Task
 from sync_svc.surfaces.surface import Surface
 
-__all__ = ["FILE", "Counting", "Pair", "edit", "fill", "opened", "pair", "puts_of", "with_file"]
+__all__ = [
+    "FILE", "Counting", "Pair", "commit_of", "document", "edit", "fill", "opened", "pair",
+    "puts_of", "with_file",
+]  # fmt: skip
 
 FILE = "workspace.sqlite"
 _PUSH = SyncDirection.SYNC_DIRECTION_PUSH
@@ -155,12 +158,13 @@ async def fill(folder: Path, records: int) -> None:
 
 def puts_of(actor: str, records: int) -> Iterator[Sequence[Put]]:
     """The commits, as `RecordStore.commit` would have made them."""
-    yield _commit(Project(project_id=_PROJECT, name="bench"), actor, 0)
+    yield commit_of(Project(project_id=_PROJECT, name="bench"), actor)
     for number in range(1, records // 2):
-        yield _commit(_document(number), actor, number)
+        yield commit_of(document(number), actor, number)
 
 
-def _commit(message: Any, actor: str, number: int) -> Sequence[Put]:
+def commit_of(message: Any, actor: str, number: int = 0) -> Sequence[Put]:
+    """The rows of a commit that makes a record: HEAD, the record, its event."""
     family = family_of(message)
     pk, _ = family.key_of(message)
     plan = CommitPlan.of(
@@ -170,7 +174,8 @@ def _commit(message: Any, actor: str, number: int) -> Sequence[Put]:
     return plan.puts(Head(pk, 0, None))
 
 
-def _document(number: int, title: str = "") -> Document:
+def document(number: int, title: str = "") -> Document:
+    """One that awaits its file."""
     return Document(
         document_id=f"d_{number:026d}", project_id=_PROJECT, name=f"document {number}",
         title=title, status=DocumentStatus.DOCUMENT_STATUS_AWAITING_FILE,
@@ -179,7 +184,7 @@ def _document(number: int, title: str = "") -> Document:
 
 def with_file(number: int, data: bytes) -> Document:
     """A document whose bytes must be there."""
-    made = _document(number)
+    made = document(number)
     key = f"accounts/a_1/projects/{_PROJECT}/documents/{made.document_id}/raw/f.bin"
     made.status, made.storage_key = DocumentStatus.DOCUMENT_STATUS_AVAILABLE, key
     info = FileInfo(
@@ -193,7 +198,7 @@ def with_file(number: int, data: bytes) -> Document:
 async def edit(surface: Surface, number: int, title: str) -> None:
     """Give a document another title."""
     family = FAMILIES["document"]
-    message = _document(number, title)
+    message = document(number, title)
     base = await surface.records.get(family, Key(*family.key_of(message)))
     pk, _ = family.key_of(message)
     await surface.records.commit(

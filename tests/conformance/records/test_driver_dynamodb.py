@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from services.aws.clients import AwsClients
 from services.aws.place import AwsPlace
 from services.model.errors import Reason, WorkspaceError
-from services.records.dynamodb import DynamoDriver, committing
+from services.records.dynamodb import DynamoDriver, committing, identity
 from services.records.dynamodb import driver as driver_module
 from services.records.dynamodb.codec import attributes_of, index_entry
 from services.records.dynamodb.fencing import WINDOW
@@ -29,7 +29,7 @@ from tests.conformance.records.dynamo_faults import (
     refused,
 )
 from tests.conformance.records.dynamo_stores import DynamoStore, moto_clients, raw_rows
-from tests.conformance.records.harness import Environment, drain, everything, put
+from tests.conformance.records.harness import Clock, Environment, drain, everything, put
 from tests.servers import aws
 from tests.servers.process import free_port
 
@@ -153,6 +153,35 @@ async def test_a_write_that_the_service_does_not_take_is_an_error(
     assert faults.calls[WRITE] == 1
 
 
+# --- the feed and transactions that are not through yet
+
+
+async def test_an_item_that_is_still_being_written_is_waited_for(
+    driver: DynamoDriver, faults: Faults
+) -> None:
+    cursor = await driver.tail()
+    await driver.commit("P#1", [put("a")])
+    faults.plan("BatchGetItem", answered({"Responses": {}, "UnprocessedKeys": {}}))
+    faults.plan("TransactGetItems", cancelled("TransactionConflict"))
+    page = await driver.changes(cursor, 10)
+    assert [item.key for item in page.items] == [A]
+    assert (faults.calls["TransactGetItems"], faults.calls["BatchGetItem"]) == (1, 2)
+
+
+async def test_an_item_that_has_expired_since_holds_nothing_back(
+    driver: DynamoDriver, faults: Faults, clock: Clock
+) -> None:
+    cursor = await driver.tail()
+    [token] = await driver.commit("P#1", [put("a")])
+    await driver.commit(
+        "P#1", [put("a", "2", condition=Match(token), expires_at=int(clock()) + 5), put("b")]
+    )
+    clock.now += 10
+    page = await driver.changes(cursor, 10)
+    assert ([item.key.sk for item in page.items], page.complete) == (["b"], True)
+    assert faults.calls["TransactGetItems"] == 1
+
+
 # --- unclear answers
 
 
@@ -198,7 +227,9 @@ async def test_the_second_of_two_sendings_met_what_the_first_wrote(
     assert faults.calls[WRITE] == 1
 
 
-@pytest.mark.parametrize("code", ["ValidationException", "ItemCollectionSizeLimitExceededException"])
+@pytest.mark.parametrize(
+    "code", ["ValidationException", "ItemCollectionSizeLimitExceededException"]
+)
 async def test_whatever_hinders_settling_leaves_no_slot_in_the_way(
     driver: DynamoDriver, faults: Faults, code: str
 ) -> None:
@@ -373,7 +404,7 @@ async def test_an_index_entry_that_lags_shows_nothing(
     assert [i.key.sk for i in (await driver.query(Index.TEAM, "T")).items] == ["a"]
     await driver.commit("P#1", [put("a", condition=Match(token), indexes={Index.TEAM: ("T", "2")})])
     faults.plan("Query", answered({"Items": entries, "Count": 2}))
-    assert (await driver.query(Index.TEAM, "T")).items == []
+    assert (await driver.query(Index.TEAM, "T", upper="2")).items == []
 
 
 async def test_pages_of_a_megabyte_and_empty_ones_are_gone_through(
@@ -609,6 +640,26 @@ async def test_an_emptied_table_is_another_store(store: DynamoStore) -> None:
     second = await store.open()
     assert await second.identity() == await first.identity()
     assert json.loads(cursor)[0] == before
+    await first.commit("P#1", [put("b")])  # in a lane that the table lists
+    assert [each.key.sk for each in await drain(second)] == ["b"]
+    cursor = await second.tail()
+    await first.commit("P#1", [put("c")])
+    assert [each.key.sk for each in (await second.changes(cursor, 9)).items] == ["c"]
+
+
+async def test_a_table_restored_under_its_name_is_another_store(
+    driver: DynamoDriver, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await driver.commit("P#1", [put("a")])
+    before = await driver.identity()
+    monkeypatch.setattr(identity, "_KNOWN_SECONDS", 0.0)
+    faults.plan("DescribeTable", refused("ThrottlingException"), refused("AccessDeniedException"))
+    assert await driver.identity() == before  # nothing is known of it
+    faults.always["DescribeTable"] = answered({"Table": {"TableId": "another"}})
+    assert "another" in await driver.identity()
+    assert await driver.identity() == await driver.identity() != before
+    await driver.commit("P#1", [put("b")])
+    assert sorted(each.key.sk for each in await drain(driver)) == ["a", "b"]
 
 
 async def test_making_a_table_twice_changes_nothing(store: DynamoStore) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from workspace.common.v1.activity_pb2 import ActivityEvent
@@ -25,7 +25,6 @@ from services.records.port import (
     ConditionFailed,
     DriverUnavailable,
     Index,
-    ItemPage,
     Key,
     Match,
     Put,
@@ -341,6 +340,18 @@ async def test_a_store_that_stays_away_is_unavailable(driver: RecordDriver) -> N
         await create(records)
     assert reason(error) == "BACKEND_UNAVAILABLE"
     assert error.value.retry_after
+
+
+async def test_what_an_operator_has_to_do_is_told(driver: RecordDriver) -> None:
+    records = store_over(driver)
+    remedy = DriverUnavailable("table t of account 1: denied", remedy="allow it in IAM")
+    with (
+        patch.object(type(driver), "get", side_effect=remedy),
+        pytest.raises(WorkspaceError, match="allow it in IAM") as error,
+    ):
+        await records.get(PROJECT, KEY)
+    assert reason(error) == "BACKEND_UNAVAILABLE"
+    assert "account" not in str(error.value)
 
 
 @pytest.mark.parametrize("descending", [False, True])

@@ -13,7 +13,7 @@ import pytest
 from services.aws.clients import AwsClients
 from tests.conformance.sync.kinds import Rig
 from tests.servers import tools
-from tests.unit.sync_svc.engine.world import Clock
+from tests.unit.sync_svc.engine.world import Clock, document
 
 pytestmark = [
     pytest.mark.skipif(not tools.HAS_JAVA, reason="capability: DynamoDB Local (needs Java)"),
@@ -70,3 +70,21 @@ async def test_what_is_in_step_costs_a_few_reads(rig: Rig, asked: Counter[str]) 
     await rig.pull()
     assert asked[WRITES] == 0
     assert asked.total() <= 6, asked
+
+
+@pytest.mark.parametrize("records", [3, 60])
+async def test_one_change_costs_a_few_requests_among_however_many(
+    rig: Rig, asked: Counter[str], records: int
+) -> None:
+    await rig.project()
+    await rig.documents(records)
+    await rig.push()
+    await rig.pull(force=True)
+    await rig.pull()
+    await rig.write(document("d_1", "changed"))
+    asked.clear()
+    await rig.push()
+    assert asked.total() <= 6, asked
+    asked.clear()
+    await rig.pull()
+    assert asked.total() <= 7, asked

@@ -30,18 +30,21 @@ from sync_svc.engine.objects.needed import Presence, named_objects
 from sync_svc.engine.reading import is_synced
 from sync_svc.runs.states import has_ended
 from sync_svc.surfaces.local_folder import _NoUrls
+from tests.durability.sync.cloud import Cloud
 from tests.durability.sync.lives import Acked
 
 _PAGE = 1000
 
 
 @asynccontextmanager
-async def copied(folder: Path, dsn: str = "") -> AsyncIterator[RecordStore]:
+async def copied(folder: Path, dsn: str | Cloud = "") -> AsyncIterator[RecordStore]:
     """The records of a folder as a next user would find them, in a copy: opening would
-    roll an interrupted commit back. With `dsn` the database itself."""
+    roll an interrupted commit back. With `dsn` the database, or the table, itself."""
     with tempfile.TemporaryDirectory() as place:
         driver: RecordDriver
-        if dsn:
+        if isinstance(dsn, Cloud):
+            driver = await dsn.records()
+        elif dsn:
             driver = await PostgresDriver.open(dsn)
         else:
             await asyncio.to_thread(_copy, folder, Path(place))
@@ -75,12 +78,10 @@ async def states_of(records: RecordStore) -> dict[Key, State]:
     return found
 
 
-async def dangling(folder: Path, dsn: str = "") -> list[str]:
+async def dangling(folder: Path, dsn: str | Cloud = "") -> list[str]:
     """Objects that records of a surface promise and that it does not have, and rows
     whose content is not what their stamp says."""
-    objects = ObjectStore(
-        FilesystemDriver(folder / "objects", signer=_NoUrls(), public_url="", sweep=False)
-    )
+    objects = await _objects(folder, dsn)
     found: list[str] = []
     async with copied(folder, dsn) as records:
         for key, state in (await states_of(records)).items():
@@ -95,6 +96,14 @@ async def dangling(folder: Path, dsn: str = "") -> list[str]:
                     found.append(f"{key}: {each.key}")
     await objects.close()
     return found
+
+
+async def _objects(folder: Path, dsn: str | Cloud) -> ObjectStore:
+    if isinstance(dsn, Cloud):
+        return await dsn.objects()
+    return ObjectStore(
+        FilesystemDriver(folder / "objects", signer=_NoUrls(), public_url="", sweep=False)
+    )
 
 
 def damaged(path: Path) -> list[str]:

@@ -151,7 +151,7 @@ class Life:
         )
         differences: list[str] = []
         while True:
-            answer = await self.node.sync.CompareSurfaces(request)
+            answer = await self.node.sync.CompareSurfaces(request, timeout=240)
             differences += [str(each) for each in answer.differences]
             request.page_token = answer.next_page_token
             if not request.page_token:

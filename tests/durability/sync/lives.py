@@ -168,24 +168,28 @@ class Lives:
     nursery: Nursery
     ledger: Ledger = field(default_factory=Ledger)
     kills: int = 0
+    prelude: str = ""
 
     @classmethod
     @asynccontextmanager
-    async def begin(cls, folder: Path, provider: str, **settings: str) -> AsyncIterator[Lives]:
-        """Both nodes live, and have the same project."""
-        settings = {"folder": str(folder / "backup"), **settings}
+    async def begin(
+        cls, folder: Path, provider: str, *, prelude: str = "", **settings: str
+    ) -> AsyncIterator[Lives]:
+        """Both nodes live, and have the same project. Every life begins with `prelude`."""
+        if "bucket" not in settings:
+            settings = {"folder": str(folder / "backup"), **settings}
         async with Nursery.open(folder) as nursery:
-            lives = cls(folder, provider, settings, nursery)
+            lives = cls(folder, provider, settings, nursery, prelude=prelude)
             await lives.whole("a", "setup")
             await lives.whole("b", "arrive")
             yield lives
 
-    def mission(self, name: str, what: str, **more: Any) -> Mission:
+    def mission(self, name: str, what: str, *, prelude: str = "", **more: Any) -> Mission:
         known = self.ledger
         return Mission(
             what, str(self.folder / name), self.provider, self.settings, name=name,
             project=known.project, mine=known.mine.get(name, [])[-20:], shared=known.shared,
-            token=known.tokens.get(name, ""), **more,
+            token=known.tokens.get(name, ""), prelude=self.prelude + prelude, **more,
         )
 
     async def whole(self, name: str, what: str, **more: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from services.records.port import Key
+from sync_svc.surfaces.aws import variable_of
 from tests.chosen_records import chosen_server
 from tests.durability.sync.checks import (
     copied,
@@ -26,16 +27,21 @@ from tests.durability.sync.checks import (
     lost,
     states_of,
 )
+from tests.durability.sync.cloud import Cloud, new_cloud
+from tests.durability.sync.life import BACKUP
 from tests.durability.sync.lives import Lives
+from tests.integration.sync.backups import needs_servers
+from tests.servers import aws
 
 SOAK = bool(os.environ.get("WM_SOAK"))
 KILLS = 200 if SOAK else 20
 BATCH, MORE = 20, 4
 KILLS_POSTGRES = 40 if SOAK else 6
+KILLS_AWS = 40 if SOAK else 3
 pytestmark = [pytest.mark.durability, pytest.mark.timeout(3600 if SOAK else 300)]
 
 
-async def verdict(lives: Lives, dsn: str = "") -> list[str]:
+async def verdict(lives: Lives, dsn: str | Cloud = "") -> list[str]:
     """Everything that is wrong after both nodes synced in peace."""
     wrong: list[str] = []
     for name in ("a", "b", "a", "b"):
@@ -57,7 +63,7 @@ async def verdict(lives: Lives, dsn: str = "") -> list[str]:
     return wrong + different(surfaces)
 
 
-async def kill_in_turns(lives: Lives, kills: int, dsn: str = "") -> None:
+async def kill_in_turns(lives: Lives, kills: int, dsn: str | Cloud = "") -> None:
     chance = random.Random(8)
     for number in range(kills):
         await lives.killed("ab"[number % 2], chance)
@@ -95,6 +101,33 @@ async def test_nothing_is_lost_over_postgresql(tmp_path: Path) -> None:
         await kill_in_turns(lives, KILLS_POSTGRES, dsn)
         assert await verdict(lives, dsn) == []
         print(figures(lives))
+        assert lives.ledger.failed == []
+
+
+_PATIENT = """
+from sync_svc.surfaces import aws
+aws._OPEN_SECONDS, aws._CALL_SECONDS = 90.0, 30.0
+"""
+
+
+@needs_servers
+@pytest.mark.timeout(3600 if SOAK else 900)
+@pytest.mark.usefixtures("aws_environment")
+async def test_nothing_is_lost_over_dynamodb_and_s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A life has keys of its own for the connection, and is killed while it pushes."""
+    monkeypatch.setenv(variable_of(BACKUP, "ACCESS_KEY_ID"), aws.ACCESS_KEY)
+    monkeypatch.setenv(variable_of(BACKUP, "SECRET_ACCESS_KEY"), aws.SECRET_KEY)
+    cloud = await new_cloud()
+    async with Lives.begin(tmp_path, "aws", prelude=_PATIENT, **cloud.settings) as lives:
+        await kill_in_turns(lives, KILLS_AWS, cloud)
+        for after in (False, True):  # in the middle of a push, wherever chance struck
+            await lives.struck("a", "strike", prelude=_STRIKE.format(after=after))
+            assert await dangling(tmp_path / "backup", cloud) == []
+        assert await verdict(lives, cloud) == []
+        print(figures(lives))
+        assert lives.kills == KILLS_AWS + 2
         assert lives.ledger.failed == []
 
 

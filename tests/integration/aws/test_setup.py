@@ -136,7 +136,8 @@ async def test_what_exists_is_hardened_and_what_is_in_it_stays(rig: Rig) -> None
     assert [each["Sid"] for each in policy["Statement"]] == ["Auditors", "WorkspaceTlsOnly"]
     rules = s3.get_bucket_lifecycle_configuration(Bucket=wanted.bucket)["Rules"]
     assert [rule["ID"] for rule in rules] == [
-        "logs", "workspace-abort-incomplete-multipart", "workspace-expire-old-versions",
+        "logs", "workspace-abort-incomplete-multipart", "workspace-expire-staged",
+        "workspace-expire-old-versions",
     ]  # fmt: skip
     tags = s3.get_bucket_tagging(Bucket=wanted.bucket)["TagSet"]
     assert {tag["Key"] for tag in tags} == {"Team", "Application", "Environment"}

@@ -16,6 +16,7 @@ from services.aws.setup.desired import (
     abort_rule,
     cors_rule,
     encryption,
+    staged_rule,
     tls_only,
     versions_rule,
 )
@@ -59,6 +60,8 @@ def as_api_rule(rule: dict[str, Any]) -> dict[str, Any]:
     found |= {"ID": rule["Id"], "Filter": {"Prefix": rule["Prefix"]}}
     if found.pop("ExpiredObjectDeleteMarker", False):
         found["Expiration"] = {"ExpiredObjectDeleteMarker": True}
+    if days := found.pop("ExpirationInDays", 0):
+        found["Expiration"] = {"Days": days}
     return found
 
 
@@ -95,7 +98,7 @@ def test_the_bucket_of_the_template_is_that_of_the_setup(
             ]
         },
         "VersioningConfiguration": {"Status": "Enabled"},
-        "LifecycleConfiguration": {"Rules": [abort_rule(), versions_rule(30)]},
+        "LifecycleConfiguration": {"Rules": [abort_rule(), staged_rule(), versions_rule(30)]},
         "Tags": as_list(default_tags("dev")),
         **cors,
     }

@@ -35,6 +35,7 @@ from storage_svc.module import build_gate
 from storage_svc.upload_rows import UPLOADS, upload_key, upload_pk
 from storage_svc.usage import Ledger
 from tests.harness import Workspace
+from tests.servers import aws
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
 
@@ -175,7 +176,10 @@ class Desk:
         )
 
     def files(self) -> list[str]:
-        """Keys of the objects in the folder."""
+        """Keys of the objects that are stored."""
+        settings = self.ws.process.settings
+        if settings.objects == "s3":
+            return _keys_in(settings.aws_s3_bucket)
         root = Path(self.ws.process.settings.data_dir) / "objects"
         # os.walk does not mind folders that go while it walks.
         found = [
@@ -184,6 +188,13 @@ class Desk:
             for name in names
         ]
         return sorted(path for path in found if not path.startswith("."))
+
+
+def _keys_in(bucket: str) -> list[str]:
+    client = aws.clients_of(aws.versitygw()).client("s3", path_style=True)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    found = [each["Key"] for page in pages for each in page.get("Contents", ())]
+    return sorted(key for key in found if not key.startswith("."))
 
 
 async def put(transfer: Transfer, data: bytes, **headers: str) -> httpx.Response:

@@ -18,6 +18,7 @@ from services.records.pending_bytes import PendingBytes, PendingObject
 from services.records.port import Key
 from services.records.record import Activity, Write
 from storage_svc.collection import GRACE_SECONDS
+from tests.chosen_records import needs_files
 from tests.integration.storage.people import Desk, get, refused, sha256
 
 DATA = b"# Notes\n" * 100
@@ -85,6 +86,7 @@ async def test_a_row_about_other_bytes_of_the_key_says_nothing(
     assert (await get(answer.transfer)).status_code == 404
 
 
+@needs_files
 async def test_doctor_tells_what_is_to_come_from_what_is_lost(
     desk: Desk, document_id: str
 ) -> None:

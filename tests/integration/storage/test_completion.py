@@ -16,6 +16,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
 from services.records.port import DriverUnavailable, Index, Put
+from tests.chosen_records import needs_files
 from tests.integration.storage.people import BOB, Desk, put, refused, request_id
 
 DATA = b"minutes of the meeting\n" * 500
@@ -40,6 +41,7 @@ def _tamper(desk: Desk, key: str, data: bytes) -> None:
     path.write_bytes(data)
 
 
+@needs_files
 async def test_bytes_of_another_size_are_incomplete(desk: Desk) -> None:
     upload = await desk.sent(await desk.document(), DATA)
     _tamper(desk, upload.storage_key, DATA + b"more")

@@ -21,7 +21,7 @@ from services.objects.store import UNREVOCABLE_DOWNLOAD_SECONDS
 from storage_svc.downloads import disposition_of
 from storage_svc.module import build_gate
 from storage_svc.revocation import Revocation
-from tests.chosen_records import chosen
+from tests.chosen_records import chosen, needs_files
 from tests.integration.storage.people import (
     ANN,
     BOB,
@@ -163,6 +163,7 @@ async def test_a_batch_has_one_outcome_per_document_in_order(desk: Desk) -> None
     assert (await get(answer.results[3].download.transfer)).content == DATA + b"\x01"
 
 
+@needs_files
 async def test_record_and_store_are_compared(desk: Desk) -> None:
     document_id, storage = await desk.document(), desk.storage()
     request = pb.GetObjectInfoRequest(document_id=document_id)

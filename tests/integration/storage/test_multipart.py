@@ -13,6 +13,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.transfer_pb2 import Transfer
 
 from storage_svc.multipart import part_plan
+from tests.chosen_records import needs_files
 from tests.harness import Workspace
 from tests.integration.storage.people import ANN, Desk, get, put, refused, request_id, sha256
 
@@ -147,6 +148,7 @@ async def test_parts_are_listed_in_pages(desk: Desk) -> None:
     assert refusal.reason == "INVALID_PAGE_TOKEN"
 
 
+@needs_files
 async def test_parallel_announcements_begin_one_multipart_upload(desk: Desk) -> None:
     document_id, once = await desk.document("big.bin"), request_id()
     answers = await asyncio.gather(

@@ -31,7 +31,7 @@ from storage_svc.old_objects import GRACE_SECONDS, OldObjects
 from storage_svc.relocation import Relocator
 from storage_svc.relocation_rows import RelocationRows, State
 from storage_svc.usage import Counters, Ledger
-from tests.chosen_records import environment_of
+from tests.chosen_records import environment_of, needs_files
 from tests.harness import Workspace
 from tests.integration.storage.people import ANN, BOB, EVE, Desk, get, refused, request_id, sha256
 
@@ -303,6 +303,7 @@ async def test_uploads_of_before_and_during_the_move_complete(desk: Desk) -> Non
     assert (await desk.complete(before.upload_id)).document_id == before.document_id
 
 
+@needs_files
 async def test_a_damaged_file_stays_where_it_is(full: tuple[Desk, str, str]) -> None:
     desk, document_id, _ = full
     key = (await desk.read(document_id)).storage_key

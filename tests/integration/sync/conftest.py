@@ -11,12 +11,14 @@ from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kind
 EVERY_DAY = ("scenario_1_", "scenario_5_", "scenario_8_", "scenario_13_", "scenario_16_")
 """On AWS too in every run of the tests; the others with WM_TEST_SURFACE=aws."""
 
+_MARKS = {"aws": [needs_servers, pytest.mark.timeout(900)]}
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backups" in metafunc.fixturenames:
         every_day = any(each in metafunc.function.__name__ for each in EVERY_DAY)
         params = [
-            pytest.param(kind, marks=[needs_servers] if kind == "aws" else [], id=f"on-{kind}")
+            pytest.param(kind, marks=_MARKS.get(kind, []), id=f"on-{kind}")
             for kind in chosen_kinds(every_day=every_day)
         ]
         metafunc.parametrize("backups", params, indirect=True)
@@ -29,6 +31,9 @@ def backups(
     if request.param == "folder":
         yield Folders()
         return
+    # Nothing here is about deadlines, and a machine may be busy.
+    monkeypatch.setattr("sync_svc.surfaces.aws._OPEN_SECONDS", 90.0)
+    monkeypatch.setattr("sync_svc.surfaces.aws._CALL_SECONDS", 30.0)
     made = Clouds(monkeypatch.setenv)
     yield made
     made.close()

@@ -261,7 +261,8 @@ class Node:
             answer = await self.sync.CompareSurfaces(
                 CompareSurfacesRequest(
                     connection_id=name, include_objects=True, read_bytes=True, page_token=token
-                )
+                ),
+                timeout=240,
             )
             found.extend(answer.differences)
             token = answer.next_page_token

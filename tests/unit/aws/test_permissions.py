@@ -86,7 +86,7 @@ def test_every_action_of_the_setup_is_in_its_policy() -> None:
 
 def test_every_action_of_a_connection_is_in_its_policy() -> None:
     allowed = {action for grant in SURFACE for action in grant.actions}
-    places = ["sync_svc/surfaces", "sync_svc/connections"]
+    places = ["sync_svc/surfaces", "sync_svc/connections", "services/objects/s3"]
     found = {action for service in ("s3", "dynamodb") for action in used(service, places)}
     assert found
     assert found <= allowed
@@ -108,9 +108,10 @@ def test_a_policy_names_only_what_there_is() -> None:
         "TableName": "t", "BucketName": "b",
     }  # fmt: skip
     policy = policy_document(grants_of("workspace"), values)
-    assert [each["Sid"] for each in policy["Statement"]] == ["Records", "Bucket", "Objects"]
+    named = [each["Sid"] for each in policy["Statement"]]
+    assert named == ["Records", "Bucket", "Exposure", "Objects"]
     assert "${" not in json.dumps(policy).replace("${aws:PrincipalAccount}", "")
-    assert policy["Statement"][2]["Resource"] == ["arn:aws:s3:::b/*"]
+    assert policy["Statement"][3]["Resource"] == ["arn:aws:s3:::b/*"]
 
 
 def test_the_guide_has_the_table_of_permissions() -> None:
@@ -122,11 +123,11 @@ def test_the_guide_has_the_table_of_permissions() -> None:
 def test_files_go_to_buckets_of_the_own_account_alone() -> None:
     """Names of buckets are worldwide: somebody else may have ours, with a policy that
     takes whatever comes. ARNs of the other services name the account."""
-    for grant in (*GRANTS, *SETUP, *SURFACE):
+    for grant in (*GRANTS, *SURFACE):
         worldwide = any(each.startswith("arn:${AWS::Partition}:s3:::") for each in grant.resources)
-        if worldwide and grant.name in ("Bucket", "Objects"):
+        if worldwide:
             assert grant.statement({"AWS::Partition": "aws", "BucketName": "b"})["Condition"] == {
                 "StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}
             }
-        elif not worldwide:
+        else:
             assert not grant.own_account

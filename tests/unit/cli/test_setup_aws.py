@@ -36,7 +36,7 @@ def test_plan_make_write_check(setup: list[str], capsys: Capture, tmp_path: Path
     assert not (tmp_path / "backend.toml").exists()
     assert run([*setup, "--yes", "--write"]) == ExitCode.OK
     said = capsys.readouterr().out
-    assert "15/15" in said
+    assert "16/16" in said
     selection = tomllib.loads((tmp_path / "backend.toml").read_text())
     assert selection["storage"]["bucket"] == f"{setup[3]}-dev-documents"
     assert run(["setup", "aws", "--check"]) == ExitCode.OK, "the file names the same"
@@ -82,14 +82,14 @@ def test_what_was_done_before_a_failure_is_said_and_the_next_run_goes_on(
     command = [*setup, "--yes", *(["--json"] if as_json else [])]
     with monkeypatch.context() as patch:
         patch.setattr(AwsClients, "call", denied)
-        assert run(command) == ExitCode.UNAVAILABLE
+        assert run(command) == ExitCode.DENIED
     said = capsys.readouterr()
     assert "dynamodb:CreateTable" in said.err
     if as_json:
         told = json.loads(said.out)
         assert 0 < told["made"] < told["changes"]
     else:
-        assert "Stopped after 8 of 15 changes" in said.out
+        assert "Stopped after 9 of 16 changes" in said.out
     assert run(command) == ExitCode.OK
 
 

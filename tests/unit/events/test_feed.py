@@ -15,7 +15,7 @@ from services.events.feed import Batch, Feed
 from services.events.outbox import BEGINNING, Position, follow_events
 from services.model.errors import Reason, WorkspaceError
 from services.model.stamp import Stamp
-from services.records.port import ChangePage, Match, Put
+from services.records.port import Capabilities, ChangePage, Match, Put
 from services.records.record import Activity
 from services.records.store import RecordStore
 from tests.unit.events.conftest import Commit
@@ -266,3 +266,49 @@ async def test_an_event_that_was_erased_is_no_news_to_who_had_it(
     for position, expected in ((start, both), (place, both[1:])):
         async with aclosing(follow_events(unread, position)) as batches:
             assert [each.pk for each, _ in (await anext(batches)).events] == expected
+
+
+class Lagging(Counted):
+    """A store whose indexes follow some time later."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._records.capabilities, consistent_index_reads=False)
+
+
+async def test_who_decides_by_an_index_that_lags_waits_for_a_read_that_began_later(
+    records: RecordStore,
+) -> None:
+    lagging = Lagging(records)
+    feed = Feed(lagging, now=time.time, poll=NEVER)  # type: ignore[arg-type]
+
+    async def follow() -> None:
+        async for _ in feed.follow(await feed.tail()):
+            pass
+
+    follower = asyncio.create_task(follow())
+    await lagging.read.wait()
+    lagging.gate.clear()
+    lagging.read.clear()
+    waiting = asyncio.create_task(feed.indexes_settled())
+    await lagging.read.wait()  # the follower, which would have slept
+    assert not waiting.done()
+    reads = lagging.reads
+    lagging.gate.set()
+    await waiting
+    assert reads >= 2
+    follower.cancel()
+    await asyncio.gather(follower, return_exceptions=True)
+
+
+async def test_indexes_that_do_not_lag_are_not_waited_for(records: RecordStore) -> None:
+    counted = Counted(records)
+    await Feed(counted, now=time.time).indexes_settled()  # type: ignore[arg-type]
+    assert counted.reads == 0
+
+
+async def test_without_a_follower_the_wait_for_indexes_ends(
+    records: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.events.feed._SETTLE_SECONDS", 0.01)
+    await Feed(Lagging(records), now=time.time).indexes_settled()  # type: ignore[arg-type]

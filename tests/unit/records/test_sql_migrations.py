@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from services.model.errors import Reason, WorkspaceError
+from services.records.port import ABSENT, Key, Put
 from services.records.sql import SqliteDriver
 from services.records.sql.migrations import HEAD, upgrade
 from services.records.sql.schema import FORMAT, metadata
@@ -69,3 +71,15 @@ async def test_an_expanded_newer_store_opens_and_a_contracted_one_is_refused(
     assert refused.value.reason == Reason.ERROR_REASON_INVALID_STATE
     _set(path, "min_format", str(FORMAT))
     await (await SqliteDriver.open(path)).close()
+
+
+async def test_new_databases_of_one_process_are_made_at_once(tmp_path: Path) -> None:
+    """Two backup folders that are used for the first time: `alembic.op` is one for the
+    process, and made the tables of one in the other."""
+    paths = [tmp_path / f"{number}.sqlite" for number in range(8)]
+    made = await asyncio.gather(*map(SqliteDriver.open, paths))
+    for number, driver in enumerate(made):
+        await driver.commit("P", [Put(Key("P", f"{number}"), ABSENT, "test", "{}")])
+    for number, driver in enumerate(made):
+        assert [item.key.sk for item in await driver.scan(None, 10)] == [f"{number}"]
+        await driver.close()

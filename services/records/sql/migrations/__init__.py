@@ -10,6 +10,8 @@ whose code may still open the database.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
 from sqlalchemy import Connection, insert, inspect, select, update
 
@@ -19,6 +21,7 @@ from services.records.sql.schema import FORMAT, meta
 __all__ = ["HEAD", "formats_of", "require_format", "upgrade"]
 
 HEAD = f"{FORMAT:04d}"
+_ALONE: Final = Lock()
 
 
 def upgrade(connection: Connection) -> None:
@@ -69,7 +72,10 @@ def _run(connection: Connection) -> None:
     config = Config(attributes={"connection": connection})
     folder = str(Path(__file__).parent).replace("%", "%%")
     config.set_main_option("script_location", folder)
-    command.upgrade(config, HEAD)
+    # `alembic.op` is one for the process: at once, one thread would make the tables of
+    # another in its own database. Whoever waits here has all locks of its database.
+    with _ALONE:
+        command.upgrade(config, HEAD)
 
 
 def _set(connection: Connection, name: str, value: str) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from services.aws.setup.certificate import write_certificate
-from services.aws.setup.desired import tls_only
+from services.aws.setup.desired import STAGED_PREFIX, tls_only
 from services.aws.setup.names import Asked, find_target
 from services.aws.setup.policy import is_public, refuses_plain, with_statement
 from services.aws.setup.tags import parse_tags
 from services.cli.init import render_toml
 from services.model.errors import WorkspaceError
 from services.model.selection import backend_selection
+from services.objects.s3.staging import STAGED
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +137,7 @@ def test_the_certificate_of_a_container_is_one_that_tls_takes(tmp_path: Path) ->
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     assert key.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_staged_is_what_goes() -> None:
+    assert f"{STAGED}/" == STAGED_PREFIX

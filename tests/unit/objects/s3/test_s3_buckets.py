@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -127,7 +127,8 @@ async def test_copies_in_parts(rig: Rig) -> None:
     assert hashlib.sha256(read).hexdigest() == SHA
 
 
-def lost_completion() -> Any:
+@contextmanager
+def lost_completion() -> Iterator[None]:
     """The first completion has its effect; its answer is a 500."""
     whole, lost = Wire.send, list[Call]()
 
@@ -138,7 +139,9 @@ def lost_completion() -> Any:
             raise failed(call.operation, 500, {}, b"")
         return answer
 
-    return patch.object(Wire, "send", send)
+    with patch.object(Wire, "send", send):
+        yield
+    assert lost
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["unannounced", "announced"])

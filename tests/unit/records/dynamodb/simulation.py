@@ -267,8 +267,8 @@ class Reader:
             return "simulated"
 
         self.feed = Feed(
-            Table(world), identity=identity, read=self._read, scan=self._scan,
-            clock=lambda: 1000.0 + world.now, read_only=self.read_only,
+            Table(world), identity=identity, read=self._read, settled=self._settled,
+            scan=self._scan, clock=lambda: 1000.0 + world.now, read_only=self.read_only,
             monotonic=lambda: world.now,
         )  # fmt: skip
 
@@ -336,6 +336,15 @@ class Reader:
             found.append(self.world.items.get(key))
             if self.world.rng.random() < 0.1:
                 await self.world.pause()
+        return found
+
+    async def _settled(self, keys: Sequence[Key]) -> dict[Key, Item | None]:
+        if not keys:
+            return {}
+        await self.world.pause()
+        world = self.world
+        found = {key: world.items.get(key) for key in keys if key not in world.held}
+        await self.world.pause()
         return found
 
     async def _scan(self, after: Key | None, limit: int) -> list[Item]:

@@ -134,6 +134,13 @@ def reads_items_before_they_are_there(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(feed.Feed, "_is_pending", lambda *_: False)
 
 
+def takes_what_is_absent_for_gone(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(
+        feed.Feed, "_is_pending",
+        lambda _self, _row, change, item, _settled: item is not None and item.token == change.was,
+    )
+
+
 def calls_a_page_complete_despite_gaps(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(feed, "_is_all", lambda *_: True)
 
@@ -149,6 +156,7 @@ def calls_a_page_complete_despite_gaps(patched: pytest.MonkeyPatch) -> None:
         waits_for_nothing_that_was_before,
         uses_any_slot_again,
         reads_items_before_they_are_there,
+        takes_what_is_absent_for_gone,
         calls_a_page_complete_despite_gaps,
     ],
 )

@@ -1,8 +1,9 @@
 """Whether everybody may read or write a bucket.
 
-Such a bucket is not opened for a run: a workspace's files would be published by a push.
-Reading alone (a plan, a comparison) stays possible. There is no setting that allows it:
-who means to publish files has better ways than a surface.
+Nothing is written to such a bucket: a workspace's files would be published. It is neither
+served from nor opened for a run of sync; reading alone (a plan, a comparison, a backup)
+stays possible. There is no setting that allows it: who means to publish files has better
+ways.
 Source: S3 "Blocking public access", "The meaning of public".
 """
 
@@ -28,17 +29,18 @@ _NOTHING_SET: Final = ("NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPoli
 _NOT_THERE: Final = ("NotImplemented", "MethodNotAllowed", "InvalidRequest", "XNotImplemented")
 
 
-async def require_private(clients: AwsClients, bucket: str, *, path_style: bool) -> None:
+async def require_private(clients: AwsClients, bucket: str, *, path_style: bool) -> str:
     """Raises INVALID_STATE when the bucket is public. What these credentials may not ask
-    is not known, and no reason to refuse: see `unknown_exposure`."""
-    why, _ = await _exposure(clients, bucket, path_style=path_style)
+    is not known, and no reason to refuse: then the answer is as of `unknown_exposure`."""
+    why, action = await _exposure(clients, bucket, path_style=path_style)
     if why:
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
-            f"the bucket {bucket} is public ({why}), and no run uses such a one: close it "
-            "by switching on S3 Block Public Access, then run `wm setup aws`",
+            f"the bucket {bucket} is public ({why}), and files of a workspace are private: "
+            "close it by switching on S3 Block Public Access, then run `wm setup aws`",
             metadata={"exposure": "public"},
         )
+    return action
 
 
 async def unknown_exposure(clients: AwsClients, bucket: str, *, path_style: bool) -> str:

@@ -1,0 +1,25 @@
+"""Random schedules of the engine with its real drivers, on real servers, part 1 of 2.
+
+WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a twentieth of those run here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.sync.backups import needs_servers
+from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
+
+pytestmark = [
+    needs_servers, pytest.mark.timeout(900 + 20 * SCHEDULES),
+    pytest.mark.usefixtures("aws_environment"),
+]  # fmt: skip
+
+
+async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -> None:
+    half = SCHEDULES // 2
+    wrong, counted = await schedules(tmp_path, FIRST, half)
+    assert wrong == []
+    assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}

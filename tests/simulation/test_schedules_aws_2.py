@@ -1,0 +1,37 @@
+"""Random schedules of the engine with its real drivers, on real servers, part 2 of 2.
+
+WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a twentieth of those run here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.sync.backups import needs_servers
+from tests.simulation.mutants import ENGINE_MUTANTS
+from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
+
+pytestmark = [
+    needs_servers, pytest.mark.timeout(900 + 20 * SCHEDULES),
+    pytest.mark.usefixtures("aws_environment"),
+]  # fmt: skip
+
+
+async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -> None:
+    half = SCHEDULES // 2
+    wrong, counted = await schedules(tmp_path, FIRST + half, SCHEDULES - half)
+    assert wrong == []
+    assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}
+
+
+@pytest.mark.parametrize("mutant", ["cursor before data", "record before object"])
+async def test_an_engine_that_is_wrong_is_caught(tmp_path: Path, mutant: str) -> None:
+    """As many schedules as it takes: the first that sees the mistake is enough."""
+    with ENGINE_MUTANTS[mutant]():
+        for first in range(0, 60, 6):
+            wrong, _ = await schedules(tmp_path, first, 6)
+            if wrong:
+                return
+    raise AssertionError(f"nobody saw: {mutant}")
