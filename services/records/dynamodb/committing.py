@@ -39,6 +39,9 @@ MAX_PUTS = 99
 """A transaction has 100 actions, one of which is the feed's."""
 _MOST_BYTES = 4 * 1024 * 1024 - 128 * 1024  # what 99 keys take in the row of the feed
 _SECONDS = 12.0
+_AT_ONCE = 24
+"""Commits under way: fewer than there are threads. Others wait for their turn, and
+their time begins with it."""
 _SETTLE_SECONDS = 8.0
 _LONGEST_TOKEN = "x" * 40
 _CANCELLED = "TransactionCanceledException"
@@ -53,11 +56,16 @@ class Committer:
         self._calls = calls
         self._lanes = lanes
         self._now = now
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
         """Tokens in order. Raises the port's errors, and INVALID_FIELD before any call
         for what no transaction can hold."""
         rows = stored_rows(puts)
+        async with self._turns:
+            return await self._commit(pk, puts, rows)
+
+    async def _commit(self, pk: str, puts: Sequence[Put], rows: Sequence[Attributes]) -> list[str]:
         deadline = Deadline(_SECONDS)
         for pause in pauses():
             slot = await self._reserved(deadline)

@@ -66,6 +66,29 @@ async def driver(
     await made.close()
 
 
+async def test_the_time_of_a_commit_begins_with_its_turn(
+    driver: DynamoDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many at once wait for threads; waiting must not use up the time of the calls."""
+    begun, most = 0, 0
+    real = committing.Committer._commit
+
+    async def counted(self: Any, *given: Any) -> list[str]:
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        try:
+            return await real(self, *given)
+        finally:
+            begun -= 1
+
+    monkeypatch.setattr(committing.Committer, "_commit", counted)
+    await asyncio.gather(
+        *(driver.commit(f"P#{n}", [put("a", pk=f"P#{n}")]) for n in range(40))
+    )
+    assert most == committing._AT_ONCE
+
+
 # --- what a cancelled transaction means
 
 

@@ -129,15 +129,19 @@ async def test_copies_in_parts(rig: Rig) -> None:
 
 @contextmanager
 def lost_completion() -> Iterator[None]:
-    """The first completion has its effect; its answer is a 500."""
+    """The first completion has its effect, and a 500 for an answer; then the upload is
+    over (these servers remember it for a while, others do not)."""
     whole, lost = Wire.send, list[Call]()
 
     def send(self: Wire, call: Call) -> Answer:
-        answer = whole(self, call)
-        if call.operation == "CompleteMultipartUpload" and not lost:
-            lost.append(call)
-            raise failed(call.operation, 500, {}, b"")
-        return answer
+        if call.operation != "CompleteMultipartUpload":
+            return whole(self, call)
+        if lost:
+            over = b"<Error><Code>NoSuchUpload</Code></Error>"
+            raise failed(call.operation, 404, {}, over)
+        lost.append(call)
+        whole(self, call)
+        raise failed(call.operation, 500, {}, b"")
 
     with patch.object(Wire, "send", send):
         yield
@@ -146,11 +150,13 @@ def lost_completion() -> Iterator[None]:
 
 @pytest.mark.parametrize("told", [False, True], ids=["unannounced", "announced"])
 async def test_a_completion_whose_answer_was_lost_is_found(rig: Rig, told: bool) -> None:
+    data = DATA * 2  # two parts
+    digest = hashlib.sha256(data).hexdigest()
     with lost_completion():
         info = await rig.driver.write(
-            KEY, stream(DATA), size=len(DATA), sha256=SHA if told else None, content_type="a/b"
+            KEY, stream(data), size=len(data), sha256=digest if told else None, content_type="a/b"
         )
-    assert (info.sha256, await all_keys(rig)) == (SHA, [KEY])
+    assert (info.sha256, await all_keys(rig)) == (digest, [KEY])
 
 
 async def test_a_copy_in_parts_whose_answer_was_lost_is_found(rig: Rig) -> None:
