@@ -659,7 +659,7 @@ class CreateDownloadRequest(_message.Message):
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
         """How long the URL should work; default is the deployment's. Clamped to
-        policy (15 min) and to the life of the signing credentials.
+        policy (15 min; 5 where the store cannot revoke URLs) and to the life of the signing credentials.
         """
 
     def __init__(
@@ -737,7 +737,7 @@ class BatchCreateDownloadsRequest(_message.Message):
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
         """How long the URLs should work; default is the deployment's. Clamped to
-        policy (15 min).
+        policy (15 min; 5 where the store cannot revoke URLs).
         """
 
     def __init__(
