@@ -65,6 +65,7 @@ async def test_the_baseline_is_a_stack_that_the_setup_finds(rig: Rig) -> None:
     plan = await rig.plan(wanted)
     unknown_to_moto = {
         "public access", "object ownership", "versioning", "unfinished uploads", "old versions",
+        "staged uploads",
         "policy", "point-in-time recovery", "expiry",
     }  # fmt: skip
     assert {step.name for step in plan.changes} <= unknown_to_moto
