@@ -25,7 +25,7 @@ class Bus:
 
     @classmethod
     async def open(cls, *, source: str = "workspace.") -> Bus:
-        clients = aws.clients_of(aws.moto())
+        clients = aws.clients_of(aws.moto_of_messages())
         name = f"bus-{secrets.token_hex(6)}"
         await clients.call("events", "create_event_bus", Name=name)
         queue = await clients.call(

@@ -20,13 +20,13 @@ class Ses:
 
     @classmethod
     async def open(cls, domain: str) -> Ses:
-        clients = aws.clients_of(aws.moto())
+        clients = aws.clients_of(aws.moto_of_messages())
         await clients.call("sesv2", "create_email_identity", EmailIdentity=domain)
         return cls(clients, f"workspace@{domain}")
 
     def sent(self) -> list[bytes]:
         """The raw messages of this sender, oldest first."""
-        with urllib.request.urlopen(f"{aws.moto().url}data.json", timeout=60) as answer:
+        with urllib.request.urlopen(f"{aws.moto_of_messages().url}data.json", timeout=60) as answer:
             document = json.load(answer)
         messages = document.get("ses", {}).get("RawMessage", [])
         return [m["raw_data"].encode() for m in messages if m["source"] == self.sender]

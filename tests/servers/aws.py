@@ -22,7 +22,7 @@ from tests.servers.process import Server, free_port
 
 __all__ = [
     "ACCESS_KEY", "REGION", "SECRET_KEY", "clients_of", "dynamodb_local", "environment",
-    "make_bucket", "make_table", "moto", "stop_servers", "versitygw",
+    "make_bucket", "make_table", "moto", "moto_of_messages", "stop_servers", "versitygw",
 ]  # fmt: skip
 
 REGION = "eu-central-1"
@@ -47,6 +47,17 @@ def environment() -> dict[str, str]:
 @cache
 def moto() -> Server:
     """All of AWS, without signatures."""
+    return _moto()
+
+
+@cache
+def moto_of_messages() -> Server:
+    """Another one, for mail and events: moto cannot list what was sent any more once
+    there are tables and buckets."""
+    return _moto()
+
+
+def _moto() -> Server:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     # Its own account in the environment: it must not look for another.
@@ -101,7 +112,7 @@ def make_bucket(server: Server, name: str) -> None:
 
 def stop_servers() -> None:
     """End those that were started."""
-    for start in (moto, dynamodb_local, versitygw):
+    for start in (moto, moto_of_messages, dynamodb_local, versitygw):
         if start.cache_info().currsize:
             start().stop()
             start.cache_clear()

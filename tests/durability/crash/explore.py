@@ -48,15 +48,16 @@ async def explore(story: Story, folder: Path) -> dict[str, str]:
     wanted, names = await _undisturbed(story, folder, scene, ids)
     assert names, "the story has no durable step"
     faults: dict[str, str] = {}
-    for number in range(len(names)):
+    for at, name in enumerate(names):
+        number = names[:at].count(name)
         for after in (False, True):
             place = folder / "crashed"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(scene, place)
-            points = CrashPoints(number, after)
+            points = CrashPoints((name, number), after)
             fault = await _crashed(story, place, ids, wanted, points)
             if fault:
-                faults[f"{number}:{points.names[number]}:{_side(after)}"] = fault
+                faults[f"{number}:{name}:{_side(after)}"] = fault
     return faults
 
 

@@ -30,10 +30,11 @@ _IN_THEIR_OWN_TIME = frozenset(
 
 @dataclass
 class CrashPoints:
-    """Counts the durable steps of a process while armed; dies at number `at`
-    (`after`: once it is done). Without `at` it only notes their names."""
+    """Notes the durable steps of a process while armed; dies at the step `at`, the n-th
+    of a name (`after`: once it is done). Without `at` it only notes their names: what the
+    background commits in its own time moves no step to another number."""
 
-    at: int | None = None
+    at: tuple[str, int] | None = None
     after: bool = False
     names: list[str] = field(default_factory=list)
     dead: bool = False
@@ -58,16 +59,16 @@ class CrashPoints:
         async def step(*args: Any, **kwargs: Any) -> Any:
             if self.dead:
                 raise error
-            step_name = told(*args)
-            if not self.armed or step_name in _IN_THEIR_OWN_TIME:
+            kind = told(*args)
+            if not self.armed or kind in _IN_THEIR_OWN_TIME:
                 return await real(*args, **kwargs)
-            number = len(self.names)
-            self.names.append(step_name)
-            if number == self.at and not self.after:
+            here = kind, self.names.count(kind)
+            self.names.append(kind)
+            if here == self.at and not self.after:
                 self.dead = True
                 raise error
             result = await real(*args, **kwargs)
-            if number == self.at:
+            if here == self.at:
                 self.dead = True
                 raise error
             return result

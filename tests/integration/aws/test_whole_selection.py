@@ -94,7 +94,7 @@ def selection(folder: Path, bus: Bus, ses: Ses) -> dict[str, Any]:
     """All that there is of AWS."""
     return {
         **aws_of(folder),
-        "aws_endpoint": aws.moto().url.removesuffix("/moto-api/"),
+        "aws_endpoint": aws.moto_of_messages().url.removesuffix("/moto-api/"),
         "events": "eventbridge", "aws_event_bus": bus.name, "environment": "it",
         "mail": "ses", "mail_from": ses.sender,
         "keys_secret": f"secretsmanager:it/{secrets.token_hex(6)}/keys",

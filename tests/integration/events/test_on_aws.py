@@ -43,13 +43,13 @@ async def bus(aws_environment: None) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 async def clients(aws_environment: None) -> AsyncIterator[AwsClients]:
-    opened = aws.clients_of(aws.moto())
+    opened = aws.clients_of(aws.moto_of_messages())
     yield opened
     await opened.close()
 
 
 def on_moto(**more: Any) -> dict[str, Any]:
-    endpoint = aws.moto().url.removesuffix("/moto-api/")
+    endpoint = aws.moto_of_messages().url.removesuffix("/moto-api/")
     return {"aws_region": aws.REGION, "aws_endpoint": endpoint} | more
 
 

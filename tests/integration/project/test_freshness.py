@@ -267,7 +267,7 @@ class TestOneProcess:
         async def late(pk: str, puts: Sequence[Any]) -> list[str]:
             await asyncio.sleep(0.05)
             tokens = list(await commit(pk, puts))
-            asyncio.get_running_loop().call_later(0.01, durable.set)
+            asyncio.get_running_loop().call_later(0.5, durable.set)
             return tokens
 
         async def slow(pk: str, puts: Sequence[Any]) -> list[str]:

@@ -45,8 +45,8 @@ from services.records.record import Activity, Write
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
 from services.rpc.errors import error_info, peer_status
-from sync_svc.surfaces import opening
 from tests.chosen_records import chosen_server, needs_sqlite
+from tests.integration.sync.faults import between
 from tests.integration.sync.nodes import Node
 
 PUSH, PULL = SyncDirection.SYNC_DIRECTION_PUSH, SyncDirection.SYNC_DIRECTION_PULL
@@ -99,12 +99,7 @@ Wrap = Callable[[RecordDriver], Any]
 
 def wrapping(monkeypatch: pytest.MonkeyPatch, wrap: Wrap) -> None:
     """From now on every folder that is opened as a surface has its driver wrapped."""
-    real = opening.open_local_records
-
-    async def opened(folder: Path, **more: Any) -> Any:
-        return wrap(await real(folder, **more))
-
-    monkeypatch.setattr(opening, "open_local_records", opened)
+    between(monkeypatch, wrap)
 
 
 class Wrapped:

@@ -23,11 +23,11 @@ from workspace.sync.v1.sync_service_pb2 import (
 )
 
 from services.rpc.errors import error_info, peer_status
-from sync_svc.surfaces import opening
 from tests.chosen_records import postgres_of
 from tests.e2e.serving import ANN as WHO
 from tests.e2e.serving import Serving
 from tests.harness import Workspace
+from tests.integration.sync.faults import between
 from tests.integration.sync.nodes import ANN, Node
 
 PUSH, PULL = SyncDirection.SYNC_DIRECTION_PUSH, SyncDirection.SYNC_DIRECTION_PULL
@@ -84,12 +84,8 @@ async def test_a_connection_has_one_run_whoever_serves_the_call(
     pair: tuple[Node, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
-    gate, real = Gate(), opening.open_local_records
-
-    async def gated(folder: Path, **more: Any) -> Any:
-        return gate.wrap(await real(folder, **more))
-
-    monkeypatch.setattr(opening, "open_local_records", gated)
+    gate = Gate()
+    between(monkeypatch, gate.wrap)
     await one.connect(tmp_path / "backup")
     await one.project()
     start = StartSyncRequest(connection_id="backup", direction=PUSH)
