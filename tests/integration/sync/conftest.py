@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kinds, needs_servers
 
-EVERY_DAY = ("scenario_1_", "scenario_5_", "scenario_8_", "scenario_13_", "scenario_16_")
+EVERY_DAY = ("scenario_5_", "scenario_8_", "scenario_13_")
 """On AWS too in every run of the tests; the others with WM_TEST_SURFACE=aws."""
 
 _MARKS = {"aws": [needs_servers, pytest.mark.timeout(900)]}
