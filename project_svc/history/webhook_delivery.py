@@ -29,7 +29,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from workspace.common.v1.activity_pb2 import ActivityEvent
 from workspace.project.v1.history_pb2 import Webhook
 
@@ -46,6 +45,7 @@ from project_svc.history.webhook_rows import (
     signing_key,
     webhook_activity,
 )
+from services.events.cloud_event import cloud_event
 from services.events.egress import AddressRefused, Egress, PostFailed
 from services.events.job_rows import finish_job, rewrite_job
 from services.events.outbox import OutboxEvent
@@ -280,22 +280,8 @@ def signed_request(
     webhook: Webhook, event: ActivityEvent, *, key: bytes, source: str, partition: str, now: int
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of one delivery. `now` is unix seconds."""
-    shown = ActivityEvent()
-    shown.CopyFrom(event)
-    if not webhook.project_id and event.project_id:
-        del shown.changes[:]
-    document = {
-        "specversion": "1.0",
-        "id": event.event_id,
-        "source": source,
-        "type": f"workspace.{event.type}",
-        "subject": event.resource,
-        "time": event.occurred_at.ToJsonString(),
-        "datacontenttype": "application/json",
-        "partitionkey": partition,
-        "sequence": str(event.partition_sequence),
-        "data": MessageToDict(shown),
-    }
+    whole = bool(webhook.project_id or not event.project_id)
+    document = cloud_event(event, source=source, partition=partition, whole=whole)
     body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     headers = {
         "content-type": "application/cloudevents+json; charset=utf-8",

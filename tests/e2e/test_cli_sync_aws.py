@@ -21,12 +21,12 @@ from services.records.sql import SqliteDriver
 from sync_svc.engine.reading import is_synced
 from sync_svc.surfaces.aws import variable_of
 from tests.e2e.serving import ANN, BOB, Serving, differences, make_tree
-from tests.servers import aws, tools
+from tests.servers import aws
+from tests.servers.marks import needs_servers
 
 pytestmark = [
     pytest.mark.timeout(600),  # two dozen processes
-    pytest.mark.skipif(not tools.HAS_JAVA, reason="capability: DynamoDB Local (needs Java)"),
-    pytest.mark.skipif(not tools.HAS_GO, reason="capability: an S3 server (versitygw needs Go)"),
+    needs_servers,
 ]
 
 

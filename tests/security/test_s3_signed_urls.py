@@ -21,13 +21,11 @@ from services.objects.port import SignedTransfer, SignRequest
 from services.objects.s3 import S3Driver
 from services.objects.s3.digests import base64_of
 from services.objects.store import ObjectStore
-from tests.servers import tools
 from tests.servers.aws import versitygw
 from tests.servers.buckets import credentials, local_clients, new_bucket
+from tests.servers.marks import needs_s3
 
-pytestmark = pytest.mark.skipif(
-    not tools.HAS_GO, reason="capability: go (the server that checks signatures)"
-)
+pytestmark = needs_s3  # the server that checks signatures
 
 KEY = "workspaces/w_1/projects/p_1/documents/d_1/raw/a report+1%.txt"
 OTHER = "workspaces/w_1/projects/p_1/documents/d_2/raw/report.txt"

@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 from services.aws.clients import AwsClients
 from services.model.errors import Reason, WorkspaceError
 from services.objects.s3.exposure import require_private, unknown_exposure
-from tests.servers import aws, tools
+from tests.servers import aws
+from tests.servers.marks import needs_s3
 
 BLOCKED = dict.fromkeys(
     ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
@@ -112,7 +113,7 @@ async def test_what_may_not_be_asked_is_not_known(
     assert await bucket.unknown() == action
 
 
-@pytest.mark.skipif(not tools.HAS_GO, reason="capability: an S3 server (versitygw needs Go)")
+@needs_s3
 async def test_compatible_servers_are_asked_as_far_as_they_know(aws_environment: None) -> None:
     bucket = Bucket(aws.versitygw())
     await bucket.require()

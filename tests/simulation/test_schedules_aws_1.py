@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sync.backups import needs_servers
+from tests.servers.marks import needs_servers
 from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
 
 pytestmark = [

@@ -12,12 +12,11 @@ import pytest
 
 from services.aws.clients import AwsClients
 from tests.conformance.sync.kinds import Rig
-from tests.servers import tools
+from tests.servers.marks import needs_servers
 from tests.unit.sync_svc.engine.world import Clock, document
 
 pytestmark = [
-    pytest.mark.skipif(not tools.HAS_JAVA, reason="capability: DynamoDB Local (needs Java)"),
-    pytest.mark.skipif(not tools.HAS_GO, reason="capability: an S3 server (versitygw needs Go)"),
+    needs_servers,
 ]
 WRITES = "transact_write_items"
 

@@ -33,16 +33,15 @@ from services.records.port import (
     Put,
     RecordDriver,
 )
-from tests.servers import aws, tools
+from tests.servers import aws
 from tests.servers.faulty import Asked, Fault, Faulty, Plan
+from tests.servers.marks import needs_servers
 
 pytestmark = [
     pytest.mark.durability,
     pytest.mark.timeout(900),
     pytest.mark.usefixtures("aws_environment"),
-    pytest.mark.skipif(
-        not (tools.HAS_GO and tools.HAS_JAVA), reason="capability: Go, Java and Maven"
-    ),
+    needs_servers,
 ]
 
 SCHEDULES = int(os.environ.get("WM_FAULT_SCHEDULES", "100"))

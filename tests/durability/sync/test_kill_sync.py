@@ -30,8 +30,8 @@ from tests.durability.sync.checks import (
 from tests.durability.sync.cloud import Cloud, new_cloud
 from tests.durability.sync.life import BACKUP
 from tests.durability.sync.lives import Lives
-from tests.integration.sync.backups import needs_servers
 from tests.servers import aws
+from tests.servers.marks import needs_servers
 
 SOAK = bool(os.environ.get("WM_SOAK"))
 KILLS = 200 if SOAK else 20

@@ -40,16 +40,15 @@ from tests.chosen_records import aws_of
 from tests.cognito_pool import CognitoPool
 from tests.event_buses import Bus
 from tests.harness import BearerChannel, Workspace
-from tests.servers import aws, tools
+from tests.servers import aws
 from tests.servers.faulty import Asked, Fault, Faulty
 from tests.servers.late_indexes import LateIndexes
+from tests.servers.marks import needs_servers
 from tests.ses_mailbox import Ses
 
 pytestmark = [
     pytest.mark.usefixtures("aws_environment"),
-    pytest.mark.skipif(
-        not (tools.HAS_JAVA and tools.HAS_GO), reason="capability: Java, Maven and Go (servers)"
-    ),
+    needs_servers,
 ]
 DATA = b"the bytes of a plan\n" * 5000
 _EVERYTHING = 1 << 30

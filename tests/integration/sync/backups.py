@@ -16,15 +16,10 @@ from typing import Any, Protocol
 import pytest
 
 from sync_svc.surfaces.aws import variable_of
-from tests.servers import aws, tools
+from tests.servers import aws
 from tests.servers.faulty import Fault, Faulty
 
-__all__ = ["Backups", "Clouds", "Folders", "chosen_kinds", "needs_servers"]
-
-needs_servers = pytest.mark.skipif(
-    not (tools.HAS_GO and tools.HAS_JAVA),
-    reason="capability: DynamoDB Local (needs Java and Maven) and an S3 server (needs Go)",
-)
+__all__ = ["Backups", "Clouds", "Folders", "chosen_kinds"]
 
 
 def chosen_kinds(*, every_day: bool) -> Sequence[str]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kinds, needs_servers
+from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kinds
+from tests.servers.marks import needs_servers
 
 EVERY_DAY = ("scenario_5_", "scenario_8_", "scenario_13_")
 """On AWS too in every run of the tests; the others with WM_TEST_SURFACE=aws."""

@@ -19,12 +19,12 @@ from sync_svc.connections import testing
 from sync_svc.surfaces import aws as surfaces
 from sync_svc.surfaces.aws import open_dynamodb_records, open_s3_objects, variable_of
 from sync_svc.surfaces.opening import SurfaceOpener
-from tests.servers import aws, tools
+from tests.servers import aws
+from tests.servers.marks import needs_servers
 
 pytestmark = [
     pytest.mark.usefixtures("aws_environment"),
-    pytest.mark.skipif(not tools.HAS_JAVA, reason="capability: DynamoDB Local (needs Java)"),
-    pytest.mark.skipif(not tools.HAS_GO, reason="capability: an S3 server (versitygw needs Go)"),
+    needs_servers,
 ]
 FAILED, WARNING = CheckOutcome.CHECK_OUTCOME_FAILED, CheckOutcome.CHECK_OUTCOME_WARNING
 Setenv = Callable[[str, str], None]
