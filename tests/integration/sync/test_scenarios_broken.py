@@ -89,7 +89,7 @@ async def test_absence_in_a_listing_is_taken_for_a_deletion(
     monkeypatch.setattr(Pipeline, "run", mirroring)
     monkeypatch.setattr(Forgetful, "every", 3)
     with pytest.raises((AssertionError, grpc.aio.AioRpcError)):
-        await surfaces.test_scenario_17_a_listing_leaves_some_out(desk, monkeypatch)
+        await surfaces.test_scenario_17_a_listing_leaves_some_out(desk, desk.a.backups, monkeypatch)
 
 
 async def test_nobody_guards(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,5 +107,3 @@ async def test_equal_clocks_hide_a_version(desk: Desk, monkeypatch: pytest.Monke
     monkeypatch.setattr(replica, "join", by_clock)
     with pytest.raises((AssertionError, ValueError)):
         await edits.test_scenario_4_with_clocks_that_tie_or_drift(desk, edits.Stopped)
-
-
