@@ -74,8 +74,8 @@ bench: $(VENV)/.dev ## Benchmarks as ratios; results in tests/bench/results
 	$(PY) -m tests.bench
 
 lock: ## Renew the lock files (needs uv)
-	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra build --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra build --extra dev --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
+	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --extra dev --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
 
 clean: ## Remove the environment and caches, never the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from services.aws.selected import aws_place
+from services.azure.selected import azure_place
 from services.config import Settings
 from services.mail.folder import FolderMail
 from services.mail.port import MailDriver
@@ -80,6 +81,8 @@ async def open_objects(
     if settings.objects == "filesystem":
         root = settings.data_dir / "objects"
         return FilesystemDriver(root, signer=signer, public_url=public_url)
+    if settings.objects == "azure_blob":
+        return await _open_azure_blob(settings, private=private)
     from services.aws.clients import AwsClients
     from services.objects.s3 import S3Driver
 
@@ -99,6 +102,8 @@ def open_mail(settings: Settings) -> MailDriver | None:
         return FolderMail(settings.data_dir / "mail", sender=settings.mail_from, now=time.time)
     if settings.mail == "ses":
         return _open_ses(settings)
+    if settings.mail == "communication":
+        return _open_communication(settings)
     from services.mail.smtp import SmtpMail, SmtpServer
 
     password = settings.smtp_password
@@ -128,6 +133,8 @@ async def open_record_driver(settings: Settings) -> RecordDriver:
         return await SqliteDriver.open(database_file(settings), cache_bytes=_POINT_READ_CACHE)
     if settings.records == "dynamodb":
         return await _open_dynamodb(settings)
+    if settings.records == "cosmos":
+        return await _open_cosmos(settings)
     from services.records.sql import PostgresDriver
 
     return await PostgresDriver.open(_dsn(settings))
@@ -142,6 +149,13 @@ def record_snapshot(settings: Settings) -> AsyncIterator[list[Item]]:
             Reason.ERROR_REASON_INVALID_STATE,
             "DynamoDB has no copy of one moment for `wm backup`: use its point-in-time recovery "
             "(on in what `wm setup aws` makes), or push to another surface with `wm sync push`",
+            metadata={"field": "WM_RECORDS"},
+        )
+    if settings.records == "cosmos":
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            "Cosmos DB has no copy of one moment for `wm backup`: use its continuous backup (on "
+            "in what `wm setup azure` makes), or push to another surface with `wm sync push`",
             metadata={"field": "WM_RECORDS"},
         )
     if settings.records == "sqlite":
@@ -162,6 +176,32 @@ async def _open_dynamodb(settings: Settings) -> RecordDriver:
     return await _or_close(DynamoDriver.open(clients, settings.aws_dynamodb_table), clients.close)
 
 
+async def _open_cosmos(settings: Settings) -> RecordDriver:
+    from services.azure.clients import AzureClients
+    from services.records.cosmos import CosmosDriver
+
+    clients = AzureClients(azure_place(settings))
+    opening = CosmosDriver.open(
+        clients,
+        settings.azure_cosmos_account,
+        settings.azure_cosmos_database,
+        settings.azure_cosmos_container,
+    )
+    return await _or_close(opening, clients.close)
+
+
+async def _open_azure_blob(settings: Settings, *, private: bool) -> ObjectDriver:
+    from services.azure.clients import AzureClients
+    from services.objects.azure_blob import AzureBlobDriver
+
+    clients = AzureClients(azure_place(settings))
+    account, container = settings.azure_storage_account, settings.azure_storage_container
+    driver = await _or_close(AzureBlobDriver.open(clients, account, container), clients.close)
+    if private:
+        await _or_close(driver.require_private(), driver.close)
+    return driver
+
+
 async def _require_private(clients: AwsClients, bucket: str, path_style: bool) -> None:
     from services.objects.s3.exposure import require_private
 
@@ -178,6 +218,18 @@ def _open_ses(settings: Settings) -> MailDriver:
         settings.mail_from, settings.ses_configuration_set, settings.ses_identity_arn
     )
     return SesMail(AwsClients(aws_place(settings), workers=8), sender, now=time.time)
+
+
+def _open_communication(settings: Settings) -> MailDriver:
+    from services.azure.clients import AzureClients
+    from services.mail.communication import CommunicationMail
+
+    return CommunicationMail(
+        AzureClients(azure_place(settings)),
+        settings.azure_communication_endpoint,
+        sender=settings.mail_from,
+        now=time.time,
+    )
 
 
 async def _or_close(opening: Awaitable[T], close: Callable[[], Awaitable[None]]) -> T:

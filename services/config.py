@@ -15,7 +15,10 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.aws.selected import aws_selection, check_aws, from_environment
+from services.aws.selected import aws_selection, check_aws
+from services.aws.selected import from_environment as from_aws_environment
+from services.azure.selected import azure_selection, check_azure
+from services.azure.selected import from_environment as from_azure_environment
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.model.selection import refuse_secrets
 from services.tokens.issuers import (
@@ -44,13 +47,16 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".wm-data"), description="folder of the local workspace")
     backend_file: Path = Field(Path("backend.toml"), description="non-secret backend selection")
     environment: str = Field("local", description="name of the deployment, for labels")
-    records: Literal["sqlite", "postgresql", "dynamodb"] = Field(
+    records: Literal["sqlite", "postgresql", "dynamodb", "cosmos"] = Field(
         "sqlite",
-        description="`sqlite`, `postgresql` (see records_dsn) or `dynamodb` (aws_dynamodb_table)",
+        description="`sqlite`, `postgresql` (see records_dsn), `dynamodb` (aws_dynamodb_table) or "
+        "`cosmos` (azure_cosmos_account)",
     )
     records_dsn: SecretStr | None = Field(None, description="connection string of PostgreSQL")
-    objects: Literal["filesystem", "s3"] = Field(
-        "filesystem", description="`filesystem`, or `s3`: S3 and compatible stores (aws_s3_bucket)"
+    objects: Literal["filesystem", "s3", "azure_blob"] = Field(
+        "filesystem",
+        description="`filesystem`, `s3`: S3 and compatible stores (aws_s3_bucket), or "
+        "`azure_blob` (azure_storage_account)",
     )
 
     aws_region: str = Field("", description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION")
@@ -65,6 +71,39 @@ class Settings(BaseSettings):
     )
     aws_dynamodb_endpoint: str = Field("", description="URL of DynamoDB, for DynamoDB Local")
     aws_endpoint: str = Field("", description="URL of all other AWS services, for emulators")
+
+    azure_cloud: Literal["public", "usgovernment", "china"] = Field(
+        "public", description="which Azure: its host names"
+    )
+    azure_location: str = Field(
+        "", description="Azure location, for labels and `wm setup azure`; else AZURE_LOCATION"
+    )
+    azure_cosmos_account: str = Field(
+        "", description="Cosmos DB account of the records; else AZURE_COSMOS_ACCOUNT"
+    )
+    azure_cosmos_database: str = Field(
+        "", description="database in that account; else AZURE_COSMOS_DATABASE"
+    )
+    azure_cosmos_container: str = Field(
+        "", description="container in that database; else AZURE_COSMOS_CONTAINER"
+    )
+    azure_storage_account: str = Field(
+        "", description="storage account of the objects; else AZURE_STORAGE_ACCOUNT"
+    )
+    azure_storage_container: str = Field(
+        "", description="container of the objects in it; else AZURE_STORAGE_CONTAINER"
+    )
+    azure_cosmos_endpoint: str = Field("", description="URL of Cosmos DB, for emulators")
+    azure_blob_endpoint: str = Field(
+        "", description="URL of Blob Storage without the account, for emulators (Azurite)"
+    )
+    azure_vault_endpoint: str = Field("", description="URL of Key Vault, for emulators")
+    azure_configuration_endpoint: str = Field(
+        "", description="URL of App Configuration, for emulators"
+    )
+    azure_ca_file: Path | None = Field(
+        None, description="PEM of authorities instead of the public ones, for emulators"
+    )
 
     grpc_host: str = Field("127.0.0.1", description="address of the gRPC port")
     grpc_port: int = Field(50051, ge=0, le=65535, description="0: any free port")
@@ -131,10 +170,11 @@ class Settings(BaseSettings):
     permission_cache: bool = Field(
         True, description="cache facts of permission decisions (off: for comparison)"
     )
-    mail: Literal["folder", "smtp", "ses", "off"] = Field(
+    mail: Literal["folder", "smtp", "ses", "communication", "off"] = Field(
         "folder",
         description="where mail to people goes; `folder`: `mail/` in the data folder, `ses`: "
-        "Amazon SES, in which the domain or address of mail_from must be verified",
+        "Amazon SES, `communication`: Azure Communication Services; in both the domain or "
+        "address of mail_from must be verified",
     )
     mail_from: str = Field("workspace@localhost", description="sender address of mail")
     smtp_host: str = Field("", description="mail server, with `WM_MAIL=smtp`")
@@ -151,8 +191,20 @@ class Settings(BaseSettings):
         "", description="identity of another account that lets this one send for it; with ses"
     )
 
-    events: Literal["off", "eventbridge"] = Field(
-        "off", description="where else activity events are published (aws_event_bus)"
+    azure_communication_endpoint: str = Field(
+        "",
+        description="endpoint of the Communication Services resource, as "
+        "`https://NAME.europe.communication.azure.com`, with `WM_MAIL=communication`",
+    )
+
+    events: Literal["off", "eventbridge", "eventgrid"] = Field(
+        "off",
+        description="where else activity events are published (aws_event_bus, azure_event_topic)",
+    )
+    azure_event_topic: str = Field(
+        "",
+        description="endpoint of an Event Grid topic of schema CloudEvents, as "
+        "`https://NAME.LOCATION-1.eventgrid.azure.net/api/events`, with `WM_EVENTS=eventgrid`",
     )
     aws_event_bus: str = Field(
         "default", description="name or ARN of the EventBridge bus, with `WM_EVENTS=eventbridge`"
@@ -171,7 +223,8 @@ class Settings(BaseSettings):
         None, description="PEM of authorities of webhook receivers, beside the public ones"
     )
     sync_places: str = Field(
-        "", description="folders, hosts and stores, as `/srv/backup,db.example.org,"
+        "",
+        description="folders, hosts and stores, as `/srv/backup,db.example.org,"
         "s3:backup-bucket,dynamodb:eu-central-1/backup`, to which account owners may connect; "
         "empty: any while both ports are local and nobody signs in from elsewhere, else none "
         "(platform admins: always any)",
@@ -199,7 +252,7 @@ class Settings(BaseSettings):
     def provider(self) -> str:
         """`local`, `aws` or `azure`: what records and objects live on. A store that
         is hosted by its users counts as local."""
-        return "aws" if self.records == "dynamodb" else "local"
+        return {"dynamodb": "aws", "cosmos": "azure"}.get(self.records, "local")
 
     @property
     def loopback_only(self) -> bool:
@@ -214,8 +267,9 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise _readable(error) from None
-    settings = from_environment(_selected(settings))
+    settings = from_azure_environment(from_aws_environment(_selected(settings)))
     check_aws(settings)
+    check_azure(settings)
     _check_tls(settings)
     _check_mail(settings)
     return settings.model_copy(update={"oidc_issuers": one_of_each(_issuers(settings))})
@@ -262,6 +316,8 @@ def _selected(settings: Settings) -> Settings:
         settings = _with_issuers(settings, selection)
         if selection["provider"] == "aws":
             return settings.model_copy(update=aws_selection(settings, selection))
+        if selection["provider"] == "azure":
+            return settings.model_copy(update=azure_selection(settings, selection))
         if "data_dir" not in settings.model_fields_set:
             return settings.model_copy(update={"data_dir": _data_dir(settings, selection)})
     elif "backend_file" in settings.model_fields_set:
@@ -348,13 +404,6 @@ def load_selection(path: Path) -> dict[str, Any]:
     provider = selection.get("provider")
     if not isinstance(provider, str) or provider not in {"local", "aws", "azure"}:
         raise invalid_field(f"{path.name}: provider", "must be local, aws or azure")
-    if provider == "azure":
-        raise WorkspaceError(
-            Reason.ERROR_REASON_INVALID_STATE,
-            f"{path.name} selects {provider}, whose drivers are not part of this release; "
-            "use `wm init --provider local` or `wm init --provider aws`",
-            metadata={"field": "provider"},
-        )
     return selection
 
 
@@ -365,8 +414,10 @@ def _readable(error: ValidationError, *, prefix: str = "WM_") -> WorkspaceError:
     ]
     text = "; ".join(f"{v.field}: {v.description}" for v in violations)
     return WorkspaceError(
-        Reason.ERROR_REASON_INVALID_FIELD, text,
-        metadata={"field": violations[0].field}, violations=violations,
+        Reason.ERROR_REASON_INVALID_FIELD,
+        text,
+        metadata={"field": violations[0].field},
+        violations=violations,
     )
 
 

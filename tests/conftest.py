@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chosen_records import patient_limits, recycle_databases, stop_server
-from tests.servers.aws import environment, stop_servers
+from tests.servers import aws, azure
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
 settings.register_profile("local", deadline=None)
@@ -61,10 +61,20 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials for the servers of tests/servers/aws.py, and no others."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in environment().items():
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def azure_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for the servers of tests/servers/azure.py, and no others."""
+    for name in [name for name in os.environ if name.startswith(("AZURE_", "IDENTITY_", "MSI_"))]:
+        monkeypatch.delenv(name)
+    for name, value in azure.environment().items():
         monkeypatch.setenv(name, value)
 
 
 def pytest_unconfigure() -> None:
     stop_server()
-    stop_servers()
+    aws.stop_servers()
+    azure.stop_servers()

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from services.aws.place import AwsPlace
 from services.model.errors import invalid_field
+from services.model.selection import selected_text
 from services.secrets.reference import is_aws_reference, parse_reference
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def aws_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str,
     found = {
         "records": "dynamodb",
         "objects": "s3",
-        "aws_region": _text(selection, name, "region"),
-        "aws_s3_bucket": _text(selection, name, "storage", "bucket"),
-        "aws_dynamodb_table": _text(selection, name, "database", "table"),
+        "aws_region": selected_text(selection, name, "region"),
+        "aws_s3_bucket": selected_text(selection, name, "storage", "bucket"),
+        "aws_dynamodb_table": selected_text(selection, name, "database", "table"),
     }
     return {
         field: value
@@ -100,7 +101,9 @@ def aws_place(settings: Settings) -> AwsPlace:
     """Where the settings put AWS."""
     endpoints = {"s3": settings.aws_s3_endpoint, "dynamodb": settings.aws_dynamodb_endpoint}
     return AwsPlace(
-        settings.aws_region, settings.aws_profile, settings.aws_endpoint,
+        settings.aws_region,
+        settings.aws_profile,
+        settings.aws_endpoint,
         {service: url for service, url in endpoints.items() if url},
     )
 
@@ -161,12 +164,3 @@ def _check_events(settings: Settings) -> None:
             "WM_ENVIRONMENT",
             "is part of the `source` of published events: letters, digits, `_`, `-`, `.` only",
         )
-
-
-def _text(selection: Mapping[str, Any], name: str, *path: str) -> str:
-    value: Any = selection
-    for part in path:
-        value = value.get(part, "") if isinstance(value, Mapping) else ""
-    if not isinstance(value, str):
-        raise invalid_field(f"{name}: {'.'.join(path)}", "must be a text")
-    return value

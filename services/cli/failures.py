@@ -102,7 +102,7 @@ def print_failure(failure: Failure, *, as_json: bool) -> None:
 
 def _of_store(error: BaseException) -> Failure:
     """The record store could not be opened; its text never holds a secret."""
-    if str(error).startswith("DynamoDB table"):  # it says what helps
+    if str(error).startswith(("DynamoDB table", "Cosmos DB")):  # it says what helps
         return Failure(ExitCode.UNAVAILABLE, str(error))
     damaged = getattr(error.__cause__, "sqlite_errorname", "").startswith(_DAMAGED)
     if damaged:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.aws.selected import aws_place
+from services.azure.selected import azure_place
 from services.config import Settings
 from services.events.relay import Consumer
 
@@ -22,6 +23,18 @@ def open_publishers(settings: Settings, *, instance_id: str) -> Sequence[Publish
     """Those that are selected; the SDK is imported for them alone."""
     if settings.events == "off":
         return ()
+    if settings.events == "eventgrid":
+        from services.azure.clients import AzureClients
+        from services.events.event_grid import EventGridPublisher
+
+        return (
+            EventGridPublisher(
+                AzureClients(azure_place(settings)),
+                topic=settings.azure_event_topic,
+                environment=settings.environment,
+                instance_id=instance_id,
+            ),
+        )
     from services.aws.clients import AwsClients
     from services.events.event_bridge import EventBridgePublisher
 

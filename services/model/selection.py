@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from services.model.catalog import PROVIDERS, Provider, provider_of
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
@@ -21,6 +21,7 @@ __all__ = [
     "backend_selection",
     "looks_like_secret",
     "refuse_secrets",
+    "selected_text",
     "storage_account_name",
 ]
 
@@ -68,6 +69,17 @@ def backend_selection(
         "identity": {"service": chosen.identity_service},
         "notifications": {"service": chosen.notification_service},
     }
+
+
+def selected_text(selection: Mapping[str, Any], file: str, *path: str) -> str:
+    """What a selection says at a path, '' for nothing. Raises INVALID_FIELD, naming the
+    `file`, for what is no text."""
+    value: Any = selection
+    for part in path:
+        value = value.get(part, "") if isinstance(value, Mapping) else ""
+    if not isinstance(value, str):
+        raise invalid_field(f"{file}: {'.'.join(path)}", "must be a text")
+    return value
 
 
 def storage_account_name(prefix: str, environment: str) -> str:

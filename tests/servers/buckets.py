@@ -76,6 +76,4 @@ def _empty(client: Any, name: str) -> None:
             client.delete_object(Bucket=name, Key=each["Key"])
     for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=name):
         for each in page.get("Uploads", []):
-            client.abort_multipart_upload(
-                Bucket=name, Key=each["Key"], UploadId=each["UploadId"]
-            )
+            client.abort_multipart_upload(Bucket=name, Key=each["Key"], UploadId=each["UploadId"])

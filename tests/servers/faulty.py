@@ -173,7 +173,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         # The checksum was that of the answer before it was changed.
         hop = {
-            "connection", "transfer-encoding", "content-length", "keep-alive", "x-amz-crc32",
+            "connection",
+            "transfer-encoding",
+            "content-length",
+            "keep-alive",
+            "x-amz-crc32",
         }
         for name, value in headers:
             if name.lower() not in hop or (name.lower() == "content-length" and self._is_head()):

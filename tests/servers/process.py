@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -28,13 +29,23 @@ class Server:
     """`command` started; ready when `url` answers anything over HTTP. `stop` ends it."""
 
     def __init__(
-        self, command: Sequence[str], *, url: str, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        url: str,
+        environment: Mapping[str, str] | None = None,
+        ca_file: str = "",
     ) -> None:
         self.url = url
+        self._tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
         self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         self._process = subprocess.Popen(
-            command, stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})}, start_new_session=True,
+            command,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )
         try:
             self._await()
@@ -67,7 +78,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(self.url, timeout=2).close()
+            urllib.request.urlopen(self.url, timeout=2, context=self._tls).close()
         except urllib.error.HTTPError:
             return True
         except (OSError, ValueError):

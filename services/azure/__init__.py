@@ -1,0 +1,1 @@
+"""What all drivers of Azure share. The SDK is imported by `clients` and `failures` alone."""

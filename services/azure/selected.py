@@ -1,0 +1,142 @@
+"""The part of the settings that chooses Azure: `backend.toml`, and the variables of the
+seeds. No SDK is needed for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from services.azure.place import AzurePlace
+from services.model.errors import invalid_field
+from services.model.selection import selected_text
+
+if TYPE_CHECKING:
+    from services.config import Settings
+
+__all__ = ["azure_place", "azure_selection", "check_azure", "from_environment", "uses_azure"]
+
+S = TypeVar("S", bound="Settings")
+
+_COSMOS_ACCOUNT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,42}[a-z0-9])")
+_STORAGE_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
+_BLOB_CONTAINER: Final = re.compile(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
+_COSMOS_NAME: Final = re.compile(r"[^/\\#?%\s]{1,255}")
+_VARIABLES: Final = {
+    "azure_location": "AZURE_LOCATION",
+    "azure_cosmos_account": "AZURE_COSMOS_ACCOUNT",
+    "azure_cosmos_database": "AZURE_COSMOS_DATABASE",
+    "azure_cosmos_container": "AZURE_COSMOS_CONTAINER",
+    "azure_storage_account": "AZURE_STORAGE_ACCOUNT",
+    "azure_storage_container": "AZURE_STORAGE_CONTAINER",
+}
+_ENDPOINTS: Final = {
+    "cosmos": "azure_cosmos_endpoint",
+    "blob": "azure_blob_endpoint",
+    "vault": "azure_vault_endpoint",
+    "configuration": "azure_configuration_endpoint",
+}
+
+
+def azure_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `backend.toml` with provider azure says, without what was set otherwise."""
+    name = settings.backend_file.name
+    found = {
+        "records": "cosmos",
+        "objects": "azure_blob",
+        "azure_location": selected_text(selection, name, "location"),
+        "azure_storage_account": selected_text(selection, name, "storage", "account"),
+        "azure_storage_container": selected_text(selection, name, "storage", "container"),
+        "azure_cosmos_account": selected_text(selection, name, "database", "account"),
+        "azure_cosmos_database": selected_text(selection, name, "database", "database"),
+        "azure_cosmos_container": selected_text(selection, name, "database", "container"),
+    }
+    return {
+        field: value
+        for field, value in found.items()
+        if value and field not in settings.model_fields_set
+    }
+
+
+def from_environment(settings: S, environment: Mapping[str, str] = os.environ) -> S:
+    """Fill what is not set from the variables of the seeds."""
+    if not uses_azure(settings):
+        return settings
+    found = {
+        field: value
+        for field, name in _VARIABLES.items()
+        if not getattr(settings, field) and (value := environment.get(name, ""))
+    }
+    return settings.model_copy(update=found)
+
+
+def check_azure(settings: Settings) -> None:
+    """Raises INVALID_FIELD naming the variable."""
+    for field in (*_ENDPOINTS.values(), "azure_event_topic", "azure_communication_endpoint"):
+        _check_url(field, getattr(settings, field))
+    if settings.records == "cosmos":
+        _check(settings, "azure_cosmos_account", _COSMOS_ACCOUNT, "3 to 44 of a-z, 0-9, `-`")
+        _check(settings, "azure_cosmos_database", _COSMOS_NAME, "1 to 255, none of /, \\, #, ?, %")
+        _check(settings, "azure_cosmos_container", _COSMOS_NAME, "1 to 255, none of /, \\, #, ?, %")
+    if settings.objects == "azure_blob":
+        _check(settings, "azure_storage_account", _STORAGE_ACCOUNT, "3 to 24 of a-z, 0-9")
+        _check(settings, "azure_storage_container", _BLOB_CONTAINER, "3 to 63 of a-z, 0-9, `-`")
+    if settings.events == "eventgrid":
+        _check_needed(settings, "azure_event_topic", "the endpoint of a topic")
+    if settings.mail == "communication":
+        _check_needed(settings, "azure_communication_endpoint", "that of the resource")
+        if settings.mail_from.endswith("@localhost"):
+            raise invalid_field(
+                "WM_MAIL_FROM",
+                "must be an address of a verified domain, with WM_MAIL=communication",
+            )
+
+
+def uses_azure(settings: Settings) -> bool:
+    """Whether anything of Azure is selected, but for secrets, which name their place."""
+    return (
+        settings.records == "cosmos"
+        or settings.objects == "azure_blob"
+        or settings.events == "eventgrid"
+        or settings.mail == "communication"
+    )
+
+
+def azure_place(settings: Settings) -> AzurePlace:
+    """Where the settings put Azure."""
+    endpoints = {
+        service: url for service, field in _ENDPOINTS.items() if (url := getattr(settings, field))
+    }
+    ca_file = str(settings.azure_ca_file) if settings.azure_ca_file else ""
+    return AzurePlace(settings.azure_cloud, endpoints, ca_file)
+
+
+def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) -> None:
+    value = getattr(settings, field)
+    if not value:
+        raise invalid_field(
+            f"WM_{field.upper()}",
+            f"is needed on Azure: set it, or {_VARIABLES[field]}, or name it in backend.toml "
+            "(`wm init --provider azure`)",
+        )
+    if not pattern.fullmatch(value):
+        raise invalid_field(f"WM_{field.upper()}", f"'{value}' must be {form}")
+
+
+def _check_needed(settings: Settings, field: str, what: str) -> None:
+    if not getattr(settings, field):
+        raise invalid_field(f"WM_{field.upper()}", f"is needed: {what}, as https://host")
+
+
+def _check_url(field: str, url: str) -> None:
+    parts = urlsplit(url)
+    if url and not (parts.scheme == "https" and parts.hostname and "@" not in parts.netloc):
+        raise invalid_field(f"WM_{field.upper()}", "must be like https://host")
+    if parts.query or parts.fragment:
+        raise invalid_field(
+            f"WM_{field.upper()}",
+            "must be a URL without a query (keys and SAS "
+            "are not taken: credentials are those of the environment)",
+        )
