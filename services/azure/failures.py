@@ -6,6 +6,7 @@ Codes are those of the services' references ("HTTP status codes for Azure Cosmos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -122,11 +123,10 @@ def _answered(error: sdk.HttpResponseError, service: str) -> Failure:
     return Failure(kind, code, service, ambiguous=ambiguous, retry_after=_pause(headers))
 
 
-def _pause(headers: object) -> float:
+def _pause(headers: Mapping[str, str]) -> float:
     """Seconds that the service asks to wait (`x-ms-retry-after-ms`, else `Retry-After`)."""
-    get = getattr(headers, "get", {}.get)
     for name, unit in (("x-ms-retry-after-ms", 0.001), ("Retry-After", 1.0)):
-        text = str(get(name) or "")
+        text = str(headers.get(name) or "")
         if text.replace(".", "", 1).isdecimal():
             return float(text) * unit
     return 0.0
