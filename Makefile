@@ -10,7 +10,7 @@ GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configu
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_ANY_STORE := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres test-aws servers simulate check lint types contracts generate generated imports bench lock clean
+.PHONY: help run test test-postgres test-aws test-azure servers simulate check lint types contracts generate generated imports bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -27,7 +27,10 @@ test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the rec
 test-aws: $(VENV)/.dev servers ## Run them on DynamoDB and S3 (DynamoDB Local and versitygw; needs Java, Maven and Go)
 	WM_TEST_RECORDS=dynamodb WM_FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE) tests/durability/aws
 
-servers: $(VENV)/.dev ## Make the servers that tests of AWS talk to, as far as this machine can
+test-azure: $(VENV)/.dev servers ## Run them on Cosmos DB and Blob Storage (a fake of ours and Azurite; needs npm)
+	WM_TEST_RECORDS=cosmos WM_FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE) tests/durability/azure
+
+servers: $(VENV)/.dev ## Make the servers that tests of clouds talk to, as far as this machine can
 	@$(PY) -m tests.servers.tools
 
 simulate: $(VENV)/.dev ## 10,000 random schedules of sync (WM_SIM_SEEDS, WM_SIM_FIRST: how many, from which)

@@ -22,17 +22,21 @@ from services.azure.selected import from_environment as from_azure_environment
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.model.selection import refuse_secrets
 from services.tokens.issuers import (
+    AnyIssuer,
     CognitoSettings,
+    EntraSettings,
     IssuerSettings,
     RemoteIssuer,
-    check_cognito_endpoint,
+    check_keys_endpoint,
     issuer_of,
     one_of_each,
 )
 
 __all__ = ["Settings", "load_selection", "load_settings"]
 
+_ISSUER = ("issuer", "audience", "algorithm", "groups_claim")
 _POOL = ("user_pool_id", "client_ids", "token_use")
+_TENANT = ("tenant_id", "client_ids", "token_use", "token_version", "external")
 
 
 class Settings(BaseSettings):
@@ -144,11 +148,14 @@ class Settings(BaseSettings):
         (),
         description="JSON list of issuers, as `[[identity.issuers]]` of backend.toml: issuer, "
         "audience, algorithm, types, groups_claim, max_token_seconds; or, with kind `cognito`: "
-        "user_pool_id, client_ids, region, token_use, max_token_seconds",
+        "user_pool_id, client_ids, region, token_use, max_token_seconds; or, with kind `entra`: "
+        "tenant_id, client_ids, token_use, token_version, cloud, external, scopes, "
+        "authorized_clients, guests, max_token_seconds",
     )
     oidc_ca_file: Path | None = Field(
         None,
-        description="PEM of the authorities of issuers (not of AWS); default: the system's",
+        description="PEM of the authorities of issuers (not of AWS and Entra); default: the "
+        "system's",
     )
     cognito_user_pool_id: str = Field(
         "", description="Amazon Cognito user pool whose people may sign in, as us-east-1_AbCdEfGhI"
@@ -164,6 +171,30 @@ class Settings(BaseSettings):
         "",
         description="for tests: an emulator on this machine, `http://127.0.0.1:PORT`, from which "
         "the keys of pools are read; refused when a port is open beyond loopback",
+    )
+    entra_tenant_id: str = Field(
+        "",
+        description="Microsoft Entra tenant (a GUID) whose people may sign in; its cloud is "
+        "azure_cloud",
+    )
+    entra_client_ids: str = Field(
+        "",
+        description="applications of that tenant for which its tokens are, as `id,id`; needed "
+        "with it",
+    )
+    entra_token_use: Literal["access", "id"] = Field(
+        "access", description="kind of its tokens that is taken"
+    )
+    entra_token_version: Literal["1.0", "2.0"] = Field(
+        "2.0", description="version of its tokens; 1.0 for registrations that were not changed"
+    )
+    entra_external: bool = Field(
+        False, description="it is an external tenant (External ID, TENANT.ciamlogin.com)"
+    )
+    entra_endpoint: str = Field(
+        "",
+        description="for tests: an emulator on this machine, `http://127.0.0.1:PORT`, from which "
+        "the keys of tenants are read; refused when a port is open beyond loopback",
     )
     download_seconds: int = Field(300, ge=30, le=900, description="default life of download URLs")
     upload_seconds: int = Field(3600, ge=60, le=3600, description="default life of upload URLs")
@@ -275,37 +306,38 @@ def load_settings(**overrides: Any) -> Settings:
     return settings.model_copy(update={"oidc_issuers": one_of_each(_issuers(settings))})
 
 
-def _issuers(settings: Settings) -> list[IssuerSettings | CognitoSettings]:
-    """All issuers: the single ones of WM_OIDC_ISSUER and WM_COGNITO_USER_POOL_ID, too."""
-    found = [*settings.oidc_issuers, *_pool(settings)]
-    if settings.cognito_endpoint:
-        check_cognito_endpoint(settings.cognito_endpoint, loopback_only=settings.loopback_only)
-    if settings.model_fields_set & {"oidc_issuer", "oidc_audience"}:
-        single = {
-            name: getattr(settings, f"oidc_{name}")
-            for name in ("issuer", "audience", "algorithm", "groups_claim")
-        }
-        try:
-            found.append(IssuerSettings(**single))
-        except ValidationError as error:
-            raise _readable(error, prefix="WM_OIDC_") from None
+def _issuers(settings: Settings) -> list[AnyIssuer]:
+    """All issuers: the single ones of WM_OIDC_ISSUER, WM_COGNITO_USER_POOL_ID and
+    WM_ENTRA_TENANT_ID, too."""
+    for name in ("cognito_endpoint", "entra_endpoint"):
+        if url := getattr(settings, name):
+            field = f"WM_{name.upper()}"
+            check_keys_endpoint(url, field=field, loopback_only=settings.loopback_only)
+    found: list[AnyIssuer] = [*settings.oidc_issuers]
+    if _has(settings, "cognito", _POOL):
+        found.append(_single(settings, "cognito", _POOL, CognitoSettings))
+    if _has(settings, "entra", _TENANT):
+        cloud = {"cloud": settings.azure_cloud}
+        found.append(_single(settings, "entra", _TENANT, EntraSettings, **cloud))
+    if _has(settings, "oidc", _ISSUER[:2]):
+        found.append(_single(settings, "oidc", _ISSUER, IssuerSettings))
     return found
 
 
-def _pool(settings: Settings) -> list[CognitoSettings]:
-    if not settings.model_fields_set & {f"cognito_{name}" for name in _POOL}:
-        return []
-    clients = tuple(filter(None, map(str.strip, settings.cognito_client_ids.split(","))))
+def _has(settings: Settings, provider: str, names: tuple[str, ...]) -> bool:
+    return not settings.model_fields_set.isdisjoint(f"{provider}_{name}" for name in names)
+
+
+def _single(
+    settings: Settings, provider: str, names: tuple[str, ...], kind: type[AnyIssuer], **more: Any
+) -> AnyIssuer:
+    given = {name: getattr(settings, f"{provider}_{name}") for name in names}
+    if "client_ids" in given:
+        given["client_ids"] = tuple(filter(None, map(str.strip, given["client_ids"].split(","))))
     try:
-        return [
-            CognitoSettings(
-                user_pool_id=settings.cognito_user_pool_id,
-                client_ids=clients,
-                token_use=settings.cognito_token_use,
-            )
-        ]
+        return kind(**given, **more)
     except ValidationError as error:
-        raise _readable(error, prefix="WM_COGNITO_") from None
+        raise _readable(error, prefix=f"WM_{provider.upper()}_") from None
 
 
 def _selected(settings: Settings) -> Settings:

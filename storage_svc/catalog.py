@@ -21,7 +21,7 @@ from workspace.storage.v1.catalog_service_pb2 import (
 
 from services.config import Settings, load_selection
 from services.model.catalog import PROVIDERS, services_of
-from services.model.parity import LINES, PLANNED, Line, faults_of
+from services.model.parity import LINES, Line, faults_of
 from services.model.selection import backend_selection
 
 __all__ = ["Catalog"]
@@ -62,7 +62,7 @@ class Catalog:
 def _parity_row(line: Line) -> ParityRow:
     cells = [_cell(line, provider.key) for provider in PROVIDERS]
     return ParityRow(
-        concern=line.concern, label=line.text[:_LABEL], cells=cells, evidence=line.checks
+        concern=line.concern, label=line.text[:_LABEL], cells=cells, evidence=line.all_checks
     )
 
 
@@ -75,8 +75,6 @@ def _cell(line: Line, provider: str) -> ParityCell:
         cell.note = f"the line is about {line.only}; {provider} passes the same conformance suite"
         if provider != "local":
             cell.note = f"the line is about {line.only}"
-    elif provider in PLANNED:
-        cell.status, cell.note = ParityStatus.PARITY_STATUS_MISSING, PLANNED[provider]
     elif faults := faults_of(line):
         cell.status, cell.note = ParityStatus.PARITY_STATUS_MISSING, "; ".join(faults)
     return cell

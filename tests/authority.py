@@ -28,15 +28,14 @@ class Authority:
     def issue(self, cert_file: Path, key_file: Path, *names: x509.GeneralName) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")])
-        cert = self._sign(subject, key.public_key(), list(names), authority=False)
-        cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        _write(self._sign(subject, key.public_key(), list(names), authority=False), cert_file)
+        _write_key(key, key_file)
+
+    def issue_own(self, cert_file: Path, key_file: Path, *names: x509.GeneralName) -> None:
+        """For a server that trusts its own certificate and no authority."""
+        cert = self._sign(self.name, self.key.public_key(), list(names), authority=True)
+        _write(cert, cert_file)
+        _write_key(self.key, key_file)
 
     def _sign(
         self, subject: x509.Name, public: Any, names: list[x509.GeneralName], *, authority: bool
@@ -55,3 +54,17 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self.key, hashes.SHA256())
+
+
+def _write(cert: x509.Certificate, file: Path) -> None:
+    file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+
+
+def _write_key(key: ec.EllipticCurvePrivateKey, file: Path) -> None:
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )

@@ -2,7 +2,8 @@
 
 WM_TEST_RECORDS=postgresql gives every data folder a database of its own on one
 server of this pytest process; =dynamodb a table of its own on DynamoDB Local and a
-bucket on an S3 server; unset (or sqlite) it is the file in that folder. A test that
+bucket on an S3 server; =cosmos a container of its own on the fake of Cosmos DB and one of
+Azurite; unset (or sqlite) it is the file in that folder. A test that
 names its records itself is not touched. With WM_TEST_LATE_INDEXES=n indexes of DynamoDB
 do not show the newest n entries (0: all are shown at once).
 """
@@ -21,34 +22,43 @@ from typing import Any
 import psycopg
 import pytest
 
+from services.records.cosmos.schema import container_definition
 from services.records.port import RecordDriver
 from services.records.sql import PostgresDriver, SqliteDriver
 from services.rpc.deadline import DeadlineLimits
 from tests.conformance.records.harness import PostgresServer
-from tests.servers import aws
+from tests.fakes.cosmos.client import CosmosControl
+from tests.servers import aws, azure
 from tests.servers.late_indexes import LateIndexes
 
 __all__ = [
-    "aws_of", "chosen", "chosen_server", "environment_of", "needs_files", "needs_sqlite",
-    "open_chosen", "patient_limits", "postgres_of", "recycle_databases", "settings_of",
-    "stop_server",
+    "aws_of", "azure_of", "chosen", "chosen_server", "environment_of", "in_cloud",
+    "needs_files", "needs_sqlite", "open_chosen", "patient_limits", "postgres_of",
+    "recycle_databases", "settings_of", "stop_server",
 ]  # fmt: skip
 
 
 def chosen() -> str:
-    """`sqlite`, `postgresql` or `dynamodb`."""
+    """`sqlite`, `postgresql`, `dynamodb` or `cosmos`."""
     name = os.environ.get("WM_TEST_RECORDS", "sqlite")
-    if name not in {"sqlite", "postgresql", "dynamodb"}:
-        raise pytest.UsageError(f"WM_TEST_RECORDS={name}: sqlite, postgresql or dynamodb")
+    if name not in {"sqlite", "postgresql", "dynamodb", "cosmos"}:
+        raise pytest.UsageError(f"WM_TEST_RECORDS={name}: sqlite, postgresql, dynamodb or cosmos")
     return name
 
+
+def in_cloud() -> bool:
+    """Whether records and objects are in a cloud."""
+    return chosen() in {"dynamodb", "cosmos"}
+
+
+_ITEMS = "workspace_items"
 
 needs_sqlite = pytest.mark.skipif(
     chosen() != "sqlite", reason="capability: the records are a file (SQLite)"
 )
 
 needs_files = pytest.mark.skipif(
-    chosen() == "dynamodb", reason="capability: the objects are files in the data folder"
+    in_cloud(), reason="capability: the objects are files in the data folder"
 )
 
 
@@ -75,9 +85,7 @@ class _Databases:
     def of(self, folder: Path) -> str:
         """The connection string of a folder's database."""
         if folder not in self._taken:
-            self._taken[folder] = (
-                self._empty.pop() if self._empty else chosen_server().database()
-            )
+            self._taken[folder] = self._empty.pop() if self._empty else chosen_server().database()
         return self._taken[folder]
 
     def recycle(self) -> None:
@@ -106,7 +114,7 @@ def _databases() -> _Databases:
 
 def patient_limits() -> DeadlineLimits | None:
     """Deadlines of calls where the store is an emulator beside the test; else None."""
-    if chosen() == "dynamodb":
+    if in_cloud():
         return DeadlineLimits(default_unary=90.0, max_unary=90.0)
     return None
 
@@ -118,8 +126,10 @@ def settings_of(folder: Path) -> dict[str, Any]:
             return {}
         case "postgresql":
             return postgres_of(folder)
-        case _:
+        case "dynamodb":
             return aws_of(folder)
+        case _:
+            return azure_of(folder)
 
 
 def environment_of(folder: Path) -> dict[str, str]:
@@ -158,6 +168,31 @@ def _dynamodb_endpoint() -> str:
     return LateIndexes(server, newest=newest).start().url if newest else server
 
 
+@cache
+def azure_of(folder: Path) -> dict[str, Any]:
+    """Settings for two containers that belong to a folder, of records and of objects."""
+    name = azure.new_name()
+    os.environ.update(azure.environment())
+    _cosmos_account().make_container(name, container_definition(_ITEMS))
+    azure.make_blob_container(name)
+    return {
+        "records": "cosmos", "objects": "azure_blob",
+        "azure_cosmos_account": "workspace-tests",
+        "azure_cosmos_database": name,
+        "azure_cosmos_container": _ITEMS,
+        "azure_cosmos_endpoint": _cosmos_account().url,
+        "azure_storage_account": azure.ACCOUNT,
+        "azure_storage_container": name,
+        "azure_blob_endpoint": azure.azurite().url.rstrip("/"),
+        "azure_ca_file": Path(azure.ca_file()),
+    }  # fmt: skip
+
+
+@cache
+def _cosmos_account() -> CosmosControl:
+    return azure.cosmos_account()
+
+
 async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:
     """The record driver of a folder (SQLite: `workspace.sqlite` in it)."""
     if chosen() == "sqlite":
@@ -167,7 +202,20 @@ async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -
 
         table = aws_of(folder)["aws_dynamodb_table"]
         return await DynamoDriver.open(aws.clients_of(aws.dynamodb_local()), table, clock=clock)
+    if chosen() == "cosmos":
+        return await _open_cosmos(azure_of(folder), clock)
     return await PostgresDriver.open(_databases().of(folder), clock=clock)
+
+
+async def _open_cosmos(settings: dict[str, Any], clock: Callable[[], float]) -> RecordDriver:
+    from services.azure.clients import AzureClients
+    from services.records.cosmos import CosmosDriver
+
+    place = azure.place({"cosmos": settings["azure_cosmos_endpoint"]})
+    database = settings["azure_cosmos_database"]
+    return await CosmosDriver.open(
+        AzureClients(place), settings["azure_cosmos_account"], database, _ITEMS, clock=clock
+    )
 
 
 def recycle_databases() -> None:

@@ -153,7 +153,7 @@ class Links:
         return self._kernel.mutations.begin(request, principal=f"identity:{_link_id(caller)}")
 
     def _require_fresh(self, caller: Caller) -> None:
-        if caller.issued_at < self._kernel.now() - FRESH_SECONDS:
+        if caller.issued_at + caller.dated_back < self._kernel.now() - FRESH_SECONDS:
             raise unauthenticated()
 
     async def _other(self, token: str) -> Caller:

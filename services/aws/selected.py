@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from services.aws.place import AwsPlace
 from services.model.errors import invalid_field
 from services.model.selection import selected_text
-from services.secrets.reference import is_aws_reference, parse_reference
+from services.secrets.reference import is_aws_reference, keys_reference
 
 if TYPE_CHECKING:
     from services.config import Settings
@@ -81,7 +81,7 @@ def check_aws(settings: Settings) -> None:
     if settings.mail == "ses":
         _check_ses(settings)
     if settings.keys_secret:
-        _check_keys(settings.keys_secret)
+        keys_reference(settings.keys_secret)  # its form, whichever cloud it is on
     if uses_aws(settings):
         _check(settings, "aws_region", _REGION, "a name like eu-central-1")
 
@@ -146,14 +146,6 @@ def _check_ses(settings: Settings) -> None:
         )
     if not _IDENTITY.fullmatch(settings.ses_identity_arn):
         raise invalid_field("WM_SES_IDENTITY_ARN", "must be the ARN of an identity of SES")
-
-
-def _check_keys(text: str) -> None:
-    reference = parse_reference(text)
-    if reference is None or not is_aws_reference(text) or reference.member:
-        raise invalid_field(
-            "WM_KEYS_SECRET", "must be `secretsmanager:NAME`, `ssm:/path` or the ARN of one"
-        )
 
 
 def _check_events(settings: Settings) -> None:

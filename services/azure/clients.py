@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from services.azure.place import AzurePlace
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import Reason, WorkspaceError, invalid_field
 
 try:
     import aiohttp  # noqa: F401 - what the SDK's asynchronous clients stand on
@@ -82,10 +82,17 @@ class AzureClients:
     def _made(self) -> AsyncTokenCredential:
         authority = f"https://{self.place.names.login}"
         secret = self._secret
-        if secret is None:
-            return DefaultAzureCredential(
-                authority=authority, exclude_shared_token_cache_credential=True
+        try:
+            if secret is None:
+                return DefaultAzureCredential(
+                    authority=authority, exclude_shared_token_cache_credential=True
+                )
+            return ClientSecretCredential(
+                secret.tenant_id, secret.client_id, secret.client_secret, authority=authority
             )
-        return ClientSecretCredential(
-            secret.tenant_id, secret.client_id, secret.client_secret, authority=authority
-        )
+        except ValueError as error:  # before anything is asked; its text may repeat values
+            raise invalid_field(
+                "AZURE_TENANT_ID",
+                "tenant and client must be identifiers (GUIDs) of Entra: mend AZURE_TENANT_ID and "
+                "AZURE_CLIENT_ID, or those of the connection",
+            ) from error

@@ -7,9 +7,10 @@ Codes are those of the services' references ("HTTP status codes for Azure Cosmos
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+import aiohttp
 from azure.core import exceptions as sdk
 from azure.identity import CredentialUnavailableError
 
@@ -93,13 +94,18 @@ def failure_of(error: BaseException, service: str) -> Failure:
     if isinstance(error, CredentialUnavailableError):
         return Failure(Kind.NO_CREDENTIALS, type(error).__name__, service)
     if isinstance(error, sdk.HttpResponseError) and error.status_code:
-        return _answered(error, service)
-    if isinstance(error, sdk.ClientAuthenticationError):  # of the sign-in, not of the call
-        return Failure(Kind.BAD_CREDENTIALS, type(error).__name__, service)
+        found = _answered(error, service)
+        signing_in = isinstance(error, sdk.ClientAuthenticationError)
+        if signing_in and found.kind is Kind.INVALID:  # Entra's 400: tenant, application, secret
+            return replace(found, kind=Kind.BAD_CREDENTIALS)
+        return found
+    if isinstance(error, sdk.ClientAuthenticationError):
+        return Failure(_of_sign_in(error), type(error).__name__, service)
     if isinstance(error, ValueError | TypeError):
         return Failure(Kind.INVALID, type(error).__name__, service)
-    ambiguous = not isinstance(error, sdk.ServiceRequestError)
-    return Failure(Kind.UNAVAILABLE, type(error).__name__, service, ambiguous=ambiguous)
+    return Failure(
+        Kind.UNAVAILABLE, type(error).__name__, service, ambiguous=not _never_sent(error)
+    )
 
 
 def refusal(failure: Failure, what: str) -> WorkspaceError:
@@ -110,6 +116,22 @@ def refusal(failure: Failure, what: str) -> WorkspaceError:
         reason = Reason.ERROR_REASON_STORAGE_FULL
     metadata = {"backend": "azure", "failure": failure.kind.name.lower()}
     return WorkspaceError(reason, f"{what}: {failure}", metadata=metadata)
+
+
+def _of_sign_in(error: sdk.ClientAuthenticationError) -> Kind:
+    """The chain of the SDK has one exception for finding nothing and for credentials that
+    Entra refuses; only of the latter does its text have Entra's code."""
+    return Kind.BAD_CREDENTIALS if "AADSTS" in str(error) else Kind.NO_CREDENTIALS
+
+
+def _never_sent(error: BaseException) -> bool:
+    """The SDK has one exception for connections that were never made and for those that
+    broke before the answer; aiohttp's behind it tells them apart."""
+    cause = getattr(error, "inner_exception", None)
+    unmade = aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError
+    return isinstance(error, sdk.ServiceRequestError) and (
+        cause is None or isinstance(cause, unmade)
+    )
 
 
 def _answered(error: sdk.HttpResponseError, service: str) -> Failure:

@@ -35,6 +35,10 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "Storage Blob Data Contributor", "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
             "reading, writing and signing URLs of files",
         ),
+        "blob_sign": Role(
+            "Storage Blob Delegator", "db58b8e5-c6ad-4a2a-8342-4190687cbf4a",
+            "keys for signed URLs, where files are the role of the container alone",
+        ),
         "eventgrid": Role(
             "EventGrid Data Sender", "d5a91429-5739-47e2-a06b-3470a27159e7",
             "publishing activity events",
@@ -55,10 +59,17 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "App Configuration Data Reader", "516239f1-63e1-4d78-a4de-a74fb236a071",
             "reading settings that are `appconfig:` references",
         ),
+        "registry": Role(
+            "AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "pulling the image",
+        ),
         "management": Role(
             "Contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c",
             "making and hardening resources, `wm setup azure`",
         ),
+        "assignments": Role(
+            "Role Based Access Control Administrator", "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
+            "giving the roles above to people and identities",
+        ),
     }
 )  # fmt: skip
-"""By service, as failures name it."""
+"""By service, as failures name it, and by what setup and templates need beside."""

@@ -76,6 +76,7 @@ def check_azure(settings: Settings) -> None:
     """Raises INVALID_FIELD naming the variable."""
     for field in (*_ENDPOINTS.values(), "azure_event_topic", "azure_communication_endpoint"):
         _check_url(field, getattr(settings, field))
+    _check_ca_file(settings)
     if settings.records == "cosmos":
         _check(settings, "azure_cosmos_account", _COSMOS_ACCOUNT, "3 to 44 of a-z, 0-9, `-`")
         _check(settings, "azure_cosmos_database", _COSMOS_NAME, "1 to 255, none of /, \\, #, ?, %")
@@ -131,12 +132,27 @@ def _check_needed(settings: Settings, field: str, what: str) -> None:
 
 
 def _check_url(field: str, url: str) -> None:
-    parts = urlsplit(url)
-    if url and not (parts.scheme == "https" and parts.hostname and "@" not in parts.netloc):
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
+        good = good and parts.port != 0  # raises ValueError for what is no port
+    except ValueError:
+        good = False
+    if not good:
         raise invalid_field(f"WM_{field.upper()}", "must be like https://host")
     if parts.query or parts.fragment:
         raise invalid_field(
             f"WM_{field.upper()}",
             "must be a URL without a query (keys and SAS "
             "are not taken: credentials are those of the environment)",
+        )
+
+
+def _check_ca_file(settings: Settings) -> None:
+    if settings.azure_ca_file and not settings.azure_ca_file.is_file():
+        raise invalid_field(
+            "WM_AZURE_CA_FILE",
+            f"{settings.azure_ca_file} is not there; leave it out for Azure itself",
         )

@@ -46,13 +46,17 @@ from services.rpc.addresses import is_local
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True,
-    help="Connections: folders, databases and buckets that this workspace syncs with.",
+    help="Connections: folders, databases and clouds that this workspace syncs with.",
 )
 
 _CONNECTION = typer.Argument(metavar="CONNECTION", help="Id or name of a connection.")
 _SETTINGS = typer.Argument(
     None, metavar="KEY=VALUE...",
-    help="Settings of the provider: folder=/media/usb, or region=eu-central-1 table=t bucket=b.",
+    help="Settings of the provider: folder=/media/usb, or region=eu-central-1 table=t bucket=b; "
+    "a wrong one is answered with those there are.",
+)
+_PROVIDER = typer.Option(
+    "local", "--provider", help="local (a folder), postgres, aws or azure."
 )
 _ACCOUNTS = typer.Option([], "--account", help="Sync this account; repeatable.")
 _PROJECTS = typer.Option([], "--project", "-p", help="Sync this project alone; repeatable.")
@@ -63,6 +67,12 @@ _SHOWN = (
     "name", "provider", "status", "trust", "note", "max_bytes_per_second",
     "max_requests_per_second", "last_reached_at", "created_at", "connection_id",
 )  # fmt: skip
+_RECORDS = {
+    "postgres": ("host", "database"),
+    "aws": ("region", "table"),
+    "azure": ("cosmos_account", "cosmos_database", "cosmos_container"),
+}
+"""Settings that say what has the records, by provider."""
 
 
 @app.command()
@@ -70,7 +80,7 @@ def add(
     ctx: typer.Context,
     connection_id: str = typer.Argument(metavar="ID", help="A short id of your choice."),
     settings: list[str] = _SETTINGS,
-    provider: str = typer.Option("local", "--provider", help="local (a folder), postgres or aws."),
+    provider: str = _PROVIDER,
     name: str = typer.Option("", "--name", help="Name for people."),
     account: list[str] = _ACCOUNTS,
     project: list[str] = _PROJECTS,
@@ -327,13 +337,7 @@ def _row(connection: Connection) -> list[str]:
 
 def _where(provider: str, settings: dict[str, str]) -> str:
     """Short, and the same for every provider: what has the records."""
-    match provider:
-        case "postgres":
-            return f"{settings.get('host', '')}/{settings.get('database', '')}"
-        case "aws":
-            return f"{settings.get('region', '')}/{settings.get('table', '')}"
-        case _:
-            return settings.get("folder", "")
+    return "/".join(settings.get(name, "") for name in _RECORDS.get(provider, ("folder",)))
 
 
 def _scope_text(scope: SyncScope) -> str:

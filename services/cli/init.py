@@ -56,8 +56,8 @@ def init(
     option = "" if write == Path("backend.toml") else f" --backend {write}"
     if provider == "local":
         print_line(f"Next: wm serve{option}")
-    if provider == "aws":
-        print_line(f"Next: wm setup aws{option} --dry-run, which says what it would make")
+    else:
+        print_line(f"Next: wm setup {provider}{option} --dry-run, which says what it would make")
 
 
 def render_toml(selection: Mapping[str, object]) -> str:

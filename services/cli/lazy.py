@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "LazyGroup"]
 COMMANDS: dict[str, str] = {
     "serve": "services.cli.serve",
     "init": "services.cli.init",
-    "setup": "services.cli.setup",
+    "setup": "services.cli.setup.command",
     "login": "services.cli.login",
     "logout": "services.cli.logout",
     "whoami": "services.cli.whoami",

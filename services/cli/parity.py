@@ -17,11 +17,14 @@ from services.cli.exit_codes import ExitCode
 from services.cli.options import options_of
 from services.cli.output import print_json, print_line, print_rows
 from services.model.catalog import PROVIDERS
-from services.model.parity import LINES, PLANNED, Line, faults_of
+from services.model.parity import LINES, Line, faults_of
 
 __all__ = ["app", "results_of"]
 
 app = typer.Typer(add_completion=False)
+
+Faults = Mapping[str, Mapping[str, str]]
+"""Concern -> provider -> what was found against it, '' for nothing."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,11 +39,10 @@ def parity(
     """Print the parity checklist and make its checks.
 
     Probes are always made, tests in a checkout with the development tools.
-    What is planned is shown as planned, never as covered. Exit code 1 when a
-    check fails.
+    Exit code 1 when a check fails.
     """
     options = options_of(ctx)
-    tests = sorted({check for line in LINES for check in line.checks if "::" in check})
+    tests = sorted({check for line in LINES for check in line.all_checks if "::" in check})
     results = _run(tests) if run and _has_tests() else None
     passed = None if results is None else "failed" not in results.values()
     faults = {line.concern: _faults(line, results or {}) for line in LINES}
@@ -49,7 +51,7 @@ def parity(
     else:
         _print(faults)
         print_line(_summary(results, len(tests)))
-    failed = any(faults.values()) or passed is False
+    failed = any(any(each.values()) for each in faults.values()) or passed is False
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.OK)
 
 
@@ -89,27 +91,31 @@ def _sum(kinds: set[str]) -> str:
     return "passed" if "passed" in kinds else "skipped"
 
 
-def _faults(line: Line, results: Mapping[str, str]) -> str:
-    """What the probes and the tests found against a line."""
-    bad = [check for check in line.checks if results.get(check) == "failed"]
-    return "; ".join([*faults_of(line), *(check.partition("::")[2] for check in bad)])
+def _faults(line: Line, results: Mapping[str, str]) -> dict[str, str]:
+    """Provider -> what the probes and its tests found against a line."""
+    probed = faults_of(line)
+    found = {}
+    for provider in PROVIDERS:
+        checks = line.checks_of(provider.key)
+        bad = [check.partition("::")[2] for check in checks if results.get(check) == "failed"]
+        found[provider.key] = "; ".join([*probed, *bad])
+    return found
 
 
-def _state(line: Line, provider: str, faults: dict[str, str]) -> str:
+def _state(line: Line, provider: str, faults: Faults) -> str:
     if line.only not in ("", provider):
         return "-"
-    if provider in PLANNED:
-        return PLANNED[provider]
-    return f"failed: {faults[line.concern]}" if faults[line.concern] else "covered"
+    fault = faults[line.concern][provider]
+    return f"failed: {fault}" if fault else "covered"
 
 
-def _members(line: Line, faults: dict[str, str]) -> dict[str, object]:
+def _members(line: Line, faults: Faults) -> dict[str, object]:
     states = {each.key: _state(line, each.key, faults) for each in PROVIDERS}
     members = {"concern": line.concern, "section": line.section, "text": line.text}
-    return {**members, "checks": list(line.checks), "providers": states}
+    return {**members, "checks": list(line.all_checks), "providers": states}
 
 
-def _print(faults: dict[str, str]) -> None:
+def _print(faults: Faults) -> None:
     names = [provider.key for provider in PROVIDERS]
     rows = [
         (line.concern, *(_state(line, name, faults) for name in names), line.text)

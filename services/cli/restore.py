@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -36,8 +37,8 @@ def restore(
     """Restore a backup into a new data folder (--data), every digest verified.
 
     The target must not exist or be empty; with PostgreSQL (WM_RECORDS) the
-    database must be empty as well, and with S3 (WM_OBJECTS) the bucket may hold
-    files of this backup only. The restored workspace keeps all ids; it is
+    database must be empty as well, and with S3 or Azure (WM_OBJECTS) the bucket
+    or container may hold files of this backup only. The restored workspace keeps all ids; it is
     told apart from the one it was copied from.
     """
     options = options_of(ctx)
@@ -100,14 +101,22 @@ async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: 
     lock.with_name(lock.name + ".lock").unlink(missing_ok=True)
 
 
+_OWN_RECOVERY: Final = {
+    "dynamodb": ("DynamoDB", "a table comes back by its point-in-time recovery"),
+    "cosmos": ("Cosmos DB", "an account comes back by its continuous backup"),
+}
+
+
 def _check_records(settings: Settings) -> None:
-    if settings.records == "dynamodb":
-        raise CliError(
-            "a backup is not restored into DynamoDB",
-            remedy="restore it into a local workspace and push that over a connection "
-            "(`wm sync push`); a table comes back by its point-in-time recovery",
-            exit_code=ExitCode.PRECONDITION,
-        )
+    if settings.records not in _OWN_RECOVERY:
+        return
+    store, recovery = _OWN_RECOVERY[settings.records]
+    raise CliError(
+        f"a backup is not restored into {store}",
+        remedy="restore it into a local workspace and push that over a connection "
+        f"(`wm sync push`); {recovery}",
+        exit_code=ExitCode.PRECONDITION,
+    )
 
 
 async def _check_objects(settings: Settings, source: ObjectDriver, target: ObjectDriver) -> None:
@@ -117,10 +126,15 @@ async def _check_objects(settings: Settings, source: ObjectDriver, target: Objec
         if key not in ours:
             raise CliError(
                 f"the object store holds files that are not of this backup, as {key}",
-                remedy=f"name an empty one instead of {settings.aws_s3_bucket or 'this'}; "
+                remedy=f"name an empty one instead of {_store_name(settings) or 'this'}; "
                 "nothing was changed",
                 exit_code=ExitCode.PRECONDITION,
             )
+
+
+def _store_name(settings: Settings) -> str:
+    named = {"s3": settings.aws_s3_bucket, "azure_blob": settings.azure_storage_container}
+    return named.get(settings.objects, "")
 
 
 async def _keys(driver: ObjectDriver) -> AsyncIterator[str]:

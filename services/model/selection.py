@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from services.model.catalog import PROVIDERS, Provider, provider_of
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
+from services.model.secret_references import is_secret_reference
 
 __all__ = [
     "DEFAULT_ENVIRONMENT",
@@ -181,12 +182,10 @@ _SECRET_KEY: Final = re.compile(
 _SECRET_WORDS: Final = frozenset(["pwd", "sas", "jwt", "bearer"])
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-_REFERENCE: Final = re.compile(
-    r"(\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|env:[A-Za-z_][A-Za-z0-9_]*|"
-    r"arn:[a-z0-9-]+:(secretsmanager|ssm|kms):[\w:/.+=@-]+(#[\w.-]+)?|"
-    r"secretsmanager:[\w/+=.@-]+(#[\w.-]+)?|ssm:[\w/.-]+|"
-    r"https://[a-z0-9-]+\.vault\.azure\.net/[\w/.-]+|"
-    r"@Microsoft\.KeyVault\([^)]*\)|keychain:[\w./-]+|true|false|none|null)",
+# What else is no secret where one is expected: names of variables and of other stores, flags.
+_POINTER: Final = re.compile(
+    r"(\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|arn:[a-z0-9-]+:kms:[\w:/.+=@-]+|"
+    r"@Microsoft\.(KeyVault|AppConfiguration)\([^)]*\)|keychain:[\w./-]+|true|false|none|null)",
     re.IGNORECASE,
 )
 
@@ -197,7 +196,7 @@ def looks_like_secret(key: str, value: object) -> bool:
     By value: AWS keys, SAS signatures, account keys, connection strings, URLs
     with a password, JWTs, private keys, client secrets. By key: names that end
     in password, secret, token, account_key, ... with a text that is not a mere
-    reference (`env:NAME`, an ARN, a Key Vault URL).
+    reference (`env:NAME`, an ARN, a Key Vault URL; see secret_references).
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -208,7 +207,8 @@ def looks_like_secret(key: str, value: object) -> bool:
         return False
     if any(pattern.search(text) for pattern in _SECRET_VALUES) or _AWS_SECRET.fullmatch(text):
         return True
-    return _names_secret(key) and not _REFERENCE.fullmatch(text)
+    points = is_secret_reference(text) or bool(_POINTER.fullmatch(text))
+    return _names_secret(key) and not points
 
 
 def refuse_secrets(settings: Mapping[str, object], *, field: str = "") -> None:

@@ -18,7 +18,8 @@ __all__ = ["Call", "Caller", "current_call", "peek_call", "scope_of", "set_curre
 class Caller:
     """A verified person or machine user. `claims` are recorded, never trusted
     for access. Times are unix seconds. `scope` is that of a machine token; None:
-    a person signed in. `user_id` is where links lead, once admitted."""
+    a person signed in. `user_id` is where links lead, once admitted. `dated_back`:
+    by how much, at most, `issued_at` is before the token was made."""
 
     user_id: str
     issuer: str
@@ -34,6 +35,7 @@ class Caller:
     provider: str = ""
     groups_incomplete: bool = False
     scope: TokenScope | None = None
+    dated_back: int = 0
 
 
 @dataclass(slots=True)

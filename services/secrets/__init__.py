@@ -1,1 +1,1 @@
-"""Secrets by reference: from the environment, Secrets Manager and Parameter Store."""
+"""Secrets by reference: from the environment, and the stores of AWS and Azure."""

@@ -6,21 +6,17 @@ effect however often they are sent.
 
 from __future__ import annotations
 
-import asyncio
-import random
 from typing import Any, Final
 
 from services.aws.clients import AwsClients
 
 # After the clients: without the SDK those say how to install it.
 from services.aws.failures import Failure, Kind, failure_of
-from services.model.errors import WorkspaceError
 from services.secrets.port import SecretMissing, SecretProblem
+from services.secrets.trying import tried
 
 __all__ = ["ask", "code_of"]
 
-_TRIES: Final = 5
-_PAUSE: Final = 0.2
 _DELETED: Final = "InvalidRequestException"
 _KEY_CODES: Final = frozenset(
     ["DecryptionFailure", "EncryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"]
@@ -32,17 +28,10 @@ async def ask(
 ) -> dict[str, Any]:
     """One call, repeated a few times while the service is busy. Raises SecretMissing and
     SecretProblem; the code of the service is in `code_of`."""
-    for attempt in range(_TRIES):
-        try:
-            return await clients.call(service, operation, **parameters)
-        except WorkspaceError:
-            raise
-        except Exception as error:
-            failure = failure_of(error, service, operation)
-            if not failure.passing or attempt == _TRIES - 1:
-                raise _problem(failure) from error
-        await asyncio.sleep(_PAUSE * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
-    raise AssertionError(operation)  # the last try returned or raised
+    return await tried(
+        lambda: clients.call(service, operation, **parameters),
+        lambda error: _problem(failure_of(error, service, operation)),
+    )
 
 
 def code_of(problem: SecretProblem) -> str:

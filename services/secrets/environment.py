@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from services.secrets.port import SecretMissing, SecretProblem, SecretValue
+from services.secrets.port import ReadOnlyStore, SecretMissing, SecretValue
 from services.secrets.reference import Reference
 
 __all__ = ["EnvironmentSecrets"]
 
 
-class EnvironmentSecrets:
+class EnvironmentSecrets(ReadOnlyStore):
     """Reads variables of this process; writes none."""
 
     def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
@@ -22,9 +22,3 @@ class EnvironmentSecrets:
         if text is None:
             raise SecretMissing("is not set: set the variable, or name another secret")
         return SecretValue(text, "")
-
-    async def create(self, reference: Reference, text: str) -> bool:  # noqa: ARG002
-        raise SecretProblem("cannot be written: name a secret of Secrets Manager")
-
-    async def replace(self, reference: Reference, text: str) -> None:
-        await self.create(reference, text)

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from services.aws.selected import aws_place
 from services.config import Settings
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.keyring import KEY_FILE
@@ -29,9 +28,9 @@ from services.secrets.key_files import (
     read_keys,
 )
 from services.secrets.port import SecretMissing, SecretProblem, SecretStore
-from services.secrets.reference import Reference, parse_reference
+from services.secrets.reference import Reference, keys_reference
 from services.secrets.resolve import refused_secret, resolve_secrets
-from services.secrets.stores import SecretStores
+from services.secrets.stores import SecretStores, open_stores
 
 __all__ = ["KeysInSecret", "open_keys", "push_keys", "with_secrets"]
 
@@ -49,7 +48,7 @@ async def open_keys(settings: Settings) -> KeysInSecret | None:
     """
     if not settings.keys_secret:
         return None
-    stores = SecretStores(aws_place(settings))
+    stores = open_stores(settings)
     keys = _keys_of(settings, stores)
     try:
         await keys.fetch()
@@ -73,7 +72,7 @@ async def push_keys(settings: Settings) -> bool:
     within minutes. True when the secret had none before. For `wm keys push`."""
     if not settings.keys_secret:
         raise invalid_field("WM_KEYS_SECRET", "is needed: where the keys are to be kept")
-    stores = SecretStores(aws_place(settings))
+    stores = open_stores(settings)
     try:
         return await _keys_of(settings, stores).push()
     finally:
@@ -208,9 +207,7 @@ class KeysInSecret:
 
 
 def _keys_of(settings: Settings, stores: SecretStores) -> KeysInSecret:
-    reference = parse_reference(settings.keys_secret)
-    if reference is None:
-        raise invalid_field("WM_KEYS_SECRET", "must be `secretsmanager:NAME` or `ssm:/path`")
+    reference = keys_reference(settings.keys_secret)
     return KeysInSecret(
         stores.of(reference), reference,
         folder=settings.data_dir / "keys", close_store=stores.close,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.secrets.reference import Reference
 
-__all__ = ["SecretMissing", "SecretProblem", "SecretStore", "SecretValue"]
+__all__ = ["ReadOnlyStore", "SecretMissing", "SecretProblem", "SecretStore", "SecretValue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,23 @@ class SecretValue:
 
 class SecretProblem(Exception):
     """Why a secret cannot be had, as the end of a sentence about it, with the remedy.
-    `action` is the IAM action of the call; `passing`: a later try may help."""
+    `action` is the IAM action of the call, `role` the role of Azure that allows it;
+    `passing`: a later try may help, after `pause` seconds."""
 
-    def __init__(self, problem: str, *, action: str = "", passing: bool = False) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        action: str = "",
+        role: str = "",
+        passing: bool = False,
+        pause: float = 0.0,
+    ) -> None:
         super().__init__(problem)
         self.action = action
+        self.role = role
         self.passing = passing
+        self.pause = pause
 
 
 class SecretMissing(SecretProblem):
@@ -47,3 +58,13 @@ class SecretStore(Protocol):
     async def replace(self, reference: Reference, text: str) -> None:
         """Give it another value. Raises SecretMissing, SecretProblem."""
         ...
+
+
+class ReadOnlyStore:
+    """The half of a store whose secrets are only read."""
+
+    async def create(self, reference: Reference, text: str) -> bool:  # noqa: ARG002
+        raise SecretProblem("cannot be written: name a secret of Secrets Manager or Key Vault")
+
+    async def replace(self, reference: Reference, text: str) -> None:
+        await self.create(reference, text)

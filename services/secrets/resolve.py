@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
-from services.aws.selected import aws_place
 from services.config import Settings
 from services.model.errors import Reason, WorkspaceError
 from services.secrets.port import SecretProblem, SecretValue
 from services.secrets.reference import Reference, parse_reference
-from services.secrets.stores import SecretStores
+from services.secrets.stores import SecretStores, open_stores
 
 __all__ = ["refused_secret", "resolve_secrets"]
 
@@ -25,12 +25,12 @@ async def resolve_secrets(settings: S, *, stores: SecretStores | None = None) ->
 
     Call it once, before anything is opened; a changed secret counts from the next start.
     Without references it does nothing. Raises INVALID_STATE, or BACKEND_UNAVAILABLE for
-    what a later try may mend: naming the variable, the secret and the IAM action.
+    what a later try may mend: naming the variable, the secret and the IAM action, or the role.
     """
     wanted = _wanted(settings)
     if not wanted:
         return settings
-    opened = stores or SecretStores(aws_place(settings))
+    opened = stores or open_stores(settings)
     read: dict[Reference, SecretValue] = {}
     try:
         found = {
@@ -53,7 +53,8 @@ def refused_secret(
         if problem.passing
         else Reason.ERROR_REASON_INVALID_STATE
     )
-    metadata = {"field": variable} | ({"action": problem.action} if problem.action else {})
+    needed = {"action": problem.action, "role": problem.role}
+    metadata = {"field": variable} | {name: value for name, value in needed.items() if value}
     return WorkspaceError(
         reason, f"{variable}: the secret {reference} {problem}", metadata=metadata
     )
@@ -73,7 +74,7 @@ def _wanted(settings: Settings) -> dict[str, Reference]:
 async def _resolved(
     stores: SecretStores, field: str, reference: Reference, read: dict[Reference, SecretValue]
 ) -> str:
-    whole = Reference(reference.service, reference.name, region=reference.region)
+    whole = replace(reference, member="")
     try:
         if whole not in read:
             read[whole] = await stores.of(whole).read(whole)

@@ -8,30 +8,41 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.aws.place import AwsPlace
+from services.aws.selected import aws_place
+from services.azure.place import AzurePlace
+from services.azure.selected import azure_place
 from services.secrets.environment import EnvironmentSecrets
 from services.secrets.port import SecretStore
 from services.secrets.reference import Reference, Service
 
 if TYPE_CHECKING:
     from services.aws.clients import AwsClients
+    from services.config import Settings
+    from services.secrets.azure_stores import AzureStores
 
-__all__ = ["SecretStores"]
+__all__ = ["SecretStores", "open_stores"]
 
 
 class SecretStores:
-    """`place` says where AWS is, but for references that name a region. Imports the SDK
-    when the first reference needs it."""
+    """`aws` says where AWS is, but for references that name a region, `azure` where Azure
+    is. Imports an SDK when the first reference needs it."""
 
-    def __init__(self, place: AwsPlace, *, variables: Mapping[str, str] = os.environ) -> None:
-        self._place = place
+    def __init__(
+        self, aws: AwsPlace, azure: AzurePlace, *, variables: Mapping[str, str] = os.environ
+    ) -> None:
+        self._aws = aws
+        self._azure = azure
         self._environment = EnvironmentSecrets(variables)
         self._clients: dict[str, AwsClients] = {}
+        self._on_azure: AzureStores | None = None
 
     def of(self, reference: Reference) -> SecretStore:
         """The store of a reference. Raises INVALID_STATE where the SDK is missing."""
         if reference.service is Service.ENVIRONMENT:
             return self._environment
-        clients = self._clients_of(reference.region or self._place.region)
+        if reference.service in (Service.KEY_VAULT, Service.APP_CONFIGURATION):
+            return self._azure_stores().of(reference)
+        clients = self._clients_of(reference.region or self._aws.region)
         if reference.service is Service.SECRETS_MANAGER:
             from services.secrets.aws_secrets_manager import SecretsManager
 
@@ -42,6 +53,9 @@ class SecretStores:
 
     async def close(self) -> None:
         """End the clients."""
+        stores, self._on_azure = self._on_azure, None
+        if stores is not None:
+            await stores.close()
         while self._clients:
             _, clients = self._clients.popitem()
             await clients.close()
@@ -50,5 +64,18 @@ class SecretStores:
         from services.aws.clients import AwsClients
 
         if region not in self._clients:
-            self._clients[region] = AwsClients(replace(self._place, region=region), workers=4)
+            self._clients[region] = AwsClients(replace(self._aws, region=region), workers=4)
         return self._clients[region]
+
+    def _azure_stores(self) -> AzureStores:
+        from services.azure.clients import AzureClients
+        from services.secrets.azure_stores import AzureStores
+
+        if self._on_azure is None:
+            self._on_azure = AzureStores(AzureClients(self._azure))
+        return self._on_azure
+
+
+def open_stores(settings: Settings) -> SecretStores:
+    """Stores where the settings put the clouds."""
+    return SecretStores(aws_place(settings), azure_place(settings))

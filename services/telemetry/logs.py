@@ -30,10 +30,10 @@ ACCESS_LOGGER = "workspace.rpc.access"
 ids that we made) and request ids that `request_id_of` let pass, so that they are
 not searched for secrets. Log nothing else to it."""
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"))
-_CARRIERS = ("botocore", "boto3", "s3transfer", "urllib3")
+_CARRIERS = ("botocore", "boto3", "s3transfer", "urllib3", "azure", "msal", "aiohttp")
 """At debug these write requests and answers as they are: key files read from a secret,
 mails, sessions. No pattern of ours knows such a value. At info they tell of each client where
-its keys came from. So they never go below warning."""
+its keys came from, and of each request its URL and headers. So they never go below warning."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 

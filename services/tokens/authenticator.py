@@ -96,4 +96,5 @@ def caller_of(claims: VerifiedClaims) -> Caller:
         token_id=claims.token_id,
         issued_at=claims.issued_at,
         expires_at=claims.expires_at,
+        dated_back=claims.dated_back,
     )

@@ -22,7 +22,8 @@ class VerifiedClaims:
     """Identity and times of a token that verified. Times are unix seconds.
 
     `groups` are recorded as deployment claims and grant nothing;
-    `groups_incomplete`: the issuer left some out.
+    `groups_incomplete`: the issuer left some out. `dated_back`: by how much, at
+    most, the issuer dates its tokens earlier than it makes them.
     """
 
     provider: str
@@ -36,6 +37,7 @@ class VerifiedClaims:
     name: str = ""
     groups: tuple[str, ...] = ()
     groups_incomplete: bool = False
+    dated_back: int = 0
 
 
 class TokenVerifier(Protocol):

@@ -44,10 +44,13 @@ _USERNAMES: Final[Mapping[str, str]] = {"access": "username", "id": "cognito:use
 
 class CognitoClaims(OidcClaims):
     """Reads tokens of one use. Who somebody is says `sub` alone: a username is
-    free again once its user is deleted, and an address changes."""
+    free again once its user is deleted, and an address changes. People can write any
+    address into their profile; access tokens have one only by a trigger of the pool."""
 
     def __init__(self, *, token_use: Literal["access", "id"]) -> None:
-        super().__init__(provider=COGNITO_PROVIDER, groups_claim="cognito:groups")
+        super().__init__(
+            provider=COGNITO_PROVIDER, groups_claim="cognito:groups", verified_only=True
+        )
         self._use = token_use
 
     def __call__(self, payload: Mapping[str, Any]) -> VerifiedClaims:
@@ -55,12 +58,6 @@ class CognitoClaims(OidcClaims):
             raise TokenRefusedError("token_use")
         self._check_person(payload)
         return super().__call__(payload)
-
-    def email(self, payload: Mapping[str, Any]) -> str:
-        """An address that the pool verified, or ''. People can write any other into
-        their profile. Access tokens have one only by a trigger of the pool."""
-        email = super().email(payload)
-        return email if payload.get("email_verified") is True else ""
 
     def name(self, payload: Mapping[str, Any]) -> str:
         """The username at last, unless it is an id or an address."""

@@ -1,8 +1,8 @@
 """Which remote issuers a deployment trusts: the settings of one, and a list.
 
 From `[[identity.issuers]]` of `backend.toml`, `WM_OIDC_ISSUERS` (a JSON list of
-the same tables), or `WM_OIDC_ISSUER` or `WM_COGNITO_USER_POOL_ID` and their
-companions for a single one.
+the same tables), or `WM_OIDC_ISSUER`, `WM_COGNITO_USER_POOL_ID` or
+`WM_ENTRA_TENANT_ID` and their companions for a single one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from pydantic import (
 )
 
 from services.model.errors import invalid_field
+from services.tokens.entra_settings import EntraSettings
 
 __all__ = [
+    "AnyIssuer",
     "CognitoSettings",
+    "EntraSettings",
     "IssuerSettings",
     "RemoteIssuer",
-    "check_cognito_endpoint",
+    "check_keys_endpoint",
     "issuer_of",
     "one_of_each",
 ]
@@ -142,45 +145,48 @@ def _kind(value: object) -> object:
     return getattr(value, "kind", None)
 
 
+AnyIssuer = IssuerSettings | CognitoSettings | EntraSettings
+_KINDS: Final[Mapping[str, type[AnyIssuer]]] = {
+    "oidc": IssuerSettings, "cognito": CognitoSettings, "entra": EntraSettings,
+}  # fmt: skip
+
 RemoteIssuer = Annotated[
-    Annotated[IssuerSettings, Tag("oidc")] | Annotated[CognitoSettings, Tag("cognito")],
+    Annotated[IssuerSettings, Tag("oidc")]
+    | Annotated[CognitoSettings, Tag("cognito")]
+    | Annotated[EntraSettings, Tag("entra")],
     Discriminator(_kind),
 ]
 """One entry of the list; its `kind` says which (default `oidc`)."""
 
 
-def issuer_of(table: Mapping[str, Any], *, field: str) -> IssuerSettings | CognitoSettings:
+def issuer_of(table: Mapping[str, Any], *, field: str) -> AnyIssuer:
     """The issuer of a table `[[identity.issuers]]`. Raises INVALID_FIELD for an
     unknown `kind`, and pydantic's ValidationError for the rest."""
     kind = _kind(table)
-    if kind == "oidc":
-        return IssuerSettings(**table)
-    if kind == "cognito":
-        return CognitoSettings(**table)
-    raise invalid_field(f"{field}.kind", "must be oidc or cognito")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise invalid_field(f"{field}.kind", "must be oidc, cognito or entra")
+    return _KINDS[kind](**table)
 
 
-def check_cognito_endpoint(url: str, *, loopback_only: bool) -> None:
+def check_keys_endpoint(url: str, *, field: str, loopback_only: bool) -> None:
     """Refuses, with INVALID_FIELD, an emulator that is not on this machine, and any
     for a workspace that others can reach: whoever serves the keys signs anybody in."""
     if _EMULATOR.fullmatch(url) is None:
         raise invalid_field(
-            "WM_COGNITO_ENDPOINT",
+            field,
             "is for emulators in tests: http(s)://127.0.0.1:PORT and nothing more; leave it out "
-            "to read the keys from AWS",
+            "to read the keys from the provider",
         )
     if not loopback_only:
         raise invalid_field(
-            "WM_COGNITO_ENDPOINT",
+            field,
             "is for tests on this machine; leave it out where others can reach the workspace",
         )
 
 
-def one_of_each(
-    issuers: Iterable[IssuerSettings | CognitoSettings],
-) -> tuple[IssuerSettings | CognitoSettings, ...]:
+def one_of_each(issuers: Iterable[AnyIssuer]) -> tuple[AnyIssuer, ...]:
     """The issuers, each once. Raises INVALID_FIELD for one that occurs twice."""
-    found: dict[str, IssuerSettings | CognitoSettings] = {}
+    found: dict[str, AnyIssuer] = {}
     for each in issuers:
         if each.issuer in found:
             raise invalid_field("identity.issuers", f"{each.issuer} occurs twice; keep one")

@@ -13,6 +13,7 @@ import ipaddress
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -43,7 +44,8 @@ class RemoteKeySet:
     without one. `now` is unix seconds; `tls` verifies the server's certificate.
 
     `allow_loopback_http` is for issuers of tests on this machine; of all settings
-    only `cognito_endpoint` turns it on.
+    only `cognito_endpoint` and `entra_endpoint` turn it on. `key_issuers`: see
+    `parse_key_set`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class RemoteKeySet:
         tls: ssl.SSLContext | None = None,
         keys_url: str = "",
         allow_loopback_http: bool = False,
+        key_issuers: frozenset[str] = frozenset(),
     ) -> None:
         self._allow_http = allow_loopback_http
         self._check_url(issuer)
@@ -62,7 +65,7 @@ class RemoteKeySet:
             self._check_url(keys_url)
         self._known_url = keys_url
         self._issuer = issuer
-        self._algorithm = algorithm
+        self._parse = partial(parse_key_set, algorithm=algorithm, issuers=key_issuers)
         self._now = now
         self._tls = tls or ssl.create_default_context()
         self._keys: Mapping[str, VerificationKey] | None = None
@@ -111,7 +114,7 @@ class RemoteKeySet:
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 body = await self._download()
-            keys = await asyncio.to_thread(parse_key_set, body, self._algorithm)
+            keys = await asyncio.to_thread(self._parse, body)
         except (httpx.HTTPError, httpx.InvalidURL, KeySetError, OSError, TimeoutError) as error:
             self._failing = True
             _log.warning(

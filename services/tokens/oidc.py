@@ -30,6 +30,7 @@ __all__ = [
     "OIDC_PROVIDER",
     "OidcClaims",
     "issuer_tls",
+    "listed",
     "oidc_verifier",
     "remote_verifier",
     "text_claim",
@@ -49,37 +50,59 @@ _OVERAGE: Final = ("_claim_names", "hasgroups")
 class OidcClaims:
     """Reads a checked payload into VerifiedClaims; subclasses change parts."""
 
-    def __init__(self, *, provider: str = OIDC_PROVIDER, groups_claim: str = "groups") -> None:
+    def __init__(
+        self,
+        *,
+        provider: str = OIDC_PROVIDER,
+        groups_claim: str = "groups",
+        verified_only: bool = False,
+    ) -> None:
         self._provider = provider
         self._groups_claim = groups_claim
+        self._verified_only = verified_only
 
     def __call__(self, payload: Mapping[str, Any]) -> VerifiedClaims:
         email = self.email(payload)
         groups, incomplete = self.groups(payload)
         return VerifiedClaims(
             provider=self._provider,
-            issuer=payload["iss"],
+            issuer=self.issuer(payload),
             subject=self.subject(payload),
             issued_at=payload["iat"],
             expires_at=payload["exp"],
-            token_id=text_claim(payload, "jti"),
+            token_id=self.token_id(payload),
             email=email,
-            email_verified=bool(email) and payload.get("email_verified") is True,
+            email_verified=bool(email) and self.is_verified(payload),
             name=self.name(payload),
             groups=groups,
             groups_incomplete=incomplete,
         )
 
+    def issuer(self, payload: Mapping[str, Any]) -> str:
+        """Within whose subjects the subject is one."""
+        return str(payload["iss"])
+
     def subject(self, payload: Mapping[str, Any]) -> str:
         """What never changes and is never given to somebody else: `sub`."""
         return str(payload["sub"])
 
+    def token_id(self, payload: Mapping[str, Any]) -> str:
+        """The token's own id; '' for none."""
+        return text_claim(payload, "jti")
+
     def email(self, payload: Mapping[str, Any]) -> str:
         """The address as the issuer says it; '' for none, and for what no mail could
-        be sent to. Never who somebody is."""
+        be sent to. With `verified_only`, of issuers where people or others write any
+        address into profiles, '' also for one that is not verified. Never who
+        somebody is."""
         email = text_claim(payload, "email")
         usable = len(email) <= _MAX_EMAIL and is_visible(email) and _ADDRESS.fullmatch(email)
-        return email if usable else ""
+        hidden = self._verified_only and not self.is_verified(payload)
+        return email if usable and not hidden else ""
+
+    def is_verified(self, payload: Mapping[str, Any]) -> bool:
+        """Whether the issuer says that the address is the person's."""
+        return payload.get("email_verified") is True
 
     def name(self, payload: Mapping[str, Any]) -> str:
         """What people see. Users choose it at many issuers: it steers no terminal."""
@@ -89,12 +112,17 @@ class OidcClaims:
     def groups(self, payload: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
         """Recorded groups, and whether some are missing. Groups that cannot be
         read are unknown groups: they never stand for "none"."""
-        value = payload.get(self._groups_claim, [])
-        if not isinstance(value, list) or len(value) > _MAX_GROUPS:
-            return (), True
-        known = tuple(each for each in value if _is_group(each))
-        left_out = any(member in payload for member in _OVERAGE)
-        return known, left_out or len(known) < len(value)
+        known, incomplete = listed(payload, self._groups_claim)
+        return known, incomplete or any(member in payload for member in _OVERAGE)
+
+
+def listed(payload: Mapping[str, Any], member: str) -> tuple[tuple[str, ...], bool]:
+    """The names in a claim, and whether some, or all, of them cannot be read."""
+    value = payload.get(member, [])
+    if not isinstance(value, list) or len(value) > _MAX_GROUPS:
+        return (), True
+    known = tuple(each for each in value if _is_group(each))
+    return known, len(known) < len(value)
 
 
 def oidc_verifier(

@@ -10,7 +10,8 @@ from services.records.store import RecordStore
 from services.tokens.authenticator import TokenAuthenticator
 from services.tokens.claims import TokenVerifier
 from services.tokens.cognito import pool_verifier
-from services.tokens.issuers import CognitoSettings
+from services.tokens.entra import tenant_verifier
+from services.tokens.issuers import CognitoSettings, EntraSettings
 from services.tokens.local import LocalIssuer
 from services.tokens.machine import MachineTokenVerifier
 from services.tokens.oidc import issuer_tls, remote_verifier
@@ -27,17 +28,23 @@ def open_authenticator(
 
 
 def _remote(settings: Settings, *, now: Callable[[], float]) -> list[TokenVerifier]:
-    """AWS is verified by the system's authorities: those of `oidc_ca_file` speak
-    for private issuers and for emulators."""
+    """AWS and Entra are verified by the system's authorities: those of `oidc_ca_file`
+    speak for private issuers and for emulators."""
     if not settings.oidc_issuers:
         return []
     private, public = issuer_tls(settings.oidc_ca_file), issuer_tls(None)
-    endpoint = settings.cognito_endpoint
+
+    def tls(endpoint: str) -> ssl.SSLContext:
+        return private if endpoint else public
+
     verifiers = list[TokenVerifier]()
     for each in settings.oidc_issuers:
         if isinstance(each, CognitoSettings):
-            tls: ssl.SSLContext = private if endpoint else public
-            verifiers.append(pool_verifier(each, now=now, tls=tls, endpoint=endpoint))
+            url = settings.cognito_endpoint
+            verifiers.append(pool_verifier(each, now=now, tls=tls(url), endpoint=url))
+        elif isinstance(each, EntraSettings):
+            url = settings.entra_endpoint
+            verifiers.append(tenant_verifier(each, now=now, tls=tls(url), endpoint=url))
         else:
             verifiers.append(remote_verifier(each, now=now, tls=private))
     return verifiers

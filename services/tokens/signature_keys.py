@@ -87,8 +87,11 @@ class Ed25519Key:
         return True
 
 
-def parse_key_set(body: bytes, algorithm: str) -> Mapping[str, VerificationKey]:
-    """The keys of this algorithm by `kid`. Raises KeySetError."""
+def parse_key_set(
+    body: bytes, algorithm: str, *, issuers: frozenset[str] = frozenset()
+) -> Mapping[str, VerificationKey]:
+    """The keys of this algorithm by `kid`. `issuers`, where keys may say by a member
+    `issuer` for whom they sign (Entra): all that are for us. Raises KeySetError."""
     if algorithm not in ALGORITHMS:
         raise ValueError(f"{algorithm} is not an algorithm for tokens; use {ALGORITHMS}")
     try:
@@ -103,7 +106,7 @@ def parse_key_set(body: bytes, algorithm: str) -> Mapping[str, VerificationKey]:
         kid = _kid(entry)
         if kid in kids:
             raise KeySetError("a `kid` occurs twice")
-        key = _key(entry, algorithm) if kid else None
+        key = _key(entry, algorithm) if kid and _is_ours(entry, issuers) else None
         if key is not None:
             found[kid] = key
         kids |= {kid} - {""}
@@ -115,6 +118,12 @@ def parse_key_set(body: bytes, algorithm: str) -> Mapping[str, VerificationKey]:
 def _kid(entry: Any) -> str:
     kid = entry.get("kid") if isinstance(entry, dict) else None
     return kid if isinstance(kid, str) and len(kid) <= MAX_KID_CHARS else ""
+
+
+def _is_ours(entry: Mapping[str, Any], issuers: frozenset[str]) -> bool:
+    """Whether the key may sign for one of these issuers; '' stands for no member."""
+    issuer = entry.get("issuer", "")
+    return not issuers or (isinstance(issuer, str) and issuer in issuers | {""})
 
 
 def _key(entry: Mapping[str, Any], algorithm: str) -> VerificationKey | None:

@@ -12,6 +12,7 @@ import secrets
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from workspace.sync.v1.connection_pb2 import Connection
 
@@ -26,8 +27,8 @@ from services.records.port import (
     Match,
     Put,
 )
+from sync_svc.connections import probes_aws, probes_azure
 from sync_svc.connections.notable import Notable
-from sync_svc.connections.probes_aws import bucket_is_closed, can_be_recovered
 from sync_svc.connections.providers import folder_of, is_loopback
 from sync_svc.surfaces.surface import Surface
 
@@ -111,9 +112,10 @@ async def _encryption(surface: Surface, connection: Connection, _: float) -> Non
     if asked is not None and not near and not await asked():
         raise _unfit("the connection to the database is not encrypted; set sslmode=verify-full")
     folder = folder_of(connection)
-    if folder is None:
-        await bucket_is_closed(connection)
-    elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
+    store = _store(connection)
+    if store is not None:
+        await store.closed(surface, connection)
+    elif folder is not None and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         raise Notable(f"{folder} can be read by other users of this machine; chmod 700 it")
 
 
@@ -131,7 +133,21 @@ _PROBES: dict[str, Probe] = {
     "clock": _clock,
     "encryption": _encryption,
 }
-_STORES: dict[str, Probe] = {"recovery": can_be_recovered}
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What is asked of the objects of a cloud: who else can read them, and the ways back."""
+
+    closed: Callable[[Surface, Connection], Awaitable[None]]
+    recovery: Probe
+
+
+_STORES: dict[str, _Store] = {
+    "bucket": _Store(probes_aws.bucket_is_closed, probes_aws.can_be_recovered),
+    "storage_container": _Store(probes_azure.container_is_closed, probes_azure.can_be_recovered),
+}
+"""By the setting that names the objects."""
 
 READING = frozenset(
     {"instance", "format", "records_read", "objects_read", "encryption", "recovery"}
@@ -141,7 +157,14 @@ READING = frozenset(
 
 def probes_of(connection: Connection) -> dict[str, Probe]:
     """By the name of the check, in order."""
-    return _PROBES | (_STORES if "bucket" in connection.settings else {})
+    store = _store(connection)
+    return _PROBES | ({"recovery": store.recovery} if store else {})
+
+
+def _store(connection: Connection) -> _Store | None:
+    """None for a folder."""
+    found = (store for name, store in _STORES.items() if name in connection.settings)
+    return next(found, None)
 
 
 @asynccontextmanager

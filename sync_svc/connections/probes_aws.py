@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["bucket_is_closed", "can_be_recovered"]
 
 
-async def bucket_is_closed(connection: Connection) -> None:
+async def bucket_is_closed(_: Surface, connection: Connection) -> None:
     """A public bucket is refused when it is opened; here is told what is not known."""
     from services.objects.s3.exposure import unknown_exposure
 

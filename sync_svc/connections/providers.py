@@ -17,84 +17,81 @@ from typing import Final
 from workspace.sync.v1.connection_pb2 import Connection
 
 from services.model.errors import invalid_field
-from sync_svc.connections import stores
-from sync_svc.connections.hosts import is_host, is_loopback
+from sync_svc.connections import settings_postgres as postgres
+from sync_svc.connections import stores_aws as aws
+from sync_svc.connections import stores_azure as azure
+from sync_svc.connections.hosts import is_loopback
+from sync_svc.connections.settings_local import folder, folder_name
+from sync_svc.connections.stores import stores_of
 
 __all__ = [
     "PROVIDERS", "Provider", "folder_of", "is_loopback", "normalise", "place_of", "places_of",
 ]  # fmt: skip
 
-_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 _VARIABLE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
-_SSL_MODES: Final = ("verify-full", "verify-ca", "require", "disable")
-
-
-def _folder(value: str) -> str:
-    if not os.path.isabs(value):  # noqa: PTH117 - a text, not a path of this machine
-        return "must be an absolute path"
-    return "" if value.isprintable() else "has characters that cannot be printed"
-
-
-def _host(value: str) -> str:
-    if value.startswith("/"):
-        return _folder(value)
-    return "" if is_host(value) else "must be a host name, an address or a socket folder"
-
-
-def _port(value: str) -> str:
-    good = value.isascii() and value.isdecimal() and 0 < int(value) < 65536
-    return "" if good else "must be a number from 1 to 65535"
-
-
-def _name(value: str) -> str:
-    return "" if 0 < len(value.encode()) <= 63 and value.isprintable() else "has 1 to 63 bytes"
-
-
-def _schema(value: str) -> str:
-    good = _IDENTIFIER.fullmatch(value)
-    return "" if good else "must be lower-case letters, digits and '_', letter first"
-
-
-def _ssl_mode(value: str) -> str:
-    return "" if value in _SSL_MODES else f"must be one of {', '.join(_SSL_MODES)}"
-
-
-def _certificate(value: str) -> str:
-    return "" if value == "system" or not _folder(value) else "must be `system` or a PEM file"
+Judge = Callable[[str], str]
+"""Of a value: what is wrong with it ('': fine)."""
+Fitting = Callable[[Mapping[str, str]], tuple[str, str] | None]
+"""Of all settings: the one that does not fit the others, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`needed` and `optional` settings, each with what says what is wrong ('': fine).
-    `variables`: credentials come from variables that are named by the id."""
+    """`needed` and `optional` settings; `fitting` judges them together. `records` names what
+    has the records. `variables`: credentials come from variables that are named by the id."""
 
     label: str
-    needed: Mapping[str, Callable[[str], str]]
-    optional: Mapping[str, Callable[[str], str]]
+    needed: Mapping[str, Judge]
+    optional: Mapping[str, Judge]
+    records: Callable[[Mapping[str, str]], str]
+    fitting: tuple[Fitting, ...] = ()
     variables: bool = True
 
 
-_S3: Final[Mapping[str, Callable[[str], str]]] = {
-    "s3_endpoint": stores.endpoint, "path_style": stores.flag, "profile": stores.profile,
+_S3: Final[Mapping[str, Judge]] = {
+    "s3_endpoint": aws.endpoint, "path_style": aws.flag, "profile": aws.profile,
 }  # fmt: skip
 """Settings that go with a bucket."""
 
+
+def _store(setting: str) -> Callable[[Mapping[str, str]], str]:
+    return lambda settings: stores_of(settings).get(setting, "")
+
+
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
-        "local": Provider("Folder", {"folder": _folder}, {}, variables=False),
+        "local": Provider("Folder", {"folder": folder}, {}, folder_name, variables=False),
         "postgres": Provider(
             "PostgreSQL",
-            {"host": _host, "database": _name, "user": _name},
+            {"host": postgres.host, "database": postgres.name, "user": postgres.name},
             {
-                "folder": _folder, "bucket": stores.bucket, "region": stores.region, **_S3,
-                "port": _port, "schema": _schema, "sslmode": _ssl_mode,
-                "sslrootcert": _certificate,
+                "folder": folder, "bucket": aws.bucket, "region": aws.region, **_S3,
+                "port": postgres.port, "schema": postgres.schema, "sslmode": postgres.ssl_mode,
+                "sslrootcert": postgres.certificate,
             },
+            postgres.database_name,
+            (postgres.objects_problem, postgres.ssl_problem, aws.path_style_problem),
         ),
         "aws": Provider(
             "AWS",
-            {"region": stores.region, "table": stores.table, "bucket": stores.bucket},
-            {**_S3, "dynamodb_endpoint": stores.endpoint},
+            {"region": aws.region, "table": aws.table, "bucket": aws.bucket},
+            {**_S3, "dynamodb_endpoint": aws.endpoint},
+            _store("table"),
+            (aws.path_style_problem,),
+        ),
+        "azure": Provider(
+            "Azure",
+            {
+                "cosmos_account": azure.cosmos_account, "cosmos_database": azure.cosmos_name,
+                "cosmos_container": azure.cosmos_name, "storage_account": azure.storage_account,
+                "storage_container": azure.storage_container,
+            },
+            {
+                "cloud": azure.cloud, "cosmos_endpoint": azure.emulator,
+                "blob_endpoint": azure.emulator, "ca_file": azure.ca_file,
+            },
+            _store("cosmos_container"),
+            (azure.emulator_problem,),
         ),
     }
 )  # fmt: skip
@@ -116,16 +113,16 @@ def normalise(
             f"it opens {', '.join(known)} and {last}",
         )
     _check_keys(connection, provider)
-    _check_objects(connection)
     _make_whole(connection, base)
     known_settings = {**provider.needed, **provider.optional}
     for name, value in connection.settings.items():
         if problem := known_settings[name](value):
             raise _bad(name, problem)
+    for fitting in provider.fitting:
+        if found := fitting(connection.settings):
+            raise _bad(*found)
     _check_id(connection, provider)
     _check_not_ours(connection, data_dir, own)
-    _check_ssl(connection)
-    _check_bucket(connection)
 
 
 def folder_of(connection: Connection) -> Path | None:
@@ -136,24 +133,17 @@ def folder_of(connection: Connection) -> Path | None:
 
 
 def place_of(connection: Connection) -> str:
-    """The name of what has the records of a manifest."""
-    settings = dict(connection.settings)
-    if connection.provider == "postgres":
-        host = settings.get("host", "").lower()
-        host = "localhost" if is_loopback(host) else host
-        database = settings.get("database", "")
-        where = [settings.get("port", "5432"), database, settings.get("schema", "")]
-        return "/".join(["postgres:" + host, *where])
-    if connection.provider == "aws":
-        return stores.stores_of(settings).get("table", "")
-    return "folder:" + os.path.realpath(settings.get("folder", ""))
+    """The name of what has the records of a manifest. (A file that was edited by hand may
+    name a provider that is none.)"""
+    provider = PROVIDERS.get(connection.provider)
+    return (provider.records if provider else folder_name)(connection.settings)
 
 
 def places_of(connection: Connection) -> frozenset[str]:
     """Names of all that a manifest opens; two that share one open the same surface."""
-    places = {place_of(connection), *stores.stores_of(connection.settings).values()}
-    if folder := folder_of(connection):
-        places.add("folder:" + os.path.realpath(folder))
+    places = {place_of(connection), *stores_of(connection.settings).values()}
+    if folder_of(connection):
+        places.add(folder_name(connection.settings))
     return frozenset(places)
 
 
@@ -172,20 +162,6 @@ def _check_keys(connection: Connection, provider: Provider) -> None:
             del connection.settings[name]
 
 
-def _check_objects(connection: Connection) -> None:
-    """The objects of a database are in a folder, or in a bucket somewhere."""
-    if connection.provider != "postgres":
-        return
-    settings = connection.settings
-    if ("folder" in settings) == ("bucket" in settings):
-        raise _bad("folder", "or `bucket`: one of them has the objects of a database")
-    if "bucket" in settings and "region" not in settings:
-        raise _bad("region", "is needed with a bucket")
-    for name in ("region", *_S3):
-        if name in settings and "bucket" not in settings:
-            raise _bad(name, "goes with a bucket, and the objects are in a folder")
-
-
 def _make_whole(connection: Connection, base: Path) -> None:
     if "folder" not in connection.settings:
         return
@@ -195,7 +171,7 @@ def _make_whole(connection: Connection, base: Path) -> None:
 
 
 def _check_not_ours(connection: Connection, data_dir: Path, own: frozenset[str]) -> None:
-    for name, store in stores.stores_of(connection.settings).items():
+    for name, store in stores_of(connection.settings).items():
         if store in own:  # collection would take our objects for those of nobody
             raise _bad(name, f"is this workspace's own {name}; name another")
     folder = folder_of(connection)
@@ -214,21 +190,6 @@ def _check_id(connection: Connection, provider: Provider) -> None:
             "connection.connection_id",
             "must be lower-case letters, digits and '-' for provider "
             f"{connection.provider}",
-        )
-
-
-def _check_ssl(connection: Connection) -> None:
-    settings = connection.settings
-    if settings.get("sslmode") == "disable" and not is_loopback(settings["host"]):
-        raise _bad("sslmode", "must not be disable for another machine; use verify-full")
-
-
-def _check_bucket(connection: Connection) -> None:
-    settings = connection.settings
-    if "." in settings.get("bucket", "") and settings.get("path_style") != "true":
-        raise _bad(
-            "path_style", "must be true for a bucket with '.' in its name: the certificate of "
-            "AWS does not cover it as a host"
         )
 
 

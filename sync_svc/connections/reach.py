@@ -2,8 +2,8 @@
 
 A manifest has the server open a folder or call a host, and lends it the server's
 credentials. On a server for many people that must not be anybody's choice: the
-operator lists folders, hosts of databases, and tables and buckets, each by its own
-name (`stores.py`) with the server that has it if that is not AWS.
+operator lists folders, hosts of databases, and stores of clouds, each by its own name
+(`stores.py`) with the server that has it if that is not the provider's.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from workspace.sync.v1.connection_pb2 import Connection, Trust
 from services.config import Settings
 from services.model.errors import WorkspaceError, invalid_field
 from sync_svc.connections.providers import folder_of
-from sync_svc.connections.stores import store_name, stores_of
+from sync_svc.connections.stores import STORES, store_name, stores_of
 
 __all__ = ["Reach"]
 
-_STORES = ("s3:", "dynamodb:")
+_STORES = tuple(each.prefix for each in STORES)
+_FOR_ADMINS = {
+    "profile": "chooses among the credentials of the server",
+    "ca_file": "chooses a file of the server, and whom it trusts",
+}
 
 
 class Reach:
@@ -53,11 +57,10 @@ class Reach:
         for name, store in stores_of(connection.settings).items():
             if store not in self._stores:
                 raise _closed(name, f" as `{store}`")
-        if connection.settings.get("profile"):
-            raise invalid_field(
-                "connection.settings.profile",
-                "chooses among the credentials of the server; only platform admins do",
-            )
+        for name, what in _FOR_ADMINS.items():
+            if connection.settings.get(name):
+                text = f"{what}; only platform admins do"
+                raise invalid_field(f"connection.settings.{name}", text)
         host = connection.settings.get("host", "")
         if host and host.lower() not in self._hosts and not self._has_folder(Path(host)):
             raise _closed("host")

@@ -13,16 +13,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from workspace.sync.v1.connection_pb2 import Connection
 
 from services.aws.place import AwsKeys, AwsPlace
-from services.model.errors import Reason, WorkspaceError
 from services.objects.store import ObjectStore
-from services.records.port import DriverUnavailable, RecordDriver, StorageFull
-from sync_svc.connections.stores import is_aws
-from sync_svc.surfaces.unused import never_used
+from services.records.port import RecordDriver
+from sync_svc.connections.stores_aws import is_aws
+from sync_svc.surfaces import cloud
 
 if TYPE_CHECKING:  # an extra, and slow to import
     from services.aws.clients import AwsClients
@@ -37,7 +37,7 @@ _PARTS: Final = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
 
 def variable_of(connection_id: str, part: str) -> str:
     """The environment variable with a part of a connection's own credentials."""
-    return f"WM_CONNECTION_{connection_id.upper().replace('-', '_')}_AWS_{part}"
+    return cloud.variable_of(connection_id, f"AWS_{part}")
 
 
 def keys_of(
@@ -50,11 +50,12 @@ def keys_of(
     if key and secret:
         return AwsKeys(key, secret, token)
     if key or secret:
-        raise _refused(f"{names[0]} and {names[1]} go together: one of them is not set")
+        text = f"{names[0]} and {names[1]} go together: one of them is not set"
+        raise _words(connection).refused(text)
     settings = connection.settings
     for name in ("dynamodb_endpoint", "s3_endpoint"):
         if not is_aws(settings.get(name, "")) and not settings.get("profile"):
-            raise _refused(
+            raise _words(connection).refused(
                 f"`{name}` is not AWS, and the server's own credentials are for AWS alone: set "
                 f"{names[0]} and {names[1]} in its environment, or name a `profile`"
             )
@@ -121,48 +122,23 @@ def _clients(connection: Connection) -> AwsClients:
 async def _opened(
     connection: Connection, opening: Callable[[AwsClients], Awaitable[T]], what: str
 ) -> T:
-    """Within the deadline; the driver closes its clients, and they are closed when it
-    was not opened."""
     clients = await asyncio.to_thread(_clients, connection)
-    try:
-        async with asyncio.timeout(_OPEN_SECONDS):
-            return await opening(clients)
-    except BaseException as error:
-        await clients.close()
-        refusal = _refusal(error, connection, what)
-        if refusal is None:
-            raise
-        raise refusal from error
+    return await cloud.opened(clients, opening, _words(connection, what), seconds=_OPEN_SECONDS)
 
 
-def _refusal(error: BaseException, connection: Connection, what: str) -> WorkspaceError | None:
-    """The refusal in the words of a connection; None: as it is."""
-    if isinstance(error, WorkspaceError):
-        if error.metadata.get("store") == "unused":
-            return never_used()
-        text = _with_remedy(error.message, connection)
-        if text == error.message:
-            return None
-        return WorkspaceError(error.reason, text, metadata=dict(error.metadata))
+def _words(connection: Connection, what: str = "") -> cloud.Words:
     where = f"{what} in {connection.settings['region']}"
-    if isinstance(error, StorageFull):
-        return WorkspaceError(Reason.ERROR_REASON_STORAGE_FULL, f"{where} has no space left")
-    if isinstance(error, DriverUnavailable):
-        return _unavailable(f"{where} does not answer: {error}")
-    if isinstance(error, TimeoutError):
-        return _unavailable(f"{where} does not answer in time; look at the endpoint")
-    return None
+    return cloud.Words("aws", where, partial(_remedies, connection))
 
 
-def _with_remedy(text: str, connection: Connection) -> str:
-    """A refusal of AWS says what helps the server; here it is the connection's."""
+def _remedies(connection: Connection) -> dict[str, str]:
     from services.aws.failures import Kind
 
     key, secret, token = (variable_of(connection.connection_id, part) for part in _PARTS)
     profile = connection.settings.get("profile", "")
     login = f"`aws sso login --profile {profile}`" if profile else "`aws sso login`"
     change = f"wm connections set {connection.connection_id}"
-    remedies = {
+    return {
         Kind.NO_CREDENTIALS.value: f"set {key} and {secret} in the environment of this server, "
         f"or name a `profile` that it has, or sign in there with {login}",
         Kind.EXPIRED.value: "the session of the credentials has ended: sign in again with "
@@ -174,15 +150,3 @@ def _with_remedy(text: str, connection: Connection) -> str:
         "set WM_AWS_REGION to that one": f"`{change} region=...`",
         "name another with AWS_PROFILE": f"name another with `{change} profile=...`",
     }
-    for said, remedy in remedies.items():
-        text = text.replace(said, remedy)
-    return text
-
-
-def _unavailable(text: str) -> WorkspaceError:
-    metadata = {"backend": "aws"}  # not `surface`, which plans take for one never used
-    return WorkspaceError(Reason.ERROR_REASON_BACKEND_UNAVAILABLE, text, metadata=metadata)
-
-
-def _refused(text: str) -> WorkspaceError:
-    return WorkspaceError(Reason.ERROR_REASON_INVALID_STATE, text, metadata={"backend": "aws"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +17,7 @@ from services.objects.store import ObjectStore
 from services.records.port import DriverUnavailable, RecordDriver, StorageFull
 from sync_svc.connections.providers import folder_of
 from sync_svc.surfaces.aws import open_dynamodb_records, open_s3_objects
+from sync_svc.surfaces.azure import open_blob_objects, open_cosmos_records
 from sync_svc.surfaces.local_folder import open_local_records, open_objects, refusals
 from sync_svc.surfaces.postgres import open_postgres_records
 
@@ -54,9 +56,10 @@ def _of_folder(connection: Connection) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _of_server(connection: Connection) -> Iterator[None]:
-    settings = connection.settings
-    where = f"table {settings['table']}" if "table" in settings else f"database {settings['host']}"
+def _of_server(
+    connection: Connection, *, what: str, setting: str, backend: str
+) -> Iterator[None]:
+    where = f"{what} {connection.settings[setting]}"
     try:
         yield
     except StorageFull as error:
@@ -65,15 +68,20 @@ def _of_server(connection: Connection) -> Iterator[None]:
     except DriverUnavailable as error:
         raise WorkspaceError(
             Reason.ERROR_REASON_BACKEND_UNAVAILABLE, f"the {where} cannot be read ({error})",
-            metadata={"backend": "aws" if "table" in settings else "surface"},
+            metadata={"backend": backend},
         ) from error
 
+
+_POSTGRES = partial(_of_server, what="database", setting="host", backend="surface")
+_AWS = partial(_of_server, what="table", setting="table", backend="aws")
+_AZURE = partial(_of_server, what="container", setting="cosmos_container", backend="azure")
 
 OPENERS: Final[Mapping[str, Openers]] = MappingProxyType(
     {
         "local": Openers(_local_records, open_folder_or_bucket, _of_folder),
-        "postgres": Openers(open_postgres_records, open_folder_or_bucket, _of_server),
-        "aws": Openers(open_dynamodb_records, open_s3_objects, _of_server),
+        "postgres": Openers(open_postgres_records, open_folder_or_bucket, _POSTGRES),
+        "aws": Openers(open_dynamodb_records, open_s3_objects, _AWS),
+        "azure": Openers(open_cosmos_records, open_blob_objects, _AZURE),
     }
 )
 """By the provider of a manifest; the providers are those of `PROVIDERS`."""

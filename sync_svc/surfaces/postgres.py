@@ -16,6 +16,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.records.port import DriverUnavailable, RecordDriver, StorageFull
 from services.records.sql import PostgresDriver
 from sync_svc.connections.providers import is_loopback
+from sync_svc.surfaces.cloud import variable_of
 
 __all__ = ["conninfo_of", "open_postgres_records", "password_variable"]
 
@@ -26,7 +27,7 @@ _SAID = ("authentication failed", "no password supplied", "pg_hba.conf", "does n
 
 def password_variable(connection_id: str) -> str:
     """The environment variable with the password of a connection."""
-    return f"WM_CONNECTION_{connection_id.upper().replace('-', '_')}_PASSWORD"
+    return variable_of(connection_id, "PASSWORD")
 
 
 def conninfo_of(connection: Connection, environment: Mapping[str, str] = os.environ) -> str:

@@ -49,8 +49,8 @@ def test_mistakes_say_what_to_do(serving: Serving) -> None:
     assert "environment" in secret
     assert "hunter22" not in secret
     assert "KEY=VALUE" in serving.wm("connections", "add", "bad", "folder", code=2)
-    cloud = serving.wm("connections", "add", "bad", "bucket=b", "--provider", "azure", code=2)
-    assert "local, postgres and aws" in cloud
+    cloud = serving.wm("connections", "add", "bad", "bucket=b", "--provider", "gcp", code=2)
+    assert "[local, aws, azure, postgres]" in cloud
     assert "no connection 'nowhere'" in serving.wm("connections", "test", "nowhere", code=5)
     assert "nothing to change" in _set_nothing(serving)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from services.model.errors import Reason, WorkspaceError
 from services.tokens.authenticator import TokenAuthenticator
 from services.tokens.claims import TokenRefusedError, TokenVerifier
 from services.tokens.cognito import CognitoClaims, pool_verifier
@@ -24,6 +23,7 @@ from tests.security.cognito_cases import (
     id_cases,
     pool_kit,
 )
+from tests.security.refusing import refuse
 from tests.security.test_bad_tokens import GONE, LOCAL, NOW, Cases
 
 USES = ("access", "id")
@@ -79,14 +79,6 @@ def bench(
         for use in USES
     }
     return Bench(pool, made[0], verifiers, made[1], made[2])
-
-
-async def refuse(authenticator: TokenAuthenticator, token: str) -> None:
-    with pytest.raises(WorkspaceError) as caught:
-        await authenticator.authenticate(token)
-    assert caught.value.reason == Reason.ERROR_REASON_UNAUTHENTICATED
-    assert caught.value.message == "Valid credentials are required; sign in again."
-    assert not caught.value.metadata
 
 
 @pytest.mark.parametrize(("use", "case"), GENERAL)

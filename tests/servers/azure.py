@@ -1,7 +1,8 @@
 """Servers that speak the protocols of Azure, one of each kind in a pytest process.
 
 * Azurite: Blob Storage by its authors, over TLS, with user-delegation keys.
-* The fakes of tests/fakes: what has no emulator that is faithful.
+* The fakes of tests/fakes: what has no emulator that is faithful. Cosmos DB is one server
+  with as many accounts as tests want (`cosmos_account`).
 
 Certificates are those of an authority of the process (`ca_file`); sign-in is the fake
 managed identity. `stop_servers` ends them (tests/conftest.py calls it).
@@ -11,23 +12,30 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
+import ssl
+import sys
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
 from services.azure.place import AzurePlace
 from tests.authority import Authority
+from tests.fakes.cosmos.client import CosmosControl
 from tests.fakes.sign_in import SignIn
 from tests.servers import tools
+from tests.servers.faulty import BLOB, Faulty, Plan
 from tests.servers.process import Server, free_port
 
 __all__ = [
-    "ACCOUNT", "azurite", "ca_file", "certificate", "environment", "new_name", "place", "sign_in",
-    "stop_servers",
+    "ACCOUNT", "azurite", "ca_file", "certificate", "cosmos", "cosmos_account",
+    "cosmosdb_server", "environment",
+    "faulty_blob", "make_blob_container", "new_name", "place", "sign_in", "stop_servers",
 ]  # fmt: skip
 
 ACCOUNT = "devstoreaccount1"
@@ -51,18 +59,18 @@ def _folder() -> Path:
 
 @cache
 def certificate() -> tuple[Path, Path]:
-    """PEM files of a certificate for 127.0.0.1 and localhost, and of its key."""
+    """PEM files of a certificate for 127.0.0.1 and localhost, and of its key. It is signed by
+    itself: Azurite copies from its own URLs, and trusts what it shows and nothing else."""
     authority = Authority(_folder(), "azure")
     files = _folder() / "leaf.pem", _folder() / "leaf.key"
     names = x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")
-    authority.issue(*files, *names)
+    authority.issue_own(*files, *names)
     return files
 
 
 def ca_file() -> str:
-    """The authority of `certificate`."""
-    certificate()
-    return str(_folder() / "azure.pem")
+    """What to trust for `certificate`."""
+    return str(certificate()[0])
 
 
 @cache
@@ -79,6 +87,61 @@ def azurite() -> Server:
     return Server(command, url=f"https://127.0.0.1:{port}/", ca_file=ca_file())
 
 
+@cache
+def cosmos() -> Server:
+    """The fake of Cosmos DB (tests/fakes/cosmos), in memory."""
+    cert, key = certificate()
+    port = free_port()
+    command = [sys.executable, "-m", "tests.fakes.cosmos", str(port), str(cert), str(key)]
+    return Server(
+        command, url=f"https://127.0.0.1:{port}/", ca_file=ca_file(),
+        environment={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+
+
+@cache
+def cosmosdb_server() -> Server:
+    """@vercel/cosmosdb-server: another hand's idea of the protocol of Cosmos DB, without
+    transactions, sign-in and limits. Needs `tools.HAS_NPM`."""
+    port = free_port()
+    library = tools.emulators_of_azure() / "@vercel/cosmosdb-server"
+    script = (
+        "const fs = require('fs'); const [library, cert, key, port] = process.argv.slice(1);"
+        "const options = {cert: fs.readFileSync(cert), key: fs.readFileSync(key)};"
+        "require(library).createHttpsServer({...options, keepAlive: true})"
+        ".listen(Number(port), '127.0.0.1');"
+    )
+    command = [str(tools.NODE), "-e", script, str(library), *map(str, certificate()), str(port)]
+    return Server(command, url=f"https://127.0.0.1:{port}/", ca_file=ca_file())
+
+
+def cosmos_account(**settings: Any) -> CosmosControl:
+    """A new, empty account of `cosmos()`: its `url` is what clients connect to, the rest of
+    it makes containers, splits them, moves the clock and plans faults."""
+    root = CosmosControl(cosmos().url, ca_file())
+    return root.account(new_name("acct-"), **settings)
+
+
+def make_blob_container(name: str) -> None:
+    """An empty container of Azurite (REST: Create Container)."""
+    token, _ = sign_in().token("https://storage.azure.com")
+    asked = urllib.request.Request(
+        f"{azurite().url}{ACCOUNT}/{name}?restype=container", method="PUT",
+        headers={"Authorization": f"Bearer {token}", "x-ms-version": "2023-11-03"},
+    )  # fmt: skip
+    tls = ssl.create_default_context(cafile=ca_file())
+    urllib.request.urlopen(asked, timeout=60, context=tls).close()
+
+
+def faulty_blob(plan: Plan = lambda _asked: None) -> Faulty:
+    """A started proxy before Azurite that goes wrong as Blob Storage does; `stop` it. Its
+    `url` with the name of the account is the endpoint."""
+    return Faulty(
+        azurite().url.rstrip("/"), plan, dialect=BLOB, certificate=certificate(),
+        ca_file=ca_file(),
+    ).start()  # fmt: skip
+
+
 def place(endpoints: Mapping[str, str] | None = None) -> AzurePlace:
     """Where the servers are. Without `endpoints` it is Azurite alone."""
     blob = {} if endpoints else {"blob": azurite().url.rstrip("/")}
@@ -92,7 +155,7 @@ def new_name(prefix: str = "wm") -> str:
 
 def stop_servers() -> None:
     """End those that were started."""
-    for start in (azurite, sign_in):
+    for start in (azurite, cosmos, cosmosdb_server, sign_in):
         if start.cache_info().currsize:
             start().stop()
             start.cache_clear()

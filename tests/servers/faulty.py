@@ -1,4 +1,5 @@
-"""A proxy before a server of AWS's protocols that goes wrong as AWS does.
+"""A proxy before a server of AWS's protocols, or of Blob Storage's, that goes wrong as the
+service does (`dialects`); over TLS when it has a certificate.
 
 It forwards requests byte for byte (signatures stay good: the Host header is the
 client's) and asks its `plan` for each what is to go wrong. What is "after" happens once
@@ -8,36 +9,25 @@ the server has done its work: the answer is lost, the effect is there.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Asked", "Edit", "Fault", "Faulty", "Plan"]
+from tests.servers.dialects import AWS, BLOB, Dialect, Fault
 
-
-class Fault(Enum):
-    """What may go wrong with one request."""
-
-    THROTTLED = "fewer requests, please; nothing done"
-    BROKEN = "500 before anything was done"
-    BROKEN_AFTER = "500 after the work was done"
-    CUT = "the connection ends before anything was done"
-    CUT_AFTER = "the connection ends after the work was done"
-    SILENT_AFTER = "no answer for `Faulty.silence` seconds after the work was done"
-    PARTIAL = "half of a batch is not answered"
-    EXPIRED = "the session of the credentials has ended; nothing done"
-    SKEWED = "the clock of the client is wrong; nothing done"
+__all__ = ["AWS", "BLOB", "Asked", "Dialect", "Edit", "Fault", "Faulty", "Plan"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as the proxy saw it. `operation`: DynamoDB's, or S3's method."""
+    """One request as the proxy saw it. `operation`: as its dialect names it."""
 
     operation: str
     path: str
@@ -49,24 +39,21 @@ Edit = Callable[[str, bytes, bytes], bytes]
 """Operation, request and answer to the answer that the client gets."""
 
 _AFTER = (Fault.BROKEN_AFTER, Fault.CUT_AFTER, Fault.SILENT_AFTER)
-_REFUSALS = {  # status and codes: DynamoDB, S3
-    Fault.THROTTLED: ((400, "ThrottlingException"), (503, "SlowDown")),
-    Fault.BROKEN: ((500, "InternalServerError"), (500, "InternalError")),
-    Fault.BROKEN_AFTER: ((500, "InternalServerError"), (500, "InternalError")),
-    Fault.EXPIRED: ((400, "ExpiredTokenException"), (400, "ExpiredToken")),
-    Fault.SKEWED: ((400, "RequestTimeTooSkewed"), (403, "RequestTimeTooSkewed")),
-}
 
 
 @dataclass
 class Faulty:
     """The proxy. `start` and `stop` it; `plan` may be changed at any time. `edit` changes
-    good answers."""
+    good answers. `certificate` (PEM files: itself, its key) makes it speak TLS, `ca_file` is
+    the authority of a server that does."""
 
     upstream: str
     plan: Plan = lambda _asked: None
     silence: float = 1.0
     edit: Edit | None = None
+    dialect: Dialect = AWS
+    certificate: tuple[Path, Path] | None = None
+    ca_file: str = ""
     asked: list[tuple[Asked, Fault | None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,18 +65,34 @@ class Faulty:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if self.certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*self.certificate)
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         return self
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def connect(self) -> HTTPConnection:
+        """A connection to the server behind."""
+        address = urlsplit(self.upstream)
+        host, port = address.hostname or "", address.port
+        if address.scheme == "http":
+            return HTTPConnection(host, port, timeout=60)
+        tls = ssl.create_default_context(cafile=self.ca_file or None)
+        return HTTPSConnection(host, port, timeout=60, context=tls)
 
     def decide(self, operation: str, path: str) -> Fault | None:
         with self._lock:
@@ -116,22 +119,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        target = self.headers.get("X-Amz-Target", "")
-        operation = target.partition(".")[2] or self.command
+        operation = self.faulty.dialect.operation(self.command, self.path, self.headers)
         fault = self.faulty.decide(operation, self.path)
         if fault is Fault.CUT:
             self.close_connection = True
-        elif fault in _REFUSALS and fault not in _AFTER:
-            self._refuse(fault, dynamodb=bool(target))
-        else:
-            self._forward(body, fault, dynamodb=bool(target))
+        elif fault is None or fault in _AFTER or not self._refuse(fault):
+            self._forward(body, fault)
 
-    def _forward(self, body: bytes, fault: Fault | None, *, dynamodb: bool) -> None:
+    def _forward(self, body: bytes, fault: Fault | None) -> None:
         left: dict[str, Any] = {}
-        if fault is Fault.PARTIAL and dynamodb:
+        if fault is Fault.PARTIAL and self.headers.get("X-Amz-Target"):
             body, left = _halved(body)
-        address = urlsplit(self.faulty.upstream)
-        upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
+        upstream = self.faulty.connect()
         try:
             headers = {name.lower(): value for name, value in self.headers.items()}
             headers["content-length"] = str(len(body))
@@ -145,29 +144,24 @@ class _Handler(BaseHTTPRequestHandler):
         if self.faulty.edit is not None and answer.status == 200:
             operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
             content = self.faulty.edit(operation, body, content)
-        self._answer(answer, content, fault, dynamodb=dynamodb)
+        self._answer(answer, content, fault)
 
-    def _answer(
-        self, answer: HTTPResponse, content: bytes, fault: Fault | None, *, dynamodb: bool
-    ) -> None:
+    def _answer(self, answer: HTTPResponse, content: bytes, fault: Fault | None) -> None:
         if fault is Fault.SILENT_AFTER:
             time.sleep(self.faulty.silence)
         if fault in (Fault.CUT_AFTER, Fault.SILENT_AFTER):
             self.close_connection = True
         elif fault is Fault.BROKEN_AFTER:
-            self._refuse(fault, dynamodb=dynamodb)
+            self._refuse(fault)
         else:
             self._send(answer.status, list(answer.getheaders()), content)
 
-    def _refuse(self, fault: Fault, *, dynamodb: bool) -> None:
-        status, code = _REFUSALS[fault][0 if dynamodb else 1]
-        if dynamodb:
-            kind = "application/x-amz-json-1.0"
-            text = json.dumps({"__type": f"com.amazonaws.dynamodb#{code}", "message": "faulty"})
-        else:
-            kind = "application/xml"
-            text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>-</Message></Error>"
-        self._send(status, [("Content-Type", kind)], text.encode())
+    def _refuse(self, fault: Fault) -> bool:
+        """Whether the service has an answer for it."""
+        refusal = self.faulty.dialect.refusal(fault, self.path, self.headers)
+        if refusal is not None:
+            self._send(*refusal)
+        return refusal is not None
 
     def _send(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response_only(status)

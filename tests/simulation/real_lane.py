@@ -1,7 +1,7 @@
 """Random schedules of the real engine over real drivers, against the clock of the world.
 
-Nodes have SQLite and files, their surface is DynamoDB Local and versitygw behind
-proxies that go wrong (tests/servers/faulty.py). People edit while nodes push and pull
+Nodes have SQLite and files, their surface is a cloud that goes wrong (real_clouds.py).
+People edit while nodes push and pull
 at the same time; runs die at a call of a port, and nodes start again on what they
 left. What a seed decides is who does what and where runs die; how calls interleave is
 up to the machine. After each round, and in the end, `Verdict` looks with calls of its own.
@@ -13,23 +13,17 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workspace.sync.v1.run_pb2 import SyncDirection
 
-from services.aws.clients import AwsClients
-from services.aws.place import AwsPlace
 from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError
 from services.model.stamp import Dot
-from services.objects.s3 import S3Driver
 from services.objects.store import ObjectStore
-from services.records.dynamodb import DynamoDriver
-from services.records.dynamodb.schema import table_definition
 from services.records.instance import create_instance
 from services.records.port import Key
 from services.records.record import Activity, Write
@@ -37,82 +31,21 @@ from services.records.store import RecordStore
 from sync_svc.surfaces.surface import Surface
 from tests.integration.sync.faults import Fault as Cut
 from tests.integration.sync.faults import Line
-from tests.servers import aws
-from tests.servers.faulty import Asked, Fault, Faulty
 from tests.simulation.cast import CAST, FIRST_MARK, Slot, bytes_of, marked
+from tests.simulation.real_clouds import Lane, OpenLane
 from tests.simulation.real_engine import RealEngine
 from tests.simulation.real_verdict import Made, Verdict
 from tests.unit.sync_svc.engine.world import PULL, PUSH, Clock, World
 
-__all__ = ["FIRST", "SCHEDULES", "Lane", "open_lane", "schedule", "schedules"]
+__all__ = ["FIRST", "SCHEDULES", "schedule", "schedules"]
 
 SCHEDULES = max(2, int(os.environ.get("WM_SIM_SEEDS", "1000")) // 20)
 """How many there are in all: a twentieth of those in memory (`make simulate`)."""
 FIRST = int(os.environ.get("WM_SIM_FIRST", "0"))
 AT_ONCE = 6
 
-_CALL_SECONDS = 5.0
 _QUIET_ROUNDS = 8
 _MOST_CALLS = 40
-_WEIGHTS = {
-    Fault.THROTTLED: 4, Fault.BROKEN: 3, Fault.BROKEN_AFTER: 4, Fault.CUT: 3, Fault.CUT_AFTER: 4,
-    Fault.PARTIAL: 3, Fault.EXPIRED: 1,
-}  # fmt: skip
-
-
-class _Kept(AwsClients):
-    """Clients that outlive their drivers: to make some takes longer than a run."""
-
-    async def close(self) -> None: ...
-
-
-@dataclass
-class Lane:
-    """Two proxies, and clients that go through them and past them. `counted`: what
-    happened in all schedules."""
-
-    records: Faulty
-    objects: Faulty
-    through: AwsClients
-    past: AwsClients
-    counted: dict[str, int] = field(default_factory=dict)
-
-    def count(self, what: str) -> None:
-        self.counted[what] = self.counted.get(what, 0) + 1
-
-    def go_wrong(self, rng: random.Random | None) -> None:
-        """Some requests from here on, by chance; None: no more."""
-        kinds, weights = list(_WEIGHTS), list(_WEIGHTS.values())
-
-        def decide(asked: Asked) -> Fault | None:
-            if rng is None or rng.random() > 0.06:
-                return None
-            fault = rng.choices(kinds, weights)[0]
-            return None if fault is Fault.PARTIAL and asked.operation != "BatchGetItem" else fault
-
-        self.records.plan = self.objects.plan = decide
-
-
-@asynccontextmanager
-async def open_lane() -> AsyncIterator[Lane]:
-    """Proxies of its own before the servers of this process."""
-    proxies = [Faulty(s.url).start() for s in (aws.dynamodb_local(), aws.versitygw())]
-    clients = [
-        _Kept(AwsPlace(
-            aws.REGION, endpoints={"dynamodb": one, "s3": other}, call_seconds=_CALL_SECONDS
-        ))
-        for one, other in (
-            (proxies[0].url, proxies[1].url),
-            (aws.dynamodb_local().url.rstrip("/"), aws.versitygw().url.rstrip("/")),
-        )
-    ]  # fmt: skip
-    try:
-        yield Lane(proxies[0], proxies[1], clients[0], clients[1])
-    finally:
-        for each in clients:
-            await AwsClients.close(each)
-        for proxy in proxies:
-            await asyncio.to_thread(proxy.stop)
 
 
 class _Now(Clock):
@@ -141,8 +74,10 @@ async def schedule(lane: Lane, folder: Path, seed: int) -> list[str]:
     return [f"schedule {seed}: {each}" for each in wrong]
 
 
-async def schedules(folder: Path, first: int, count: int) -> tuple[list[str], dict[str, int]]:
-    """What went wrong in `count` of them, and how often what happened."""
+async def schedules(
+    folder: Path, first: int, count: int, *, open_lane: OpenLane
+) -> tuple[list[str], dict[str, int]]:
+    """What went wrong in `count` of them on one cloud, and how often what happened."""
     seeds, wrong, counted = iter(range(first, first + count)), list[str](), dict[str, int]()
 
     async def one(lane: Lane) -> None:
@@ -194,24 +129,19 @@ class Schedule:
             await surface.objects.close()
 
     async def _open(self) -> None:
-        await self._lane.past.call("dynamodb", "create_table", **table_definition(self._name))
-        client = self._lane.past.client("s3", path_style=True)
-        where = {"LocationConstraint": aws.REGION}
-        await asyncio.to_thread(
-            client.create_bucket, Bucket=self._name, CreateBucketConfiguration=where
-        )
+        await self._lane.make(self._name)
         await self._world.open(*self._nodes)
         for node in self._nodes:
-            self._world.surfaces[f"of-{node}"] = await self._surface(self._lane.through)
-        self._world.surfaces["sure"] = await self._surface(self._lane.past)
+            self._world.surfaces[f"of-{node}"] = await self._surface()
+        self._world.surfaces["sure"] = await self._surface(sure=True)
         for slot in self._hot:
             await self._write(self._nodes[0], slot)
 
-    async def _surface(self, clients: AwsClients) -> Surface:
-        driver = await DynamoDriver.open(clients, self._name)
+    async def _surface(self, *, sure: bool = False) -> Surface:
+        driver = await self._lane.records(self._name, sure=sure)
         instance = await create_instance(driver)
         records = RecordStore(driver, actor=instance.actor, clock=HybridClock(_Now(0).millis))
-        objects = await S3Driver.open(clients, self._name, path_style=True)
+        objects = await self._lane.objects(self._name, sure=sure)
         return Surface(self._name, instance, records, ObjectStore(objects))
 
     # What happens
@@ -257,7 +187,7 @@ class Schedule:
         self._left.append(self._world.surfaces.pop(f"of-{node}"))
         while True:
             try:
-                self._world.surfaces[f"of-{node}"] = await self._surface(self._lane.through)
+                self._world.surfaces[f"of-{node}"] = await self._surface()
             except Exception:  # the proxy goes wrong for this, too
                 continue
             return

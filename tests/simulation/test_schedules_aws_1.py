@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.marks import needs_servers
+from tests.simulation.real_clouds import open_aws_lane
 from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
 
 pytestmark = [
@@ -20,6 +21,6 @@ pytestmark = [
 
 async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -> None:
     half = SCHEDULES // 2
-    wrong, counted = await schedules(tmp_path, FIRST, half)
+    wrong, counted = await schedules(tmp_path, FIRST, half, open_lane=open_aws_lane)
     assert wrong == []
     assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}

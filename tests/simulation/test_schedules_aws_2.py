@@ -12,6 +12,7 @@ import pytest
 
 from tests.servers.marks import needs_servers
 from tests.simulation.mutants import ENGINE_MUTANTS
+from tests.simulation.real_clouds import open_aws_lane
 from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
 
 pytestmark = [
@@ -22,7 +23,8 @@ pytestmark = [
 
 async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -> None:
     half = SCHEDULES // 2
-    wrong, counted = await schedules(tmp_path, FIRST + half, SCHEDULES - half)
+    rest = SCHEDULES - half
+    wrong, counted = await schedules(tmp_path, FIRST + half, rest, open_lane=open_aws_lane)
     assert wrong == []
     assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}
 
@@ -36,7 +38,7 @@ async def test_an_engine_that_is_wrong_is_caught(tmp_path: Path, mutant: str) ->
     """As many schedules as it takes: the first that sees the mistake is enough."""
     with ENGINE_MUTANTS[mutant]():
         for first in range(0, 60, 6):
-            wrong, _ = await schedules(tmp_path, first, 6)
+            wrong, _ = await schedules(tmp_path, first, 6, open_lane=open_aws_lane)
             if wrong:
                 return
     raise AssertionError(f"nobody saw: {mutant}")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from services.aws.clients import AwsClients
 from services.aws.failures import Failure, Kind, failure_of, refusal
-from services.model.errors import Reason, WorkspaceError
+from services.model.errors import WorkspaceError
+from services.setup.patience import Patience, refused
 
-__all__ = ["SetupApi", "refused"]
+__all__ = ["SetupApi"]
 
-_SECONDS = 60.0
-_FIRST_SECONDS = 12.0
-"""How long the first answer is waited for: who mistyped an endpoint, or is offline, sees
-nothing meanwhile."""
-_LONGEST_PAUSE = 4.0
 # S3 and DynamoDB say these while an earlier change of the resource is under way.
 _UNDER_WAY = frozenset(
     {
@@ -31,19 +24,10 @@ _UNDER_WAY = frozenset(
 class SetupApi:
     """Reads and writes of one setup. `writes` counts the writing calls that were sent."""
 
-    def __init__(
-        self,
-        clients: AwsClients,
-        *,
-        seconds: float = _SECONDS,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, clients: AwsClients, *, patience: Patience | None = None) -> None:
         self._clients = clients
-        self._seconds = seconds
-        self._sleep = sleep
-        self._now = now
-        self._answered = False
+        self._patience = patience or Patience("wm setup aws")
+        self.until = self._patience.until
         self.writes = 0
 
     async def read(
@@ -66,21 +50,6 @@ class SetupApi:
         answer = await self._call(service, operation, what, (), parameters, under_way=_UNDER_WAY)
         return answer or {}
 
-    async def until(
-        self, reached: Callable[[], Awaitable[bool]], what: str, seconds: float
-    ) -> None:
-        """Wait until `reached`. Raises BACKEND_UNAVAILABLE after `seconds`."""
-        end, pause = self._now() + seconds, 0.05
-        while not await reached():
-            if self._now() > end:
-                raise refused(
-                    f"{what} is not ready after {seconds:.0f} s; it may still become so: run "
-                    "`wm setup aws` again to go on",
-                    reason=Reason.ERROR_REASON_BACKEND_UNAVAILABLE,
-                )
-            await self._sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-
     async def _call(
         self,
         service: str,
@@ -91,33 +60,21 @@ class SetupApi:
         *,
         under_way: Collection[str] = (),
     ) -> dict[str, Any] | None:
-        begun, pause = self._now(), 0.2
-        while True:
-            try:
-                answer = await self._clients.call(service, operation, **parameters)
-            except WorkspaceError:
-                raise
-            except Exception as error:
-                failure = failure_of(error, service, operation)
-                if failure.code in absent:
-                    return None
-                patience = self._seconds if self._answered else _FIRST_SECONDS
-                end = begun + min(patience, self._seconds)
-                again = failure.passing or failure.code in under_way
-                if not again or self._now() + pause > end:
-                    raise _refusal(failure, what) from None
-            else:
-                self._answered = True
-                return answer
-            await self._sleep(random.uniform(0, pause))  # noqa: S311 - jitter
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        def again(error: Exception) -> bool:
+            failure = failure_of(error, service, operation)
+            return failure.code not in absent and (failure.passing or failure.code in under_way)
 
-
-def refused(
-    message: str, *, reason: Reason.ValueType = Reason.ERROR_REASON_INVALID_STATE, field: str = ""
-) -> WorkspaceError:
-    """The setup does not go on, and says why."""
-    return WorkspaceError(reason, message, metadata={"field": field} if field else {})
+        try:
+            return await self._patience.repeated(
+                lambda: self._clients.call(service, operation, **parameters), again=again
+            )
+        except WorkspaceError:
+            raise
+        except Exception as error:
+            failure = failure_of(error, service, operation)
+            if failure.code in absent:
+                return None
+            raise _refusal(failure, what) from None
 
 
 def _refusal(failure: Failure, what: str) -> WorkspaceError:

@@ -22,9 +22,10 @@ from services.aws.setup.desired import (
     tls_only,
     versions_rule,
 )
-from services.aws.setup.plan import Call, Step, Verb, compared
 from services.aws.setup.policy import refuses_plain, statements_of, with_statement
-from services.aws.setup.tags import as_list, missing_tags, shown_tags
+from services.aws.setup.tags import TAGS, as_list
+from services.setup.plan import Call, Step, Verb, compared
+from services.setup.tags import missing_tags
 
 __all__ = ["plan_bucket"]
 
@@ -186,7 +187,7 @@ def _tags(name: str, wanted: Baseline, there: BucketState) -> Step:
     tags = {**there.tags, **wanted.tags}
     call = _put("put_bucket_tagging", wanted, Tagging={"TagSet": as_list(tags)})
     return compared(
-        name, "tags", wanted=shown_tags(wanted.tags), was=shown_tags(there.tags),
+        name, "tags", wanted=TAGS.shown(wanted.tags), was=TAGS.shown(there.tags),
         good=not missing, calls=[call],
     )  # fmt: skip
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.aws.setup.api import SetupApi, refused
+from services.aws.setup.api import SetupApi
 from services.aws.setup.policy import Policy, is_public, parsed
 from services.aws.setup.tags import as_mapping
+from services.setup.patience import refused
 
 __all__ = ["BucketState", "read_bucket"]
 

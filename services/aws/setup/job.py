@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.aws.clients import AwsClients
 from services.aws.setup.api import SetupApi
 from services.aws.setup.bucket import plan_bucket
 from services.aws.setup.bucket_state import read_bucket
 from services.aws.setup.desired import Baseline
-from services.aws.setup.plan import Call, Step, changes_of
+from services.aws.setup.names import Target
 from services.aws.setup.table import plan_table
 from services.aws.setup.table_state import describe, read_table
 from services.model.errors import Reason, WorkspaceError
+from services.setup.plan import Call, Step, Told, changes_of
 
-__all__ = ["Plan", "apply_plan", "make_plan"]
+__all__ = ["AwsSetup", "Plan", "apply_plan", "make_plan"]
 
 _TABLE_SECONDS = 600.0
 _BUCKET_SECONDS = 60.0
@@ -27,10 +29,44 @@ class Plan:
     account: str
     wanted: Baseline
     steps: Sequence[Step]
+    notes: Sequence[str] = ()
+
+    @property
+    def heading(self) -> str:
+        return f"AWS account {self.account}, region {self.wanted.region}"
+
+    @property
+    def scope(self) -> str:
+        return f"account {self.account}"
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        return {"account": self.account, "region": self.wanted.region}
 
     @property
     def changes(self) -> list[Step]:
         return changes_of(self.steps)
+
+
+class AwsSetup:
+    """One run (services/setup/plan.py: Setup)."""
+
+    def __init__(self, target: Target) -> None:
+        self._wanted = target.baseline
+        self._clients = AwsClients(target.place, workers=4)
+        self._api = SetupApi(self._clients)
+        self._plan: Plan | None = None
+
+    async def plan(self) -> Plan:
+        self._plan = await make_plan(self._api, self._wanted)
+        return self._plan
+
+    async def apply(self, told: Told) -> None:
+        plan = self._plan or await self.plan()
+        await apply_plan(self._api, plan, done=told.done)
+
+    async def close(self) -> None:
+        await self._clients.close()
 
 
 async def make_plan(api: SetupApi, wanted: Baseline) -> Plan:

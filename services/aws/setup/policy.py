@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from services.aws.setup.api import refused
 from services.aws.setup.desired import POLICY_SID
+from services.setup.patience import refused
 
 __all__ = ["is_public", "parsed", "refuses_plain", "statements_of", "with_statement"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from services.aws.setup.api import refused
 from services.aws.setup.desired import Baseline
-from services.aws.setup.plan import Call, Step, Verb, compared
 from services.aws.setup.table_state import TableState
-from services.aws.setup.tags import as_list, missing_tags, shown_tags
+from services.aws.setup.tags import TAGS, as_list
 from services.model.errors import WorkspaceError
 from services.records.dynamodb.schema import TTL_ATTRIBUTE, check_table, table_definition
+from services.setup.patience import refused
+from services.setup.plan import Call, Step, Verb, compared
+from services.setup.tags import missing_tags
 
 __all__ = ["creation", "plan_table"]
 
@@ -52,7 +53,7 @@ def _new(name: str, wanted: Baseline) -> Iterator[Step]:
     key = wanted.kms_key or "AWS owned key"
     for what, value in (
         ("billing", "on demand"), ("deletion protection", "on"), ("encryption", key),
-        ("tags", shown_tags(wanted.tags)),
+        ("tags", TAGS.shown(wanted.tags)),
     ):  # fmt: skip
         yield Step(name, what, Verb.CREATE, value)
 
@@ -93,7 +94,7 @@ def _changed(name: str, wanted: Baseline, there: TableState) -> Iterator[Step]:
     missing = missing_tags(wanted.tags, there.tags)
     call = Call("dynamodb", "tag_resource", {"ResourceArn": there.arn, "Tags": as_list(missing)})
     yield compared(
-        name, "tags", wanted=shown_tags(wanted.tags), was=shown_tags(there.tags),
+        name, "tags", wanted=TAGS.shown(wanted.tags), was=TAGS.shown(there.tags),
         good=not missing, calls=[call],
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.aws.selected import aws_place
+from services.azure.selected import azure_place
 from services.cli.doctor.records import ExpectedObject
 from services.config import Settings
 from services.objects.port import ObjectDriver, ObjectMissing
@@ -117,18 +118,36 @@ async def open_stored(settings: Settings) -> Stored:
     Raises BACKEND_UNAVAILABLE."""
     if settings.objects == "filesystem":
         return Folder(settings.data_dir / "objects")
+    if settings.objects == "azure_blob":
+        return Store(await _azure_blob(settings))
+    return Store(await _s3(settings))
+
+
+async def _s3(settings: Settings) -> ObjectDriver:
     from services.aws.clients import AwsClients
     from services.objects.s3 import S3Driver
 
     clients = AwsClients(aws_place(settings))
     try:
-        driver = await S3Driver.open(
+        return await S3Driver.open(
             clients, settings.aws_s3_bucket, path_style=settings.aws_s3_path_style, read_only=True
         )
     except BaseException:
         await clients.close()
         raise
-    return Store(driver)
+
+
+async def _azure_blob(settings: Settings) -> ObjectDriver:
+    from services.azure.clients import AzureClients
+    from services.objects.azure_blob import AzureBlobDriver
+
+    clients = AzureClients(azure_place(settings))
+    account, container = settings.azure_storage_account, settings.azure_storage_container
+    try:
+        return await AzureBlobDriver.open(clients, account, container, read_only=True)
+    except BaseException:
+        await clients.close()
+        raise
 
 
 def _faults(root: Path, expected: Sequence[ExpectedObject]) -> Iterator[str]:

@@ -25,6 +25,10 @@ _BUSY = frozenset(
     }
 )
 
+_AZURE_TAKEN = frozenset(
+    {"BlobAlreadyExists", "UnauthorizedBlobOverwrite", "AuthorizationPermissionMismatch"}
+)
+
 
 class UrlRefused(Exception):
     """The URL has expired or was revoked: ask for a new one."""
@@ -32,9 +36,13 @@ class UrlRefused(Exception):
 
 def http_client(connections: int) -> httpx.AsyncClient:
     """A client with connections that stay open. Proxies of the environment are
-    for the web, not for the data plane of this machine."""
+    for the web, not for the data plane of this machine; its authorities (SSL_CERT_FILE)
+    are for the stores of a company as well."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.AsyncClient(limits=limits, timeout=_TIMEOUT, trust_env=False)
+    authorities = httpx.create_ssl_context()
+    return httpx.AsyncClient(
+        limits=limits, timeout=_TIMEOUT, trust_env=False, verify=authorities
+    )
 
 
 async def put_bytes(http: httpx.AsyncClient, transfer: Any, source: Source) -> None:
@@ -62,13 +70,20 @@ async def _put(
     except httpx.LocalProtocolError:
         raise CliError("changed while it was sent; repeat the import") from None
     status = response.status_code
-    if response.is_success or status == HTTPStatus.PRECONDITION_FAILED:
+    if response.is_success or _is_there(response):
         return
     if status in _BUSY:
         raise Busy
     if status == HTTPStatus.FORBIDDEN:
         raise UrlRefused
     raise CliError(refusal_of(response))
+
+
+def _is_there(response: httpx.Response) -> bool:
+    """The key holds an object: 412 of S3 and of ours, a code of Azure's, whose URLs may
+    create and not overwrite."""
+    taken = response.status_code == HTTPStatus.PRECONDITION_FAILED
+    return taken or response.headers.get("x-ms-error-code", "") in _AZURE_TAKEN
 
 
 def refusal_of(response: httpx.Response) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -25,25 +25,21 @@ from services.aws.clients import AwsClients
 
 # After the clients: without the SDK those say how to install it.
 from services.aws.failures import failure_of, iam_action
+from services.events.buses import EntryRefused, Taken
 from services.events.event_bridge.entries import MOST_BYTES, Entry, entry_of
 from services.events.outbox import OutboxEvent
 from services.events.relay import NotNow
 
-__all__ = ["EntryRefused", "EventBridgePublisher"]
+__all__ = ["EventBridgePublisher"]
 
 _SERVICE: Final = "events"
 _MOST_ENTRIES: Final = 10
-_KNOWN_IDS: Final = 1000
 _LOOK_SECONDS: Final = 60.0
 _NEVER: Final = frozenset(
     ["MalformedDetail", "InvalidArgument", "ValidationException", "ParamValidationError"]
 )
 """Codes of entries that will be refused again. Others are worth another try."""
 _log = logging.getLogger("workspace.event_bridge")
-
-
-class EntryRefused(Exception):
-    """The bus will never take these events. The text has codes only."""
 
 
 class EventBridgePublisher:
@@ -67,7 +63,7 @@ class EventBridgePublisher:
         self._workspace = f"/workspaces/{instance_id}"
         self._clock = clock
         self._looked_at: float | None = None
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._taken = Taken()
 
     async def deliver(self, events: Sequence[OutboxEvent]) -> None:
         """Publish those that were not before. Raises NotNow while the bus takes nothing,
@@ -85,7 +81,7 @@ class EventBridgePublisher:
                     failed[entry.event.pk] = code
                 else:
                     queues[entry.event.pk].popleft()
-                    self._note(entry.event)
+                    self._taken.add(entry.event.event_id)
         self._raise(failed)
 
     async def close(self) -> None:
@@ -122,12 +118,6 @@ class EventBridgePublisher:
 
     def _entry(self, event: OutboxEvent) -> Entry:
         return entry_of(event, bus=self._bus, source=self._source, workspace=self._workspace)
-
-    def _note(self, event: OutboxEvent) -> None:
-        """A delivery that is repeated must not send it again."""
-        self._taken[event.event_id] = None
-        while len(self._taken) > _KNOWN_IDS:
-            self._taken.popitem(last=False)
 
     def _raise(self, failed: dict[str, str]) -> None:
         """Passing failures first: while there are some, nothing is given up."""

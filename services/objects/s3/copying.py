@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 
 from services.objects.port import (
-    ObjectExists,
     ObjectInfo,
     ObjectMissing,
     PartInfo,
@@ -22,6 +21,7 @@ from services.objects.s3.errors import Refused, port_error
 from services.objects.s3.parts import Parts, Upload
 from services.objects.s3.reading import Found, Reading
 from services.objects.s3.wire import Call, Wire
+from services.objects.settling import same_bytes
 
 __all__ = ["Copying"]
 
@@ -48,12 +48,11 @@ class Copying:
         found = await self._reading.find(key)
         if found is None:
             return None
-        info = found.info
-        if info.size == size:
-            known = info.sha256 or (await self._reading.digest(key, etag=found.etag))[1]
-            if known == sha256:
-                return ObjectInfo(key, size, sha256, info.content_type, info.modified_at)
-        raise ObjectExists(key)
+
+        async def digest() -> str:
+            return (await self._reading.digest(key, etag=found.etag))[1]
+
+        return await same_bytes(found.info, size, sha256, digest)
 
     async def place(self, source: Found, target: str, sha256: str) -> ObjectInfo:
         """Copy that very content, of which `sha256` has been verified. The same bytes at

@@ -27,6 +27,7 @@ from services.objects.s3.parts import Parts, Upload
 from services.objects.s3.reading import Found, Reading
 from services.objects.s3.turns import Turns
 from services.objects.s3.wire import Call, Wire
+from services.objects.settling import check_parts
 
 __all__ = ["STAGED", "Staging", "staged_upload"]
 
@@ -158,8 +159,6 @@ def _staged_key(key: str, nonce: str) -> str:
 
 
 def _check(staged: _Staged, parts: Sequence[PartInfo], size: int, sha256: str) -> None:
-    numbers = [part.number for part in parts]
-    if numbers != sorted(set(numbers)) or sum(part.size for part in parts) != size:
-        raise WrongBytes("the parts are out of order or do not add up to the size")
+    check_parts(parts, size)
     if staged.announced not in ("", sha256):
         raise WrongBytes("another SHA-256 was announced at the beginning")

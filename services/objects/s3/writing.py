@@ -9,20 +9,15 @@ inside the store.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 
-from services.objects.port import (
-    ObjectInfo,
-    ObjectMissing,
-    PartInfo,
-    StoreUnavailable,
-    WrongBytes,
-)
+from services.objects.intake import Intake, block_size, sent
+from services.objects.port import ObjectInfo, ObjectMissing, PartInfo, StoreUnavailable
 from services.objects.s3.copying import Copying
 from services.objects.s3.digests import base64_of
 from services.objects.s3.errors import Refused, port_error
@@ -37,8 +32,6 @@ __all__ = ["PART_BYTES", "Writing"]
 _MIB = 1024 * 1024
 PART_BYTES = 16 * _MIB
 _MAX_PARTS = 10_000
-_GROWS_EVERY = 1_000
-_AT_ONCE = 4
 _TRIES = 3
 
 
@@ -61,11 +54,11 @@ class Writing:
         content_type: str,
     ) -> ObjectInfo:
         """As the port says."""
-        intake = _Intake(chunks, size, self._wire)
+        intake = Intake(chunks, size, self._wire.run)
         first = await intake.block(self._part_bytes)
         try:
             if intake.ended:
-                _check(intake, sha256)
+                intake.check(sha256)
                 return await self._whole(key, first, intake.sha256, content_type)
             return await self._by_parts(key, first, intake, sha256, content_type)
         except Refused as refused:
@@ -96,14 +89,16 @@ class Writing:
         raise StoreUnavailable("the key is being written and removed by others")
 
     async def _by_parts(
-        self, key: str, first: bytes, intake: _Intake, sha256: str | None, content_type: str
+        self, key: str, first: bytes, intake: Intake, sha256: str | None, content_type: str
     ) -> ObjectInfo:
         target = key if sha256 else f"{STAGED}/written/{secrets.token_hex(16)}"
         metadata = {"sha256": sha256} if sha256 else {}
         upload = await self._parts.begin(target, content_type, metadata=metadata, checked=True)
         try:
-            parts = await self._send(upload, first, intake)
-            _check(intake, sha256)
+            parts = await sent(
+                first, intake, partial(self._part, upload), step=partial(self._step, intake.size)
+            )
+            intake.check(sha256)
             if sha256:
                 return await self._join(upload, parts, intake, content_type)
             with suppress(_Taken):  # joined by a try that brought no answer
@@ -113,39 +108,15 @@ class Writing:
             raise
         return await self._copied(upload, key, intake)
 
-    async def _send(self, upload: Upload, first: bytes, intake: _Intake) -> list[PartInfo]:
-        """All parts, a few at a time. Whatever happens, none is under way afterwards."""
-        tasks: list[asyncio.Task[PartInfo]] = []
-        turns = asyncio.Semaphore(_AT_ONCE)
-        data, number = first, 1
-        try:
-            while data:
-                await turns.acquire()
-                task = asyncio.create_task(self._part(upload, number, data))
-                task.add_done_callback(lambda _: turns.release())
-                tasks.append(task)
-                _raise_first(tasks)
-                number += 1
-                data = b"" if intake.ended else await intake.block(self._step(intake, number))
-        finally:
-            done = await asyncio.gather(*tasks, return_exceptions=True)
-        for each in done:
-            if isinstance(each, BaseException):
-                raise each
-        return [each for each in done if isinstance(each, PartInfo)]
-
     async def _part(self, upload: Upload, number: int, data: bytes) -> PartInfo:
         digest = await self._wire.run(_sha256, data)
         return await self._parts.put(upload, number, data, digest)
 
-    def _step(self, intake: _Intake, number: int) -> int:
-        """The size of a part, such that 10,000 are enough."""
-        if intake.size is None:
-            return int(self._part_bytes * 2 ** (number // _GROWS_EVERY))
-        return max(self._part_bytes, -(-intake.size // (_MAX_PARTS - 1) // _MIB) * _MIB)
+    def _step(self, size: int | None, number: int) -> int:
+        return block_size(size, number, least=self._part_bytes, most_blocks=_MAX_PARTS)
 
     async def _join(
-        self, upload: Upload, parts: list[PartInfo], intake: _Intake, content_type: str
+        self, upload: Upload, parts: list[PartInfo], intake: Intake, content_type: str
     ) -> ObjectInfo:
         """Create-only at the key itself. An answer that was lost is seen by a look."""
         key, digest = upload.key, intake.sha256
@@ -171,7 +142,7 @@ class Writing:
                 raise _Taken from refused
             raise
 
-    async def _copied(self, upload: Upload, key: str, intake: _Intake) -> ObjectInfo:
+    async def _copied(self, upload: Upload, key: str, intake: Intake) -> ObjectInfo:
         try:
             staged = await self._reading.find(upload.key)
             if staged is None:
@@ -191,62 +162,6 @@ class Writing:
 
 class _Taken(Exception):
     """The key holds something, or the upload is over: perhaps by our own first try."""
-
-
-class _Intake:
-    """Blocks of a stream, with what is known of it so far."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], size: int | None, wire: Wire) -> None:
-        self.size = size
-        self.count = 0
-        self.ended = False
-        self._chunks = aiter(chunks)
-        self._wire = wire
-        self._digest = hashlib.sha256()
-        self._rest = bytearray()
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    async def block(self, length: int) -> bytes:
-        """The next bytes, `length` of them or all that is left (`ended` then). Raises
-        WrongBytes where there are more than announced."""
-        data = self._rest
-        # One byte more shows whether this is the last block.
-        while len(data) <= length and not self.ended:
-            chunk = await anext(self._chunks, None)
-            if chunk is None:
-                self.ended = True
-            else:
-                data += chunk
-                self.count += len(chunk)
-                self._check_length()
-        block, self._rest = bytes(memoryview(data)[:length]), data[length:]
-        if len(block) <= _MIB:
-            self._digest.update(block)
-        else:
-            await self._wire.run(self._digest.update, block)
-        if self.ended and self.size is not None and self.count != self.size:
-            raise WrongBytes(f"{self.count} bytes instead of the announced {self.size}")
-        if self.ended and self._rest:
-            self.ended = False  # a block is still to come
-        return block
-
-    def _check_length(self) -> None:
-        if self.size is not None and self.count > self.size:
-            raise WrongBytes(f"more than the announced {self.size} bytes")
-
-
-def _check(intake: _Intake, sha256: str | None) -> None:
-    if sha256 and intake.sha256 != sha256:
-        raise WrongBytes("the bytes do not have the announced SHA-256")
-
-
-def _raise_first(tasks: list[asyncio.Task[PartInfo]]) -> None:
-    for task in tasks:
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            raise error
 
 
 def _sha256(data: bytes) -> str:

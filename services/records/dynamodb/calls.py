@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from botocore import exceptions as sdk
@@ -16,12 +14,12 @@ from services.aws.clients import AwsClients, ClientsClosed
 from services.aws.failures import Failure, Kind, failure_of, refusal
 from services.model.errors import WorkspaceError
 from services.records.port import DriverUnavailable, StorageFull
+from services.records.retrying import Deadline, pauses
 
 __all__ = ["Busy", "CallFailed", "Deadline", "TableCalls", "pauses", "port_error", "setup_error"]
 
 _ERRORS = (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, TimeoutError, OSError)
 _CANCELLED = "TransactionCanceledException"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _LOG = logging.getLogger("workspace.records.dynamodb")
 
 
@@ -36,19 +34,6 @@ class CallFailed(Exception):
 
 class Busy(Exception):
     """Another transaction writes one of the items, or takes its place at the moment."""
-
-
-class Deadline:
-    """A moment on the monotonic clock, `seconds` from now."""
-
-    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left, 0 when it has passed."""
-        return max(0.0, self._end - self._clock())
 
 
 class TableCalls:
@@ -109,15 +94,6 @@ def _check_sender(answer: Mapping[str, Any]) -> None:
     without members: no item, or a commit that happened. The service's have an id."""
     if not answer.get("ResponseMetadata", {}).get("RequestId"):
         raise ResponseParserError("an answer that is not of the service")
-
-
-def pauses() -> Iterator[float]:
-    """Seconds between attempts for ever: exponential with full jitter, at most one
-    second ("Exponential Backoff And Jitter", AWS Architecture Blog)."""
-    longest = _FIRST_PAUSE
-    while True:
-        yield random.uniform(0, longest)  # noqa: S311 - jitter
-        longest = min(_LONGEST_PAUSE, 2 * longest)
 
 
 def port_error(failed: CallFailed, table: str, *, ambiguous: bool = False) -> Exception:

@@ -37,6 +37,7 @@ from services.records.port import (
     Put,
 )
 from services.records.port_texts import check_puts
+from services.records.under_way import UnderWay
 
 __all__ = ["DynamoDriver"]
 
@@ -84,7 +85,7 @@ class DynamoDriver:
             scan=self._reader.scan, clock=clock, read_only=read_only,
         )  # fmt: skip
         self._committer = Committer(calls, self._lanes, now=self._now)
-        self._commits: set[asyncio.Task[list[str]]] = set()
+        self._commits = UnderWay()
         self._closed = False
 
     @classmethod
@@ -145,10 +146,7 @@ class DynamoDriver:
         if is_own(pk):
             raise ValueError(f"the partition {pk} is the driver's own")
         self._check_open()
-        task = asyncio.create_task(self._commit(pk, puts))
-        self._commits.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return await self._commits.run(self._commit(pk, puts))
 
     async def changes(self, cursor: str | None, limit: int) -> ChangePage:
         self._check_open()
@@ -176,8 +174,7 @@ class DynamoDriver:
         if self._closed:
             return
         self._closed = True
-        while self._commits:
-            await asyncio.wait(self._commits)
+        await self._commits.wait()
         await self._lanes.close()
         await self._clients.close()
 
@@ -203,8 +200,3 @@ class DynamoDriver:
             raise DriverUnavailable(
                 f"DynamoDB table {self._table}: reading the change feed takes too long"
             ) from None
-
-    def _ended(self, task: asyncio.Task[list[str]]) -> None:
-        self._commits.discard(task)
-        if not task.cancelled():
-            task.exception()  # it was seen, even if its caller has left

@@ -17,11 +17,15 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from cryptography import x509
 
+from services.azure.clients import AzureClients
+from services.mail.communication import CommunicationMail
 from services.mail.folder import FolderMail
 from services.mail.port import MailDriver
 from services.mail.ses import SesMail, SesSender
 from services.mail.smtp import SmtpMail, SmtpServer
 from tests.authority import Authority
+from tests.fakes.communication import Resource
+from tests.servers import azure
 from tests.ses_mailbox import Ses
 
 SENDER = "workspace@example.com"
@@ -35,6 +39,8 @@ class Inbox:
     driver: MailDriver
     received: Callable[[], list[EmailMessage]]
     sender: str = SENDER
+    dates: bool = True
+    """Whether the date is the driver's: services have one of their own."""
 
 
 @dataclass
@@ -99,7 +105,17 @@ async def ses(aws_environment: None) -> AsyncIterator[Ses]:
     await opened.clients.close()
 
 
-@pytest.fixture(params=["folder", "smtp", "ses"])
+@pytest.fixture
+async def communication(azure_environment: None) -> AsyncIterator[tuple[MailDriver, Resource]]:
+    resource = Resource(azure.certificate(), SENDER).start()
+    clients = AzureClients(azure.place({"email": resource.url}))
+    driver = CommunicationMail(clients, resource.url, sender=SENDER, now=lambda: NOW)
+    yield driver, resource
+    await driver.close()
+    resource.stop()
+
+
+@pytest.fixture(params=["folder", "smtp", "ses", "communication"])
 def inbox(request: pytest.FixtureRequest, tmp_path: Path, postmaster: Postmaster) -> Inbox:
     if request.param == "folder":
         folder = tmp_path / "mail"
@@ -109,6 +125,9 @@ def inbox(request: pytest.FixtureRequest, tmp_path: Path, postmaster: Postmaster
         opened: Ses = request.getfixturevalue("ses")
         mail = SesMail(opened.clients, SesSender(opened.sender), now=lambda: NOW)
         return Inbox(mail, lambda: [parsed(data) for data in opened.sent()], opened.sender)
+    if request.param == "communication":
+        driver, resource = request.getfixturevalue("communication")
+        return Inbox(driver, lambda: [parsed(bytes(m)) for m in resource.messages], dates=False)
     server: SmtpServer = request.getfixturevalue("smtp_server")
     return Inbox(
         SmtpMail(server, sender=SENDER, now=lambda: NOW),

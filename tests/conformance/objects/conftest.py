@@ -12,6 +12,7 @@ from tests.conformance.objects.rigs import DRIVERS, Rig, Row
 def row(request: pytest.FixtureRequest) -> Row:
     found = DRIVERS[request.param]
     found.require("go")
+    found.require("npm")
     return found
 
 

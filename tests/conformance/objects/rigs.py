@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -22,14 +24,17 @@ from starlette.applications import Starlette
 
 from services.aws.clients import AwsClients
 from services.aws.place import AwsPlace
+from services.azure.clients import AzureClients
+from services.azure.place import AzurePlace
 from services.http.dataplane import dataplane_routes
+from services.objects.azure_blob import AzureBlobDriver
 from services.objects.filesystem import FilesystemDriver, Syscalls
 from services.objects.keyring import Keyring
 from services.objects.port import ConstraintKind, ObjectCapabilities, ObjectDriver
 from services.objects.s3 import S3Driver
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
-from tests.servers import tools
+from tests.servers import azure, containers, tools
 from tests.servers.aws import REGION, moto, versitygw
 from tests.servers.buckets import LIVE, credentials, live_bucket, local_clients, new_bucket
 from tests.servers.process import Server
@@ -160,20 +165,52 @@ async def s3_live_rig() -> AsyncIterator[Rig]:
         await driver.close()
 
 
+@asynccontextmanager
+async def azurite_rig() -> AsyncIterator[Rig]:
+    """A new container of Azurite."""
+    with containers.credentials():
+        name = containers.new_container()
+        driver = await AzureBlobDriver.open(containers.local_clients(), azure.ACCOUNT, name)
+        async with httpx.AsyncClient(trust_env=False, verify=trusted()) as client:
+            yield Rig(driver=driver, store=ObjectStore(driver), client=client)
+        await driver.close()
+
+
+@asynccontextmanager
+async def azure_live_rig() -> AsyncIterator[Rig]:
+    """A new container of the account of the environment."""
+    account = os.environ["AZURE_STORAGE_ACCOUNT"]
+    async with containers.live_container(account) as name:
+        driver = await AzureBlobDriver.open(AzureClients(AzurePlace()), account, name)
+        async with httpx.AsyncClient(timeout=60) as client:
+            yield Rig(driver=driver, store=ObjectStore(driver), client=client)
+        await driver.close()
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """What clients without rights trust of Azurite."""
+    return ssl.create_default_context(cafile=azure.ca_file())
+
+
 @dataclass(frozen=True)
 class Row:
     """One driver: how to open it, what it must declare, and which cases it
     cannot take part in, by capability of its server, counted: `checks_urls` (a URL
     allows no more than was signed), `keeps_checksums` (a SHA-256 sent by URL is kept),
-    `checks_uploads` (an upload in parts belongs to its key, and ends), `go` (its
-    server can be built here)."""
+    `checks_uploads` (an upload in parts belongs to its key, and ends), `ends_part_urls`
+    (a part of an upload that was dropped is refused), `tells_head_from_get` (a URL to look
+    reads no bytes), `go`, `npm` (its server can be made here)."""
 
     open: Callable[[Path], AbstractAsyncContextManager[Rig]]
     capabilities: ObjectCapabilities
     checks_urls: bool = True
     keeps_checksums: bool = True
     checks_uploads: bool = True
+    ends_part_urls: bool = True
+    tells_head_from_get: bool = True
     go: bool = True
+    npm: bool = True
     skips: int = 0
     """How many tests leave it out for a capability."""
 
@@ -192,10 +229,27 @@ _S3 = ObjectCapabilities(
 )
 MOTO = Row(
     open=lambda _: s3_rig(moto), capabilities=_S3, checks_urls=False, keeps_checksums=False,
-    checks_uploads=False, skips=4,
+    checks_uploads=False, ends_part_urls=False, tells_head_from_get=False, skips=7,
 )
 VERSITYGW = Row(open=lambda _: s3_rig(versitygw), capabilities=_S3, go=tools.HAS_GO)
 S3_LIVE = Row(open=lambda _: s3_live_rig(), capabilities=_S3)
+
+_AZURE = ObjectCapabilities(
+    enforces=frozenset({ConstraintKind.CREATE_ONLY}),
+    stores_sha256=False,
+    max_single_put=100 * 1024 * 1024,
+    max_url_seconds=12 * 3600,
+    revocable_urls=False,
+)
+# A staged blob takes blocks until its URLs end; `r` is one permission for GET and HEAD.
+AZURITE = Row(
+    open=lambda _: azurite_rig(), capabilities=_AZURE, keeps_checksums=False,
+    ends_part_urls=False, tells_head_from_get=False, npm=tools.HAS_NPM, skips=2,
+)
+AZURE_LIVE = Row(
+    open=lambda _: azure_live_rig(), capabilities=_AZURE, keeps_checksums=False,
+    ends_part_urls=False, tells_head_from_get=False, skips=2,
+)
 
 DRIVERS: dict[str, Row] = {
     "filesystem": Row(
@@ -210,5 +264,7 @@ DRIVERS: dict[str, Row] = {
     ),
     "s3-moto": MOTO,
     "s3-versitygw": VERSITYGW,
+    "azure-azurite": AZURITE,
     **({"s3-live": S3_LIVE} if LIVE else {}),
+    **({"azure-live": AZURE_LIVE} if containers.LIVE else {}),
 }

@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.records.harness import (
     DRIVERS,
     LIVE_AWS,
+    LIVE_AZURE,
     Clock,
     CollectingDriver,
     DriverCase,
@@ -38,6 +39,8 @@ def _credentials(request: pytest.FixtureRequest) -> None:
     """Those of the servers of the tests, except where an account is meant."""
     if not LIVE_AWS:
         request.getfixturevalue("aws_environment")
+    if not LIVE_AZURE:
+        request.getfixturevalue("azure_environment")
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ from services.records.sql import PostgresDriver, SqliteDriver
 from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
 from tests.servers import tools
 
+LIVE_AZURE = os.environ.get("WM_LIVE_AZURE") == "1"
+"""Whether tests use an Azure account (tests/conformance/records/cosmos_stores.py)."""
 LIVE_AWS = os.environ.get("WM_LIVE_AWS") == "1"
 """Whether tests use the AWS account of the environment."""
 
@@ -143,6 +145,28 @@ def _on_dynamodb(server: str) -> Callable[[Environment], Store]:
     return store
 
 
+_COSMOS = Capabilities(
+    consistent_index_reads=True,
+    ordered_change_feed=True,
+    expiry_precision_seconds=48 * 3600.0,
+    multi_process=True,
+    ordered_scan=True,
+)
+
+
+def _on_cosmos(kind: str) -> Callable[[Environment], Store]:
+    """As `_on_dynamodb`."""
+
+    def store(environment: Environment) -> Store:
+        from tests.conformance.records import cosmos_stores
+
+        live = kind == "live"
+        place = cosmos_stores.LiveContainer if live else cosmos_stores.FakeContainer
+        return cosmos_stores.CosmosStore(environment, place)
+
+    return store
+
+
 DRIVERS: dict[str, DriverCase] = {
     "sqlite": DriverCase(
         Capabilities(
@@ -179,6 +203,9 @@ DRIVERS: dict[str, DriverCase] = {
         writers=6,
     ),
 }
+DRIVERS["cosmos-fake"] = DriverCase(_COSMOS, _on_cosmos("fake"), writers=6)
+if LIVE_AZURE:
+    DRIVERS["cosmos-live"] = DriverCase(_COSMOS, _on_cosmos("live"), writers=6)
 if LIVE_AWS:
     DRIVERS["dynamodb-live"] = DriverCase(_DYNAMODB, _on_dynamodb("live"), writers=8)
 

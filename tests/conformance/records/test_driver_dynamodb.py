@@ -358,7 +358,7 @@ async def test_a_caller_who_leaves_does_not_stop_a_commit(
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await asyncio.wait(driver._commits)
+    await driver._commits.wait()
     assert [each.key.sk for each in await drain(driver)] == ["a"]
 
 

@@ -17,7 +17,7 @@ from tests.conformance.records.harness import DRIVERS, Environment, Store, put
 
 async def test_later_commits_are_not_in_it(store: Store) -> None:
     if not getattr(store, "snapshots", True):
-        pytest.skip("capability: a copy of one moment (DynamoDB: point-in-time recovery)")
+        pytest.skip("capability: a copy of one moment (DynamoDB, Cosmos DB: their own backups)")
     if getattr(store, "portable", False):
         pytest.skip("capability: a reader beside a writer (write-ahead log)")
     driver = await store.open()

@@ -15,7 +15,7 @@ from tests.unit.sync_svc.engine.world import Clock
 @pytest.fixture(params=CASES)
 async def rig(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    aws_environment: None,
+    aws_environment: None, azure_environment: None,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     local, surface = request.param
     made = Rig(

@@ -36,7 +36,7 @@ from sync_svc.surfaces.aws import variable_of
 from sync_svc.surfaces.opening import SurfaceOpener
 from sync_svc.surfaces.surface import Surface
 from tests.chosen_records import postgres_of
-from tests.servers import aws, tools
+from tests.servers import aws, azure_stores, tools
 from tests.unit.sync_svc.engine.world import Clock, World
 
 
@@ -122,12 +122,18 @@ async def aws_surface(_: Path, __: Clock) -> dict[str, Any]:
     return {"provider": "aws", "settings": {**_bucket(), **settings}}
 
 
+async def azure_surface(_: Path, __: Clock) -> dict[str, Any]:
+    """Empty containers: the fake of Cosmos DB, and Azurite."""
+    return {"provider": "azure", "settings": azure_stores.new_stores().settings}
+
+
 SURFACES: dict[str, Callable[[Path, Clock], Awaitable[dict[str, Any]]]] = {
     "backup-folder": backup_folder,
     "data-folder": data_folder,
     "postgres": postgres,
     "postgres-s3": postgres_s3,
     "aws": aws_surface,
+    "azure": azure_surface,
 }
 
 _NEEDED = {
@@ -136,6 +142,7 @@ _NEEDED = {
         tools.HAS_GO and tools.HAS_JAVA,
         "capability: DynamoDB Local (needs Java and Maven) and an S3 server (needs Go)",
     ),
+    "azure": (tools.HAS_NPM, "capability: Azurite (needs npm)"),
 }
 
 LOCALS: dict[str, Callable[[Path], Awaitable[RecordDriver]]] = {

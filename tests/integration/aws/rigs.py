@@ -13,8 +13,9 @@ from services.aws.place import AwsPlace
 from services.aws.setup.api import SetupApi
 from services.aws.setup.desired import Baseline
 from services.aws.setup.job import Plan, apply_plan, make_plan
-from services.aws.setup.plan import Step
-from services.aws.setup.tags import default_tags
+from services.setup.patience import Patience
+from services.setup.plan import Step
+from services.setup.tags import default_tags
 from tests.servers.aws import REGION, moto
 
 Fault = Callable[[], Exception]
@@ -67,7 +68,7 @@ class Rig(AwsClients):
         return [name for name in self.called if not name.startswith(reads)]
 
     def api(self) -> SetupApi:
-        return SetupApi(self, seconds=0.5, sleep=_at_once)
+        return SetupApi(self, patience=Patience("wm setup aws", seconds=0.5, sleep=_at_once))
 
     async def plan(self, wanted: Baseline) -> Plan:
         return await make_plan(self.api(), wanted)

@@ -12,11 +12,11 @@ from botocore.exceptions import NoCredentialsError
 
 from services.aws.setup.bucket_state import read_bucket
 from services.aws.setup.desired import PUBLIC_ACCESS_BLOCK, Baseline
-from services.aws.setup.plan import Step, Verb
 from services.aws.setup.table import plan_table
 from services.aws.setup.table_state import TableState, read_table
 from services.model.errors import WorkspaceError
 from services.records.dynamodb.schema import table_definition
+from services.setup.plan import Step, Verb
 from tests.integration.aws.rigs import Fault, Rig, answered, baseline
 from tests.servers.aws import REGION, environment
 

@@ -13,7 +13,7 @@ import pytest
 from services.aws.setup.bucket_state import read_bucket
 from services.aws.setup.desired import Baseline
 from services.aws.setup.table_state import read_table
-from services.aws.setup.tags import default_tags
+from services.setup.tags import default_tags
 from tests.integration.aws.rigs import Rig, baseline
 from tests.integration.aws.templates import FOLDER, Resolver, template
 from tests.integration.aws.test_templates import as_api_cors, as_api_rule

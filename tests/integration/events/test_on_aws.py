@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workspace.identity.v1.identity_service_pb2 import NormalizeIdentityRequest
-from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
-from workspace.project.v1 import project_service_pb2 as prs
-from workspace.project.v1.project_pb2 import Project
-from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from services.aws.clients import AwsClients
 from services.events.event_bridge import EventBridgePublisher
 from services.model.errors import WorkspaceError
-from services.objects.keyring import KEY_FILE, Keyring, Purpose
-from services.secrets.key_files import KEY_FILES, read_keys
-from services.secrets.keys import push_keys
 from tests.aws_faults import Answers
 from tests.chosen_records import postgres_of
 from tests.event_buses import Bus
 from tests.harness import Workspace
+from tests.integration.events.steps import (
+    ANN,
+    are_in_order,
+    count_of,
+    create_projects,
+    rename_all,
+    share_keys,
+)
 from tests.integration.identity.inviting import Scene
 from tests.servers import aws
 from tests.ses_mailbox import Ses
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
-ANN = "ann@example.com"
 
 
 @pytest.fixture
@@ -60,45 +58,27 @@ def clients_of_bus(ws: Workspace) -> AwsClients:
     raise AssertionError("no publisher")
 
 
-async def renamed(ws: Workspace, project_id: str, times: int) -> None:
-    stub = ws.stub(ProjectServiceStub, as_=ANN)
-    for number in range(times):
-        await stub.UpdateProject(
-            prs.UpdateProjectRequest(
-                project=Project(project_id=project_id, name=f"Bridge {number}")
-            )
-        )
-
-
 async def test_events_are_on_the_bus_in_order_through_faults(tmp_path: Path, bus: Bus) -> None:
     settings = on_moto(events="eventbridge", aws_event_bus=bus.name, environment="it")
     async with Workspace.open(tmp_path, **settings) as ws:
         faults = Answers(clients_of_bus(ws), "events", "PutEvents")
-        await ws.sign_in(ANN)
-        stub = ws.stub(ProjectServiceStub, as_=ANN)
-        projects = [
-            (await stub.CreateProject(prs.CreateProjectRequest(name=name))).project.project_id
-            for name in ("one", "two", "three")
-        ]
+        projects = await create_projects(ws, "one", "two", "three")
         faults.faults = [
             (400, "ThrottlingException", ""), (500, "InternalFailure", ""),
             (403, "AccessDeniedException", ""),
         ]  # fmt: skip
-        await asyncio.gather(*(renamed(ws, each, 5) for each in projects))
+        await rename_all(ws, projects, 5)
         found = await bus.when(lambda all_: all(_count(all_, each) >= 6 for each in projects))
         assert faults.faults == []
-    partitions = defaultdict(list)
     for each in found:
         assert each["source"] == "workspace.it"
         assert each["detail"]["type"] == f"workspace.{each['detail-type']}"
-        partitions[each["detail"]["partitionkey"]].append(int(each["detail"]["sequence"]))
-    for sequence in partitions.values():
-        assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
+    assert are_in_order(each["detail"] for each in found)
     assert ANN not in str([each for each in found if each["detail-type"].startswith("user.")])
 
 
 def _count(found: list[dict[str, Any]], project_id: str) -> int:
-    return sum(each["resources"] == [f"projects/{project_id}"] for each in found)
+    return count_of(project_id, ["".join(each["resources"]) for each in found])
 
 
 async def test_what_happened_while_the_bus_was_away_is_published_later(
@@ -107,9 +87,7 @@ async def test_what_happened_while_the_bus_was_away_is_published_later(
     settings = on_moto(events="eventbridge", aws_event_bus=bus.name)
     async with Workspace.open(tmp_path, **settings) as ws:
         Answers(clients_of_bus(ws), "events", "PutEvents").always = (503, "Unavailable", "")
-        await ws.sign_in(ANN)
-        stub = ws.stub(ProjectServiceStub, as_=ANN)
-        await stub.CreateProject(prs.CreateProjectRequest(name="one"))
+        await create_projects(ws, "one")
     assert await bus.published() == []
     async with Workspace.open(tmp_path, **settings):
         await bus.when(lambda found: "project.created" in [e["detail-type"] for e in found])
@@ -148,29 +126,7 @@ async def test_replicas_without_a_lasting_folder_are_one_deployment(
         Workspace.open(folders[0], **settings) as one,
         Workspace.open(folders[1], **settings) as two,
     ):
-        ann = await one.sign_in(ANN)
-        two._tokens[ANN] = one.token(ANN)
-        me = await two.stub(IdentityServiceStub, as_=ANN).NormalizeIdentity(
-            NormalizeIdentityRequest()
-        )
-        assert me.user.user_id == ann
-        found = [read_keys(folder / "wm-data" / "keys") for folder in folders]
-        assert found[0] == found[1]
-        assert len(found[0]) == len(KEY_FILES)
-        kid = await _rotated(one)
-        assert two.process.keys is not None
-        await two.process.keys.refresh()
-        assert read_keys(folders[1] / "wm-data" / "keys") == read_keys(
-            folders[0] / "wm-data" / "keys"
-        )
-        assert kid.encode() in read_keys(folders[1] / "wm-data" / "keys")[KEY_FILE]
-
-
-async def _rotated(ws: Workspace) -> str:
-    """A new signing key in the secret, as `wm keys push` puts it there."""
-    kid = Keyring.open(ws.process.kernel.keys_dir, create=False).rotate(Purpose.DOWNLOAD)
-    await push_keys(ws.process.settings)
-    return kid
+        await share_keys(one, two, folders)
 
 
 @pytest.mark.parametrize(

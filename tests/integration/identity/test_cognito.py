@@ -4,68 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
 from workspace.identity.v1 import identity_service_pb2 as ids
-from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.identity.v1.user_pb2 import User
 
 from services.model.ids import user_id
 from tests.cognito_pool import ABSENT, CLIENT, OTHER_CLIENT, CognitoPool
-from tests.harness import BearerChannel, Workspace
 from tests.integration.identity.people import ANN, People, refused
+from tests.integration.identity.trusting import Deployment, opened
 
-
-class Deployment:
-    """A workspace that trusts one pool, called over its socket."""
-
-    def __init__(self, ws: Workspace, pool: CognitoPool, channel: grpc.aio.Channel) -> None:
-        self.ws = ws
-        self.pool = pool
-        self._channel = channel
-
-    def stub(self, bearer: str) -> Any:
-        return IdentityServiceStub(BearerChannel(self._channel, bearer))
-
-    async def sign_in(self, bearer: str) -> Any:
-        return await self.stub(bearer).NormalizeIdentity(ids.NormalizeIdentityRequest())
-
-    async def session(self, bearer: str) -> Any:
-        return (await self.stub(bearer).GetSession(ids.GetSessionRequest())).session
-
-
-@asynccontextmanager
-async def opened(folder: Path, **trust: Any) -> AsyncIterator[Deployment]:
-    pool = CognitoPool(folder)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(pool.serving())
-        ws = await stack.enter_async_context(Workspace.open(folder, **pool.settings(**trust)))
-        channel = grpc.aio.insecure_channel(ws.process.grpc_address)
-        yield Deployment(ws, pool, await stack.enter_async_context(channel))
+Trusting = Deployment[CognitoPool]
 
 
 @pytest.fixture
-async def access(tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with opened(tmp_path) as deployment:
+async def access(tmp_path: Path) -> AsyncIterator[Trusting]:
+    async with opened(CognitoPool(tmp_path), tmp_path) as deployment:
         yield deployment
 
 
 @pytest.fixture
-async def identity(tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with opened(tmp_path, token_use="id") as deployment:
+async def identity(tmp_path: Path) -> AsyncIterator[Trusting]:
+    async with opened(CognitoPool(tmp_path), tmp_path, token_use="id") as deployment:
         yield deployment
 
 
-async def test_a_person_is_known_by_pool_and_subject(access: Deployment) -> None:
-    token = access.pool.access_token
+async def test_a_person_is_known_by_pool_and_subject(access: Trusting) -> None:
+    token = access.issuer.access_token
     first = await access.sign_in(token("zoe", **{"cognito:groups": ["staff"]}))
     user: User = first.user
     assert first.created
-    assert user.user_id == user_id(access.pool.issuer, "zoe")
+    assert user.user_id == user_id(access.issuer.issuer, "zoe")
     assert (user.name, user.email, user.email_verified) == ("user-zoe", "", False)
     assert list(user.deployment_claims) == ["staff"]
     assert not user.deployment_claims_incomplete
@@ -77,24 +49,24 @@ async def test_a_person_is_known_by_pool_and_subject(access: Deployment) -> None
         ids.ListIdentityLinksRequest(user_id=user.user_id)
     )
     found = [(each.provider, each.issuer, each.primary) for each in links.identity_links]
-    assert found == [("cognito", access.pool.issuer, True)]
+    assert found == [("cognito", access.issuer.issuer, True)]
 
 
 async def test_id_tokens_bring_a_verified_address_where_they_are_taken(
-    identity: Deployment,
+    identity: Trusting,
 ) -> None:
-    token = identity.pool.id_token
+    token = identity.issuer.id_token
     user: User = (await identity.sign_in(token("zoe"))).user
     assert (user.name, user.email, user.email_verified) == ("Zoe", "zoe@corp.test", True)
     changed = token("zoe", email="root@corp.test", email_verified=False)
     user = (await identity.sign_in(changed)).user
     assert (user.email, user.email_verified) == ("", False)
     with refused("UNAUTHENTICATED"):
-        await identity.session(identity.pool.access_token("zoe"))
+        await identity.session(identity.issuer.access_token("zoe"))
 
 
-async def test_t55_to_t59_are_refused(access: Deployment) -> None:
-    pool = access.pool
+async def test_t55_to_t59_are_refused(access: Trusting) -> None:
+    pool = access.issuer
     good = pool.access_token("zoe")
     await access.sign_in(good)
     bad = {
@@ -132,9 +104,9 @@ async def test_t55_to_t59_are_refused(access: Deployment) -> None:
     ids=["named admin", "text", "table", "a hundred", "a thousand"],
 )
 async def test_t60_groups_are_recorded_and_grant_nothing(
-    groups: Any, recorded: int, incomplete: bool, access: Deployment
+    groups: Any, recorded: int, incomplete: bool, access: Trusting
 ) -> None:
-    token = access.pool.access_token("zoe", **{"cognito:groups": groups})
+    token = access.issuer.access_token("zoe", **{"cognito:groups": groups})
     user: User = (await access.sign_in(token)).user
     assert len(user.deployment_claims) == recorded
     assert user.deployment_claims_incomplete == incomplete
@@ -145,23 +117,23 @@ async def test_t60_groups_are_recorded_and_grant_nothing(
         await access.stub(token).DisableUser(ids.DisableUserRequest(user_id=ann))
 
 
-async def test_t60_ten_thousand_groups_are_refused(access: Deployment) -> None:
-    token = access.pool.access_token("zoe", **{"cognito:groups": ["g"] * 10_000})
+async def test_t60_ten_thousand_groups_are_refused(access: Trusting) -> None:
+    token = access.issuer.access_token("zoe", **{"cognito:groups": ["g"] * 10_000})
     with pytest.raises(grpc.aio.AioRpcError) as caught:  # larger than any metadata may be
         await access.sign_in(token)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert await access.sign_in(access.pool.access_token("zoe"))
+    assert await access.sign_in(access.issuer.access_token("zoe"))
 
 
-async def test_t61_our_state_decides_whatever_the_pool_says(access: Deployment) -> None:
+async def test_t61_our_state_decides_whatever_the_pool_says(access: Trusting) -> None:
     people = People(access.ws)
     await people.sign_in(ANN)
     await people.bootstrap(ANN)
-    token = access.pool.access_token("zoe")
+    token = access.issuer.access_token("zoe")
     zoe = (await access.sign_in(token)).user.user_id
     admin = people.identity(ANN)
     await admin.DisableUser(ids.DisableUserRequest(user_id=zoe, reason="left"))
-    for again in (token, access.pool.access_token("zoe")):  # a fresh one helps nobody
+    for again in (token, access.issuer.access_token("zoe")):  # a fresh one helps nobody
         with refused("USER_DISABLED"):
             await access.session(again)
         with refused("USER_DISABLED"):
@@ -170,15 +142,15 @@ async def test_t61_our_state_decides_whatever_the_pool_says(access: Deployment) 
     with refused("UNAUTHENTICATED"):  # from before the end of his sessions
         await access.session(token)
     soon = int(time.time()) + 30
-    fresh = access.pool.access_token("zoe", iat=soon, exp=soon + 600)
+    fresh = access.issuer.access_token("zoe", iat=soon, exp=soon + 600)
     assert (await access.session(fresh)).user.user_id == zoe
 
 
-async def test_t54_t61_sessions_of_a_deleted_pool_user_are_revoked(access: Deployment) -> None:
+async def test_t54_t61_sessions_of_a_deleted_pool_user_are_revoked(access: Trusting) -> None:
     people = People(access.ws)
     await people.sign_in(ANN)
     await people.bootstrap(ANN)
-    token = access.pool.access_token("zoe")
+    token = access.issuer.access_token("zoe")
     zoe = (await access.sign_in(token)).user.user_id
     assert await access.session(token)
     await people.identity(ANN).RevokeSessions(ids.RevokeSessionsRequest(user_id=zoe))
@@ -186,16 +158,16 @@ async def test_t54_t61_sessions_of_a_deleted_pool_user_are_revoked(access: Deplo
         await access.session(token)
 
 
-async def test_t72_an_outage_of_the_pool_stops_nobody_else(access: Deployment) -> None:
-    access.pool.answers[access.pool.keys_path] = (503, {}, b"")
+async def test_t72_an_outage_of_the_pool_stops_nobody_else(access: Trusting) -> None:
+    access.issuer.answers[access.issuer.keys_path] = (503, {}, b"")
     assert await access.ws.sign_in(ANN)
     with refused("BACKEND_UNAVAILABLE"):
-        await access.sign_in(access.pool.access_token("zoe"))
+        await access.sign_in(access.issuer.access_token("zoe"))
 
 
-async def test_t68_an_address_joins_nobody(identity: Deployment) -> None:
+async def test_t68_an_address_joins_nobody(identity: Trusting) -> None:
     ann = await identity.ws.sign_in(ANN)
-    token = identity.pool.id_token("zoe", email=ANN)
+    token = identity.issuer.id_token("zoe", email=ANN)
     zoe = (await identity.sign_in(token)).user.user_id
     assert zoe != ann
     linked = await identity.stub(identity.ws.token(ANN)).LinkIdentity(

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.model.ids import user_id
 from tests.cognito_pool import CLIENT, OTHER_CLIENT, POOL, CognitoPool
-from tests.e2e.serving import ANN, MINUTE, Serving
+from tests.e2e.serving import ANN
+from tests.integration.identity.logging_in import LogIn
 
 
-class Deployment:
+class Deployment(LogIn):
     """The pool, and a `wm serve` that trusts it."""
 
     def __init__(self, folder: Path, use: str) -> None:
-        self.pool, self.serving, self.use = CognitoPool(folder), Serving(folder), use
-        self.serving.env |= {
-            "WM_COGNITO_USER_POOL_ID": POOL,
-            "WM_COGNITO_CLIENT_IDS": f"{OTHER_CLIENT},{CLIENT}",
-            "WM_COGNITO_ENDPOINT": self.pool.endpoint,
-            "WM_OIDC_CA_FILE": str(self.pool.ca_file),
-        }
-        if use != "access":  # what is taken by itself
-            self.serving.env["WM_COGNITO_TOKEN_USE"] = use
+        self.pool, self.use = CognitoPool(folder), use
+        taken = {} if use == "access" else {"WM_COGNITO_TOKEN_USE": use}
+        super().__init__(
+            folder,
+            WM_COGNITO_USER_POOL_ID=POOL,
+            WM_COGNITO_CLIENT_IDS=f"{OTHER_CLIENT},{CLIENT}",
+            WM_COGNITO_ENDPOINT=self.pool.endpoint,
+            WM_OIDC_CA_FILE=str(self.pool.ca_file),
+            **taken,
+        )
 
     def tokens(self, subject: str) -> dict[str, str]:
         access, identity = self.pool.access_token(subject), self.pool.id_token(subject)
         return {"access": access, "id": identity}
-
-    def wm(self, *arguments: object, token: str = "", **env: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            self.serving.command(*arguments), env=self.serving.env | env, cwd=self.serving.folder,
-            input=token, capture_output=True, text=True, timeout=MINUTE, check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout, done.stderr
-
-    def json(self, *arguments: object, token: str = "") -> Any:
-        code, out, error = self.wm(*arguments, "--json", token=token)
-        assert code == 0, (arguments, out, error)
-        return json.loads(out)
 
 
 @pytest.fixture(scope="module", params=["access", "id"])
@@ -80,9 +66,6 @@ def test_a_token_of_the_other_kind_is_refused(deployment: Deployment) -> None:
 
 
 def test_an_emulator_and_an_open_port_do_not_go_together(deployment: Deployment) -> None:
-    pem = {f"WM_TLS_{name}": str(deployment.pool.ca_file) for name in ("CERTIFICATE", "KEY")}
-    code, _, error = deployment.wm(
-        "serve", "--grpc-port", "0", "--http-port", "0", WM_GRPC_HOST="0.0.0.0", **pem
-    )
+    code, error = deployment.serve_to_all(deployment.pool.ca_file)
     assert code != 0
     assert "WM_COGNITO_ENDPOINT" in error

@@ -21,7 +21,7 @@ from services.objects.store import UNREVOCABLE_DOWNLOAD_SECONDS
 from storage_svc.downloads import disposition_of
 from storage_svc.module import build_gate
 from storage_svc.revocation import Revocation
-from tests.chosen_records import chosen, needs_files
+from tests.chosen_records import in_cloud, needs_files
 from tests.integration.storage.people import (
     ANN,
     BOB,
@@ -77,7 +77,7 @@ async def test_inline_reaches_the_browser(desk: Desk) -> None:
 
 async def test_the_life_of_a_download_url_is_clamped_to_15_minutes(desk: Desk) -> None:
     """To 5 where nothing but its end revokes it."""
-    most = UNREVOCABLE_DOWNLOAD_SECONDS if chosen() == "dynamodb" else 900
+    most = UNREVOCABLE_DOWNLOAD_SECONDS if in_cloud() else 900
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)
     for asked, longest in ((None, 300), (Duration(seconds=604_800), most), (Duration(nanos=1), 1)):

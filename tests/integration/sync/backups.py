@@ -1,4 +1,5 @@
-"""Where the backups of the scenarios lie: in folders, or in DynamoDB and S3.
+"""Where the backups of the scenarios lie: in folders, in DynamoDB and S3, or in Cosmos DB and
+Blob Storage (backups_azure.py).
 
 A scenario names a backup by a folder; `Backups` says what connection that is. What
 becomes of a backup behind everybody's back (`gone`) each kind does in its own way.
@@ -21,16 +22,18 @@ from tests.servers.faulty import Fault, Faulty
 
 __all__ = ["Backups", "Clouds", "Folders", "chosen_kinds"]
 
+_KINDS = ("folder", "aws", "azure")
+
 
 def chosen_kinds(*, every_day: bool) -> Sequence[str]:
-    """`WM_TEST_SURFACE`=folder or aws: that one alone. Unset: folders, and AWS too for
-    what is to run on it every day."""
+    """`WM_TEST_SURFACE`=folder, aws or azure: that one alone. Unset: folders, and the clouds
+    too for what is to run on them every day."""
     name = os.environ.get("WM_TEST_SURFACE", "")
-    if name not in {"", "folder", "aws"}:
-        raise pytest.UsageError(f"WM_TEST_SURFACE={name}: folder or aws")
+    if name not in {"", *_KINDS}:
+        raise pytest.UsageError(f"WM_TEST_SURFACE={name}: {', '.join(_KINDS)}")
     if name:
         return (name,)
-    return ("folder", "aws") if every_day else ("folder",)
+    return _KINDS if every_day else _KINDS[:1]
 
 
 class Backups(Protocol):

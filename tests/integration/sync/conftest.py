@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.sync.backups import Backups, Clouds, Folders, chosen_kinds
-from tests.servers.marks import needs_servers
+from tests.integration.sync.backups_azure import AzureClouds
+from tests.servers.marks import needs_azurite, needs_servers
 
 EVERY_DAY = ("scenario_5_", "scenario_8_", "scenario_13_")
-"""On AWS too in every run of the tests; the others with WM_TEST_SURFACE=aws."""
+"""On the clouds too in every run of the tests; the others with WM_TEST_SURFACE=aws, azure."""
 
-_MARKS = {"aws": [needs_servers, pytest.mark.timeout(900)]}
+_MARKS = {
+    "aws": [needs_servers, pytest.mark.timeout(900)],
+    "azure": [needs_azurite, pytest.mark.timeout(900)],
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -27,14 +31,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def backups(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws_environment: None
-) -> Iterator[Backups]:
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws_environment: None,
+    azure_environment: None,
+) -> Iterator[Backups]:  # fmt: skip
     if request.param == "folder":
         yield Folders()
         return
     # Nothing here is about deadlines, and a machine may be busy.
-    monkeypatch.setattr("sync_svc.surfaces.aws._OPEN_SECONDS", 90.0)
-    monkeypatch.setattr("sync_svc.surfaces.aws._CALL_SECONDS", 30.0)
-    made = Clouds(monkeypatch.setenv)
+    for cloud in ("aws", "azure"):
+        monkeypatch.setattr(f"sync_svc.surfaces.{cloud}._OPEN_SECONDS", 90.0)
+        monkeypatch.setattr(f"sync_svc.surfaces.{cloud}._CALL_SECONDS", 30.0)
+    made = Clouds(monkeypatch.setenv) if request.param == "aws" else AzureClouds()
     yield made
     made.close()

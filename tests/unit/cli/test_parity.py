@@ -57,3 +57,21 @@ def test_a_failed_test_turns_the_cells_of_its_lines(
         assert (code, told["tests_passed"]) == (ExitCode.FAILED, False)
         assert bad == {"upload_after_permission"}
         assert "test_view_is_not_enough" in cells["upload_after_permission"]["aws"]
+
+
+def test_what_one_provider_does_in_its_own_way_turns_its_cell_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = next(line for line in LINES if line.concern == "email")
+    (check,) = line.own["azure"]
+
+    def ran(tests: list[str]) -> dict[str, str]:
+        return {each: "failed" if each == check else "passed" for each in tests}
+
+    monkeypatch.setattr(parity, "_run", ran)
+    assert run(["parity", "--json"]) == ExitCode.FAILED
+    told = json.loads(capsys.readouterr().out)
+    cells = {each["concern"]: each["providers"] for each in told["lines"]}
+    assert cells["email"] == {
+        "local": "covered", "aws": "covered", "azure": f"failed: {check.partition('::')[2]}",
+    }  # fmt: skip

@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
-from prometheus_client import CollectorRegistry
-from workspace.common.v1.activity_pb2 import ActivityEvent
-from workspace.project.v1.history_pb2 import Webhook
 
-from project_svc.history.webhook_delivery import signed_request
+from services.events.buses import EntryRefused
 from services.events.event_bridge import EventBridgePublisher
 from services.events.event_bridge.entries import MOST_BYTES, Entry, entry_of
-from services.events.event_bridge.publisher import EntryRefused
 from services.events.feed import Feed
 from services.events.outbox import OutboxEvent
-from services.events.relay import NotNow, Relay, RelayMetrics
-from services.model.families import FAMILIES
-from services.records.codec import encode
-from services.records.port import Item, Key
+from services.events.relay import NotNow
 from services.records.store import RecordStore
+from tests import bus_samples
 from tests.aws_faults import Answers, partly, seen
+from tests.bus_samples import Clock, event, large, quick_relay, webhook_body
 from tests.event_buses import Bus
 from tests.unit.events.conftest import Commit
 from tests.unit.events.test_relay import running
@@ -41,40 +34,10 @@ async def bus(aws_environment: None) -> AsyncIterator[Bus]:
     await opened.close()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def publisher(bus: Bus, clock: Clock | None = None, *, name: str = "") -> EventBridgePublisher:
     return EventBridgePublisher(
         bus.clients, bus=name or bus.name, environment="test", instance_id="n_one",
         clock=clock or Clock(),
-    )  # fmt: skip
-
-
-def event(number: int, pk: str = "PROJECT#p_one", **more: Any) -> OutboxEvent:
-    at = Timestamp()
-    at.FromJsonString("2026-11-21T10:00:00.250Z")
-    place: dict[str, Any] = {"project_id": "p_one", "resource": "projects/p_one"}
-    if "resource" in more:
-        place = {}
-    message = ActivityEvent(
-        event_id=f"{pk.partition('#')[2]}_{number}", type="project.updated", actor_user_id="u_ann",
-        occurred_at=at, partition_sequence=number, **place, **more,
-    )  # fmt: skip
-    sk = f"EVENT#{number:013d}.00000#n_one.i_one#{message.event_id}"
-    body = json.dumps(encode(FAMILIES["activity_event"], message, {}))
-    return OutboxEvent(Item(Key(pk, sk), "t", "activity_event", body))
-
-
-def relay(consumer: EventBridgePublisher, records: RecordStore, feed: Feed) -> Relay:
-    return Relay(
-        consumer, records=records, feed=feed, metrics=RelayMetrics(CollectorRegistry()),
-        now=time.time, lease_seconds=2.0, first_pause=0.001, linger=0.001,
     )  # fmt: skip
 
 
@@ -83,8 +46,7 @@ def entry(of: OutboxEvent) -> Entry:
 
 
 def numbers(found: list[dict[str, Any]], pk: str = "PROJECT#p_one") -> list[int]:
-    details = [each["detail"] for each in found]
-    return [int(d["sequence"]) for d in details if d["partitionkey"] == pk]
+    return bus_samples.numbers([each["detail"] for each in found], pk)
 
 
 async def test_an_event_on_the_bus_is_the_cloud_event_of_webhooks(bus: Bus) -> None:
@@ -94,11 +56,7 @@ async def test_an_event_on_the_bus_is_the_cloud_event_of_webhooks(bus: Bus) -> N
     assert (found["source"], found["detail-type"]) == ("workspace.test", "project.updated")
     assert found["resources"] == ["projects/p_one"]
     assert found["detail"]["data"]["note"] == "because"
-    _, body = signed_request(
-        Webhook(webhook_id="w", project_id="p_one"), one.event, key=b"k",
-        source="/workspaces/n_one", partition=one.pk, now=1,
-    )  # fmt: skip
-    assert found["detail"] == json.loads(body)
+    assert found["detail"] == webhook_body(one)
 
 
 async def test_events_of_no_project_or_account_say_only_what_happened() -> None:
@@ -111,9 +69,7 @@ async def test_events_of_no_project_or_account_say_only_what_happened() -> None:
 
 
 def test_one_that_is_too_large_goes_as_a_reference() -> None:
-    one = event(1, note="n" * 4000)
-    for number in range(40):
-        one.event.changes.add(family="document", sk=f"{number}").after.update({"x": "ü" * 4000})
+    one = large(1)
     made = entry(one)
     detail = json.loads(made.parameters["Detail"])
     assert made.size <= MOST_BYTES
@@ -222,7 +178,7 @@ async def test_through_the_relay_with_faults_in_the_middle(
     bus: Bus, records: RecordStore, feed: Feed, commit: Commit
 ) -> None:
     answers = Answers(bus.clients, "events", "PutEvents")
-    one = relay(publisher(bus), records, feed)
+    one = quick_relay(publisher(bus), records, feed)
     await one.register()
     async with running(one):
         for number in range(12):
@@ -241,7 +197,7 @@ async def test_a_poisoned_event_is_parked_and_later_ones_go_on(
     bus: Bus, records: RecordStore, feed: Feed, commit: Commit
 ) -> None:
     answers = Answers(bus.clients, "events", "PutEvents")
-    one = relay(publisher(bus), records, feed)
+    one = quick_relay(publisher(bus), records, feed)
     await one.register()
     answers.faults = [(400, "ValidationException", "")] * 9
     await commit("p_0")

@@ -258,7 +258,7 @@ async def test_an_answer_that_was_lost_makes_no_other_keys(
     clients: AwsClients, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The value was written, the answer never came: the repeat finds its own."""
-    monkeypatch.setattr("services.secrets.aws_calls._PAUSE", 0.001)
+    monkeypatch.setattr("services.secrets.trying._PAUSE", 0.001)
     lost = {"left": 1}
 
     def lose(http_response: object, **_: object) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from services.aws.clients import AwsClients
-from services.aws.selected import aws_place
 from services.model.errors import Reason, WorkspaceError
 from services.secrets.resolve import resolve_secrets
-from services.secrets.stores import SecretStores
+from services.secrets.stores import open_stores
 from tests.aws_faults import Answers
 from tests.unit.secrets.conftest import MakeSettings
 
@@ -158,7 +157,7 @@ async def test_a_refusal_names_the_action_and_the_remedy(
     make_settings: MakeSettings, service: str, operation: str, reference: str, code: str, said: str
 ) -> None:
     settings = make_settings(records_dsn=reference)
-    stores = SecretStores(aws_place(settings))
+    stores = open_stores(settings)
     clients = stores._clients_of(settings.aws_region)
     Answers(clients, service, operation).always = (400, code, "arn:aws:iam::1:user/x s3cret")
     with pytest.raises(WorkspaceError) as caught:
@@ -172,10 +171,10 @@ async def test_a_refusal_names_the_action_and_the_remedy(
 async def test_a_busy_service_is_asked_again_and_not_for_ever(
     clients: AwsClients, make_settings: MakeSettings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.secrets.aws_calls._PAUSE", 0.001)
+    monkeypatch.setattr("services.secrets.trying._PAUSE", 0.001)
     await put(clients, name, SecretString=SECRET)
     settings = make_settings(records_dsn=f"secretsmanager:{name}")
-    stores = SecretStores(aws_place(settings))
+    stores = open_stores(settings)
     answers = Answers(stores._clients_of(settings.aws_region), "secretsmanager", "GetSecretValue")
     answers.faults = [(400, "ThrottlingException", ""), (500, "InternalServiceError", "")]
     assert dsn(await resolve_secrets(settings, stores=stores)) == SECRET

@@ -120,7 +120,14 @@ def test_configuring_twice_logs_once() -> None:
     assert [json.loads(line)["message"] for line in second.getvalue().splitlines()] == ["yes"]
 
 
-@pytest.mark.parametrize("name", ["botocore.parsers", "botocore.endpoint", "urllib3.util.retry"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "botocore.parsers", "botocore.endpoint", "urllib3.util.retry", "azure.identity",
+        "azure.core.pipeline.policies.http_logging_policy",
+        "azure.cosmos._cosmos_http_logging_policy",
+    ],
+)
 def test_debug_shows_no_bodies_of_libraries(name: str) -> None:
     """An SDK at debug writes answers as they are: key files, for one."""
     stream = io.StringIO()

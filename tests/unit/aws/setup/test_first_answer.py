@@ -9,6 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from services.aws.setup.api import SetupApi
 from services.model.errors import WorkspaceError
+from services.setup.patience import Patience
 
 
 class Clients:
@@ -36,7 +37,10 @@ class Clock:
 async def test_how_long_an_answer_is_waited_for(answers: int, least: int, most: int) -> None:
     clock = Clock()
     clients: Any = Clients(answers)
-    api = SetupApi(clients, sleep=clock.sleep, now=lambda: clock.now)
+    api = SetupApi(
+        clients,
+        patience=Patience("wm setup aws", sleep=clock.sleep, now=lambda: clock.now),
+    )
     for _ in range(answers):
         await api.read("sts", "get_caller_identity", "these credentials")
     with pytest.raises(WorkspaceError, match="nothing answers"):

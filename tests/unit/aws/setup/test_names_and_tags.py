@@ -12,7 +12,7 @@ from services.aws.setup.certificate import write_certificate
 from services.aws.setup.desired import STAGED_PREFIX, tls_only
 from services.aws.setup.names import Asked, find_target
 from services.aws.setup.policy import is_public, refuses_plain, with_statement
-from services.aws.setup.tags import parse_tags
+from services.aws.setup.tags import TAGS
 from services.cli.init import render_toml
 from services.model.errors import WorkspaceError
 from services.model.selection import backend_selection
@@ -105,11 +105,11 @@ def test_a_bad_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_tags_are_read_and_a_secret_is_refused() -> None:
-    assert parse_tags(["Team=Docs, CostCenter=4 2", "a=b=c"]) == {
+    assert TAGS.parse(["Team=Docs, CostCenter=4 2", "a=b=c"]) == {
         "Team": "Docs", "CostCenter": "4 2", "a": "b=c",
     }  # fmt: skip
     with pytest.raises(WorkspaceError, match="secret") as refused:
-        parse_tags(["password=hunter2hunter2"])
+        TAGS.parse(["password=hunter2hunter2"])
     assert "hunter2" not in str(refused.value)
 
 

@@ -13,7 +13,8 @@ from services.model.errors import Reason, WorkspaceError
 from sync_svc.connections.providers import PROVIDERS, normalise, place_of, places_of
 from sync_svc.connections.reach import Reach
 from sync_svc.connections.secrets import refuse_secrets_in
-from sync_svc.connections.stores import endpoint, is_aws, own_stores, store_name, stores_of
+from sync_svc.connections.stores import own_stores, store_name, stores_of
+from sync_svc.connections.stores_aws import endpoint, is_aws
 from sync_svc.surfaces.aws import keys_of, variable_of
 from sync_svc.surfaces.openers import OPENERS
 

@@ -1,0 +1,1 @@
+"""`wm setup`: one command for each provider, one printed job (`job.py`)."""

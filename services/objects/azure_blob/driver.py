@@ -1,0 +1,259 @@
+"""The object store in a container of Azure Blob Storage.
+
+Promises, and where they are kept:
+
+- a URL allows reading, or creating, or one upload in parts, on one blob over TLS, never
+  overwriting, and dies before the key that signed it (`transfers.py`, `delegation_key.py`);
+- what we put at a key was verified before it got there, and is never overwritten
+  (`writing.py`, `staging.py`, `copying.py`); what is uploaded by URL is verified when the
+  upload is completed, as Azure binds neither length nor checksum (ADR 0024);
+- a SHA-256 that is shown is one that we verified and sealed (`sealing.py`);
+- failures that may pass are tried again for a while; whether a create-only write that
+  brought no answer had its effect is found out by looking (`wire.py`, `writing.py`).
+
+Names that start with "." are ours. A write that is cancelled while its only request is
+under way may still leave its object, complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+
+from azure.storage.blob import UserDelegationKey
+
+from services.azure.clients import AzureClients
+from services.azure.failures import refusal
+from services.model.errors import Reason, WorkspaceError
+from services.objects.azure_blob.clock import ServiceClock
+from services.objects.azure_blob.copying import Copying
+from services.objects.azure_blob.delegation_key import DelegationKeys
+from services.objects.azure_blob.errors import Refused, port_error
+from services.objects.azure_blob.opening import (
+    check_container,
+    fetch_key,
+    key_refusal,
+    require_private,
+    what,
+)
+from services.objects.azure_blob.reading import Digest, Reading
+from services.objects.azure_blob.sealing import Seals
+from services.objects.azure_blob.signing import MAX_URL_SECONDS, READ, Signer
+from services.objects.azure_blob.staging import Staging, deleted
+from services.objects.azure_blob.transfers import Transfers
+from services.objects.azure_blob.wire import Wire
+from services.objects.azure_blob.writing import PART_BYTES, Writing
+from services.objects.keys import validate_key, validate_prefix
+from services.objects.port import (
+    ByteRange,
+    ConstraintKind,
+    ObjectCapabilities,
+    ObjectInfo,
+    ObjectMissing,
+    ObjectPage,
+    PartInfo,
+    SignedTransfer,
+    SignRequest,
+    StoreUnavailable,
+)
+
+__all__ = ["AzureBlobDriver"]
+
+_PATIENCE = 15.0
+_OPEN_PATIENCE = 5.0
+_SOURCE_SECONDS = 3600
+_CAPABILITIES = ObjectCapabilities(
+    enforces=frozenset({ConstraintKind.CREATE_ONLY}),
+    stores_sha256=False,
+    max_single_put=100 * 1024 * 1024,
+    max_url_seconds=MAX_URL_SECONDS,
+    revocable_urls=False,
+)
+
+
+class AzureBlobDriver:
+    """`ObjectDriver` over a container; made by `open`. `now` returns unix seconds."""
+
+    def __init__(
+        self, clients: AzureClients, account: str, container: str, *,
+        now: Callable[[], float], read_only: bool, signing: bool, patience: float,
+        part_bytes: int,
+    ) -> None:
+        self._clients = clients
+        self._read_only = read_only
+        self._signing = signing and not read_only
+        self._patience = min(patience, _OPEN_PATIENCE)
+        self._clock = ServiceClock(now)
+        self._wire = Wire(clients, account, container, patience=patience)
+        self._keys = DelegationKeys(self._fetch_key, self._clock)
+        self._seals = Seals(self._clock)
+        self._signer = Signer(account, container)
+        self._reading = Reading(self._wire, self._seals)
+        self._copying = Copying(self._wire, self._reading, self._seals, self._source_url)
+        self._transfers = Transfers(self._wire, self._signer, self._clock, self._keys.current)
+        self._writing = Writing(self._wire, self._copying, self._seals, part_bytes=part_bytes)
+        self._staging = Staging(self._wire, self._reading, self._copying)
+
+    @classmethod
+    async def open(
+        cls, clients: AzureClients, account: str, container: str, *,
+        now: Callable[[], float] = time.time, read_only: bool = False, signing: bool = True,
+        patience: float = _PATIENCE, part_bytes: int = PART_BYTES,
+    ) -> AzureBlobDriver:
+        """The driver of a container that is there. It owns `clients` from then on: `close`
+        closes them. Raises WorkspaceError that says what is wrong and what helps.
+
+        One that is `read_only`, or not opened for `signing`, signs no URLs, and asks for no
+        key before it copies. `patience`: how long a failing call is tried again, in seconds.
+        `part_bytes`: what goes in one request."""
+        driver = cls(
+            clients, account, container, now=now, read_only=read_only, signing=signing,
+            patience=patience, part_bytes=part_bytes,
+        )
+        try:
+            await driver._prepare()
+        except BaseException:
+            await driver._keys.close()
+            await driver._wire.close()
+            raise
+        return driver
+
+    @property
+    def name(self) -> str:
+        return "azure_blob"
+
+    @property
+    def capabilities(self) -> ObjectCapabilities:
+        return _CAPABILITIES
+
+    async def require_private(self) -> None:
+        """Raises INVALID_STATE for a container that everybody may read."""
+        await require_private(self._wire, patience=self._patience)
+
+    async def probe(self) -> None:
+        """One Get Container Properties."""
+        try:
+            await self._wire.call(self._wire.blobs.get_container_properties, patience=0)
+        except Refused as refused:
+            raise StoreUnavailable(str(refused.failure)) from refused
+
+    def sign(self, request: SignRequest) -> SignedTransfer:
+        """See `transfers.Transfers.sign`."""
+        return self._transfers.sign(request)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """The SHA-256 is that of our seal. Raises ObjectMissing, StoreUnavailable."""
+        found = await self._reading.find(validate_key(key))
+        if found is None:
+            raise ObjectMissing(key)
+        return found.info
+
+    async def open_read(
+        self, key: str, span: ByteRange | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `reading.Reading.read`."""
+        async with aclosing(self._reading.read(validate_key(key), span)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def write(
+        self, key: str, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str | None,
+        content_type: str,
+    ) -> ObjectInfo:
+        """As the port says; memory for about six blocks."""
+        self._require_writable(key)
+        return await self._writing.write(
+            key, chunks, size=size, sha256=sha256, content_type=content_type
+        )
+
+    async def copy(self, source: str, target: str) -> ObjectInfo:
+        """Inside the store. A source whose SHA-256 is not known is read once."""
+        self._require_writable(target)
+        found = await self._reading.find(validate_key(source))
+        if found is None:
+            raise ObjectMissing(source)
+        digest = Digest(found.info.size, found.info.sha256)
+        try:
+            if not digest.sha256:
+                digest = await self._reading.digest(source, etag=found.etag)
+            return await self._copying.place(found, target, digest, found.info.content_type)
+        except Refused as refused:
+            raise port_error(refused) from refused
+
+    async def delete(self, key: str) -> None:
+        """An absent key is a success. In an account with soft delete the bytes stay for
+        its days."""
+        self._require_writable(key)
+        try:
+            await deleted(self._wire, key)
+        except Refused as refused:
+            raise port_error(refused) from refused
+
+    async def list(self, prefix: str, after: str | None = None, limit: int = 1000) -> ObjectPage:
+        """`limit` is coerced to 1..1000. Neither SHA-256 nor type are listed."""
+        return await self._reading.page(
+            validate_prefix(prefix), after or "", max(1, min(limit, 1000))
+        )
+
+    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
+        self._require_writable(key)
+        return await self._staging.create(key, content_type, sha256)
+
+    async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
+        """Raises ObjectMissing for an unknown id or another key."""
+        return await self._staging.parts(validate_key(key), multipart_id)
+
+    async def multipart_complete(
+        self, key: str, multipart_id: str, parts: Sequence[PartInfo], *, size: int, sha256: str
+    ) -> ObjectInfo:
+        """Repeating a completion that was cut off finishes it."""
+        self._require_writable(key)
+        return await self._staging.complete(key, multipart_id, parts, size, sha256)
+
+    async def multipart_abort(self, key: str, multipart_id: str) -> None:
+        """Only the upload of that key; anything else is left alone."""
+        self._require_writable(key)
+        await self._staging.abort(key, multipart_id)
+
+    async def close(self) -> None:
+        """Afterwards every call fails."""
+        await self._keys.close()
+        await self._wire.close()
+        await self._clients.close()
+        await asyncio.sleep(0)  # connections end in the next turn of the loop
+
+    async def _prepare(self) -> None:
+        headers = await check_container(self._wire, patience=self._patience)
+        self._clock.learn(headers.get("date", ""))
+        try:
+            if self._signing:
+                await self._keys.start()
+        except (Refused, StoreUnavailable) as error:
+            raise key_refusal(error, self._wire) from error
+        try:
+            await self._seals.load(self._wire, make=not self._read_only)
+        except Refused as refused:
+            raise refusal(refused.failure, what(self._wire)) from refused
+
+    async def _fetch_key(self, start: float, end: float) -> UserDelegationKey:
+        key, headers = await fetch_key(self._wire, start, end, patience=self._patience)
+        self._clock.learn(headers.get("date", ""))
+        return key
+
+    async def _source_url(self, key: str) -> str:
+        try:
+            await self._keys.start()
+        except Refused as refused:
+            raise port_error(refused) from refused
+        held, now = self._keys.current(), self._clock()
+        query, _ = self._signer.query(held, key, READ, _SOURCE_SECONDS, now)
+        return f"{self._wire.url(key)}?{query}"
+
+    def _require_writable(self, key: str) -> None:
+        validate_key(key)
+        if self._read_only:
+            raise WorkspaceError(
+                Reason.ERROR_REASON_INVALID_STATE, "the container was opened for reading only"
+            )

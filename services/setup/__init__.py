@@ -1,0 +1,1 @@
+"""What the setups of all providers share: plans, patience, tags, names."""

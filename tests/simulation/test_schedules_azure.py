@@ -1,0 +1,26 @@
+"""Random schedules of the engine with its drivers of Azure: the fake of Cosmos DB, and Azurite.
+
+WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: an eightieth of those run here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.servers.marks import needs_azurite
+from tests.simulation.real_clouds import open_azure_lane
+from tests.simulation.real_lane import FIRST, SCHEDULES, schedules
+
+pytestmark = [
+    needs_azurite, pytest.mark.timeout(900 + 20 * SCHEDULES),
+    pytest.mark.usefixtures("azure_environment"),
+]  # fmt: skip
+
+
+async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -> None:
+    count = max(2, SCHEDULES // 4)
+    wrong, counted = await schedules(tmp_path, FIRST, count, open_lane=open_azure_lane)
+    assert wrong == []
+    assert count < 20 or counted.keys() >= {"write", "push", "pull", "crash"}
