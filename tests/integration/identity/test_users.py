@@ -89,6 +89,18 @@ async def test_the_own_name_changes_and_copies_follow(ws: Workspace) -> None:
             await me.UpdateUser(_rename(bob, bad))
 
 
+async def test_copies_follow_in_every_account(ws: Workspace) -> None:
+    """More than are written at once."""
+    people = People(ws)
+    _, bob = await people.sign_in(ANN, BOB)
+    accounts = [await people.account(ANN, bob=EDITOR) for _ in range(20)]
+    await people.identity(BOB).UpdateUser(_rename(bob, "Robert"))
+    for account in accounts:
+        request = acs.ListAccountMembersRequest(account_id=account)
+        members = (await people.accounts(ANN).ListAccountMembers(request)).members
+        assert {m.user_id: m.name for m in members}[bob] == "Robert"
+
+
 @pytest.mark.parametrize("field", ["email", "status", "user_id", "tokens_not_before", "nope"])
 async def test_server_set_fields_are_refused(ws: Workspace, field: str) -> None:
     people = People(ws)
