@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     azure_configuration_endpoint: str = Field(
         "", description="URL of App Configuration, for emulators"
     )
+    azure_management_endpoint: str = Field(
+        "", description="URL of Azure Resource Manager for `wm setup azure`, for emulators"
+    )
     azure_ca_file: Path | None = Field(
         None, description="PEM of authorities instead of the public ones, for emulators"
     )
@@ -243,8 +246,9 @@ class Settings(BaseSettings):
     keys_secret: str = Field(
         "",
         description="where the key files of `keys/` are kept, for containers without a lasting "
-        "folder: `secretsmanager:NAME` or `ssm:/path`; others of these settings that are secret "
-        "may be such references too, as `secretsmanager:NAME#member`",
+        "folder: `secretsmanager:NAME`, `ssm:/path` or `keyvault:VAULT/NAME`; others of these "
+        "settings that are secret may be such references too, or `appconfig:STORE/KEY`, each "
+        "with `#member` for one member of a JSON object",
     )
 
     webhook_networks: str = Field(

@@ -37,6 +37,7 @@ _ENDPOINTS: Final = {
     "blob": "azure_blob_endpoint",
     "vault": "azure_vault_endpoint",
     "configuration": "azure_configuration_endpoint",
+    "management": "azure_management_endpoint",
 }
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from services.azure.place import AzurePlace
 from services.azure.selected import azure_place, azure_selection, check_azure, from_environment
@@ -31,7 +30,6 @@ _LOCATION: Final = re.compile(r"[a-z0-9]{3,40}")
 _SUBSCRIPTION: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _YES: Final = frozenset(["1", "true", "yes", "on"])
 _NO: Final = frozenset(["", "0", "false", "no", "off"])
-_ENDPOINT: Final = "WM_AZURE_MANAGEMENT_ENDPOINT"
 _NAMES: Final = (
     "azure_storage_account", "azure_storage_container", "azure_cosmos_account",
     "azure_cosmos_database", "azure_cosmos_container",
@@ -88,24 +86,13 @@ def find_target(
     if subscription and not _SUBSCRIPTION.fullmatch(subscription):
         raise invalid_field("AZURE_SUBSCRIPTION_ID", "must be the id of a subscription, a GUID")
     selection = _selection(settings, baseline.location, label, there)
-    return Target(_place(settings, environment), baseline, subscription, selection)
+    place = replace(azure_place(settings), call_seconds=60.0)  # Resource Manager is slow
+    return Target(place, baseline, subscription, selection)
 
 
 def plain_location(name: str) -> str:
     """`eastus` for `East US`: Azure takes and gives both."""
     return name.replace(" ", "").lower()
-
-
-def _place(settings: Settings, environment: Mapping[str, str]) -> AzurePlace:
-    """Resource Manager answers slowly, and is somewhere else in tests only."""
-    place = replace(azure_place(settings), call_seconds=60.0)
-    url = environment.get(_ENDPOINT, "")
-    if not url:
-        return place
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.query:
-        raise invalid_field(_ENDPOINT, "must be like https://host")
-    return replace(place, endpoints={**place.endpoints, "management": url.rstrip("/")})
 
 
 def _names(asked: Asked, label: str) -> dict[str, str]:

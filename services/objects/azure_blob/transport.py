@@ -10,7 +10,8 @@ from io import BytesIO
 from typing import Any
 
 from azure.core.exceptions import IncompleteReadError, ServiceResponseError
-from azure.core.pipeline.transport import AioHttpTransport
+
+from services.azure.transport import SteadyTransport
 
 __all__ = ["MOST_BYTES", "BoundedTransport"]
 
@@ -19,10 +20,8 @@ MOST_BYTES = 32 * 1024 * 1024
 _CHUNK = 256 * 1024
 
 
-class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
+class BoundedTransport(SteadyTransport):
     """Raises ServiceResponseError for an answer that is too long."""
-
-    _context: Any = None
 
     async def send(self, request: Any, **config: Any) -> Any:
         streamed = bool(config.pop("stream", False))
@@ -36,12 +35,6 @@ class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
             response.internal_response.close()
             raise
         return response
-
-    def _build_ssl_config(self, cert: Any, verify: Any) -> Any:
-        """Once: the SDK makes one for each request, and no connection is used again."""
-        if self._context is None:
-            self._context = super()._build_ssl_config(cert, verify)
-        return self._context
 
     def _get_request_data(self, request: Any) -> Any:
         """aiohttp sends large bytes at one go, and nothing else happens meanwhile."""
