@@ -261,8 +261,8 @@ class Settings(BaseSettings):
         "",
         description="folders, hosts and stores, as `/srv/backup,db.example.org,"
         "s3:backup-bucket,dynamodb:eu-central-1/backup,cosmos:account/db/items,"
-        "blob:account/files`, to which account owners may connect; empty: any while both ports are local and nobody signs in from elsewhere, else none "
-        "(platform admins: always any)",
+        "blob:account/files`, to which account owners may connect; empty: any while both ports are "
+        "local and nobody signs in from elsewhere, else none (platform admins: always any)",
     )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
     sync_node_lease_days: int = Field(
