@@ -18,10 +18,8 @@ back, so that the upload can be aborted and collected.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
 from weakref import WeakValueDictionary
 
 import grpc.aio
@@ -39,6 +37,7 @@ from services.objects.port import ObjectInfo, PartInfo
 from services.records.mutation import Mutation
 from services.records.record import Record, Write
 from services.rpc.context import current_call
+from storage_svc.digests import digest_of
 from storage_svc.gate import ProjectGate, reason_of
 from storage_svc.ready import DocumentReady, Readiness
 from storage_svc.upload_rows import (
@@ -62,6 +61,7 @@ __all__ = ["CLAIM_SECONDS", "REFUSED", "Completion"]
 CLAIM_SECONDS = 300
 """After this an interrupted completion is finished without its caller."""
 _ATTEMPTS = 5
+_ANEW = "create a new upload and send the file again"
 _LOG = logging.getLogger("workspace.storage.completion")
 REFUSED = frozenset(
     {
@@ -279,11 +279,10 @@ class Completion:
         info = await self._stored(upload)
         if info.size != upload.size_bytes:
             raise _incomplete(upload, info.size, "the file has another size")
-        if await self._digest(info) != upload.sha256:
+        if await digest_of(self._objects, info) != upload.sha256:
             raise WorkspaceError(
                 Reason.ERROR_REASON_CHECKSUM_MISMATCH,
-                f"uploads/{upload.upload_id}: the stored bytes are not those announced; "
-                "create a new upload and send the file again",
+                f"uploads/{upload.upload_id}: the stored bytes are not those announced; {_ANEW}",
                 metadata={"storage_key": upload.storage_key},
             )
 
@@ -293,17 +292,9 @@ class Completion:
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_NOT_FOUND:
                 raise
+            if upload.multipart:  # some stores drop the parts of bytes that were not announced
+                raise _incomplete(upload, 0, "its parts are gone", _ANEW) from None
             raise _incomplete(upload, 0, "the file was not received") from None
-
-    async def _digest(self, info: ObjectInfo) -> str:
-        """As the store keeps it, or computed where it keeps none."""
-        if info.sha256:
-            return info.sha256
-        digest = hashlib.sha256()
-        async with aclosing(self._objects.open_read(info.key)) as chunks:
-            async for chunk in chunks:
-                digest.update(chunk)
-        return digest.hexdigest()
 
     async def _join(self, upload: Upload) -> None:
         """Join the parts. A join whose answer was lost is found done, one that was
@@ -356,9 +347,11 @@ def _check_parts(upload: Upload, parts: Sequence[PartInfo]) -> None:
             raise _incomplete(upload, received, f"part {number} {what}")
 
 
-def _incomplete(upload: Upload, actual: int, what: str) -> WorkspaceError:
+def _incomplete(
+    upload: Upload, actual: int, what: str, remedy: str = "send it and complete again"
+) -> WorkspaceError:
     return WorkspaceError(
         Reason.ERROR_REASON_UPLOAD_INCOMPLETE,
-        f"uploads/{upload.upload_id}: {what}; send it and complete again",
+        f"uploads/{upload.upload_id}: {what}; {remedy}",
         metadata={"expected_size": str(upload.size_bytes), "actual_size": str(actual)},
     )

@@ -23,6 +23,7 @@ from services.objects import port
 from services.records.port import Index
 from services.records.record import Activity
 from services.records.store import RecordStore
+from storage_svc.digests import digest_of
 from storage_svc.downloads import file_name
 from storage_svc.gate import ProjectGate
 from storage_svc.upload_rows import UPLOADS, moment
@@ -149,7 +150,7 @@ class StoredObjects:
             )
 
     async def _refuse_others(self, request: DeleteObjectRequest, found: port.ObjectInfo) -> None:
-        if request.sha256 and found.sha256 and request.sha256 != found.sha256:
+        if request.sha256 and request.sha256 != await digest_of(self._kernel.objects, found):
             raise WorkspaceError(
                 Reason.ERROR_REASON_CHECKSUM_MISMATCH,
                 "the key holds other bytes than sha256 says; nothing was deleted",

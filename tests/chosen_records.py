@@ -19,22 +19,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
-from services.records.cosmos.schema import container_definition
 from services.records.port import RecordDriver
 from services.records.sql import PostgresDriver, SqliteDriver
+from services.rpc.channels import PeerChannel
 from services.rpc.deadline import DeadlineLimits
 from tests.conformance.records.harness import PostgresServer
-from tests.fakes.cosmos.client import CosmosControl
 from tests.servers import aws, azure
 from tests.servers.late_indexes import LateIndexes
 
 __all__ = [
-    "aws_of", "azure_of", "chosen", "chosen_server", "environment_of", "in_cloud",
-    "needs_files", "needs_sqlite", "open_chosen", "patient_limits", "postgres_of",
-    "recycle_databases", "settings_of", "stop_server",
+    "aws_of", "azure_of", "be_patient", "chosen", "chosen_server", "environment_of", "in_cloud",
+    "needs_data_plane", "needs_files", "needs_sqlite", "open_chosen",
+    "plain_client", "postgres_of", "provider", "recycle_databases", "settings_of", "stop_server",
 ]  # fmt: skip
 
 
@@ -46,16 +46,26 @@ def chosen() -> str:
     return name
 
 
+def provider() -> str:
+    """`local`, `aws` or `azure`, as a process says it."""
+    return {"dynamodb": "aws", "cosmos": "azure"}.get(chosen(), "local")
+
+
 def in_cloud() -> bool:
     """Whether records and objects are in a cloud."""
-    return chosen() in {"dynamodb", "cosmos"}
+    return provider() != "local"
 
 
-_ITEMS = "workspace_items"
+_PATIENT = 90.0
 
 needs_sqlite = pytest.mark.skipif(
     chosen() != "sqlite", reason="capability: the records are a file (SQLite)"
 )
+
+needs_data_plane = pytest.mark.skipif(
+    in_cloud(), reason="capability: URLs of transfers are those of our data plane, which "
+    "checks each request (those of S3 and of Blob Storage end with their time)"
+)  # fmt: skip
 
 needs_files = pytest.mark.skipif(
     in_cloud(), reason="capability: the objects are files in the data folder"
@@ -112,11 +122,14 @@ def _databases() -> _Databases:
     return _Databases()
 
 
-def patient_limits() -> DeadlineLimits | None:
-    """Deadlines of calls where the store is an emulator beside the test; else None."""
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the store is an emulator beside the test, calls may take longer: those that are
+    served, and those that the test and the services make."""
     if in_cloud():
-        return DeadlineLimits(default_unary=90.0, max_unary=90.0)
-    return None
+        limits = DeadlineLimits(default_unary=_PATIENT, max_unary=_PATIENT)
+        monkeypatch.setattr("services.rpc.stack.DeadlineLimits", lambda: limits)
+        monkeypatch.setattr("services.rpc.local.channel.UNARY_TIMEOUT", _PATIENT)
+        monkeypatch.setitem(PeerChannel.__init__.__kwdefaults__ or {}, "unary_timeout", _PATIENT)
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 def environment_of(folder: Path) -> dict[str, str]:
     """`settings_of` as environment variables, for what loads its settings itself."""
-    return {f"WM_{name.upper()}": value for name, value in settings_of(folder).items()}
+    return {f"WM_{name.upper()}": str(value) for name, value in settings_of(folder).items()}
 
 
 def postgres_of(folder: Path) -> dict[str, Any]:
@@ -171,26 +184,16 @@ def _dynamodb_endpoint() -> str:
 @cache
 def azure_of(folder: Path) -> dict[str, Any]:
     """Settings for two containers that belong to a folder, of records and of objects."""
-    name = azure.new_name()
+    from tests.servers.azure_stores import new_stores
+
     os.environ.update(azure.environment())
-    _cosmos_account().make_container(name, container_definition(_ITEMS))
-    azure.make_blob_container(name)
-    return {
-        "records": "cosmos", "objects": "azure_blob",
-        "azure_cosmos_account": "workspace-tests",
-        "azure_cosmos_database": name,
-        "azure_cosmos_container": _ITEMS,
-        "azure_cosmos_endpoint": _cosmos_account().url,
-        "azure_storage_account": azure.ACCOUNT,
-        "azure_storage_container": name,
-        "azure_blob_endpoint": azure.azurite().url.rstrip("/"),
-        "azure_ca_file": Path(azure.ca_file()),
-    }  # fmt: skip
+    return new_stores("wm").selection
 
 
-@cache
-def _cosmos_account() -> CosmosControl:
-    return azure.cosmos_account()
+def plain_client() -> httpx.AsyncClient:
+    """A client without rights, for the URLs of transfers: it trusts Azurite when objects are
+    there."""
+    return httpx.AsyncClient(timeout=60, verify=azure.trusted() if chosen() == "cosmos" else True)
 
 
 async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:
@@ -211,11 +214,9 @@ async def _open_cosmos(settings: dict[str, Any], clock: Callable[[], float]) -> 
     from services.azure.clients import AzureClients
     from services.records.cosmos import CosmosDriver
 
-    place = azure.place({"cosmos": settings["azure_cosmos_endpoint"]})
-    database = settings["azure_cosmos_database"]
-    return await CosmosDriver.open(
-        AzureClients(place), settings["azure_cosmos_account"], database, _ITEMS, clock=clock
-    )
+    clients = AzureClients(azure.place({"cosmos": settings["azure_cosmos_endpoint"]}))
+    names = [settings[f"azure_cosmos_{name}"] for name in ("account", "database", "container")]
+    return await CosmosDriver.open(clients, *names, clock=clock)
 
 
 def recycle_databases() -> None:

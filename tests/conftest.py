@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.chosen_records import patient_limits, recycle_databases, stop_server
+from tests.chosen_records import be_patient, recycle_databases, stop_server
 from tests.servers import aws, azure
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
@@ -52,8 +52,7 @@ def _databases_of_the_test() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulators share the processors with the tests: calls may take longer there."""
-    if limits := patient_limits():
-        monkeypatch.setattr("services.rpc.stack.DeadlineLimits", lambda: limits)
+    be_patient(monkeypatch)
 
 
 @pytest.fixture

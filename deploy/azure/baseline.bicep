@@ -151,6 +151,7 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
             filters: {
               blobTypes: [
                 'blockBlob'
+                'appendBlob'
               ]
               prefixMatch: [
                 '${storageContainerName}/'
@@ -169,10 +170,16 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
                   daysAfterModificationGreaterThan: 8
                 }
               }
+              snapshot: {
+                delete: {
+                  daysAfterCreationGreaterThan: 8
+                }
+              }
             }
             filters: {
               blobTypes: [
                 'blockBlob'
+                'appendBlob'
               ]
               prefixMatch: [
                 '${storageContainerName}/.multipart/'

@@ -1,1 +1,2 @@
-"""What all drivers of Azure share. The SDK is imported by `clients` and `failures` alone."""
+"""What all drivers of Azure share. The SDK is imported by `clients`, `failures`,
+`one_resource` and `transport` alone."""

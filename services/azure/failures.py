@@ -6,6 +6,7 @@ Codes are those of the services' references ("HTTP status codes for Azure Cosmos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -14,6 +15,7 @@ import aiohttp
 from azure.core import exceptions as sdk
 from azure.identity import CredentialUnavailableError
 
+from services.azure.one_resource import OtherResource
 from services.azure.roles import ROLES
 from services.model.errors import Reason, WorkspaceError
 
@@ -62,7 +64,9 @@ _KIND_OF_STATUS = {
     412: Kind.CONDITION, 429: Kind.THROTTLED, 408: Kind.UNAVAILABLE, 410: Kind.UNAVAILABLE,
     449: Kind.THROTTLED, 507: Kind.FULL,
 }  # fmt: skip
+_HOST_AWAY = "Cannot connect to host", "Connection timeout to host"
 _NEVER_DONE = frozenset({429, 449})
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def failure_of(error: BaseException, service: str) -> Failure:
             return replace(found, kind=Kind.BAD_CREDENTIALS)
         return found
     if isinstance(error, sdk.ClientAuthenticationError):
-        return Failure(_of_sign_in(error), type(error).__name__, service)
+        return _of_sign_in(error, service)
     if isinstance(error, ValueError | TypeError):
         return Failure(Kind.INVALID, type(error).__name__, service)
     return Failure(
@@ -118,10 +122,16 @@ def refusal(failure: Failure, what: str) -> WorkspaceError:
     return WorkspaceError(reason, f"{what}: {failure}", metadata=metadata)
 
 
-def _of_sign_in(error: sdk.ClientAuthenticationError) -> Kind:
-    """The chain of the SDK has one exception for finding nothing and for credentials that
-    Entra refuses; only of the latter does its text have Entra's code."""
-    return Kind.BAD_CREDENTIALS if "AADSTS" in str(error) else Kind.NO_CREDENTIALS
+def _of_sign_in(error: sdk.ClientAuthenticationError, service: str) -> Failure:
+    """The chain of the SDK has one exception for finding nothing, for credentials that Entra
+    refuses, and for a sign-in host that is away. Only its text tells them apart: Entra's
+    code, or what aiohttp says of the host."""
+    text, code = str(error), type(error).__name__
+    if isinstance(error, OtherResource) or "AADSTS" in text:
+        return Failure(Kind.BAD_CREDENTIALS, code, service)
+    if any(words in text for words in _HOST_AWAY):
+        return Failure(Kind.UNAVAILABLE, "the sign-in host is away", service)
+    return Failure(Kind.NO_CREDENTIALS, code, service)
 
 
 def _never_sent(error: BaseException) -> bool:
@@ -138,6 +148,8 @@ def _answered(error: sdk.HttpResponseError, service: str) -> Failure:
     status = int(error.status_code or 0)
     headers = getattr(error.response, "headers", None) or {}
     code = str(headers.get("x-ms-error-code") or getattr(error.error, "code", "") or status)
+    if not _CODE.fullmatch(code):  # of a server that is not Azure's: text for logs and screens
+        code = str(status)
     kind = _KIND_OF_CODE.get(code) or _KIND_OF_STATUS.get(status)
     if kind is None:
         kind = Kind.UNAVAILABLE if status >= 500 else Kind.INVALID

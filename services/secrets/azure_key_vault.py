@@ -18,6 +18,7 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from services.azure.clients import AzureClients
+from services.azure.one_resource import OneResource
 from services.secrets.azure_calls import ask
 from services.secrets.key_files import is_unset
 from services.secrets.port import SecretMissing, SecretProblem, SecretValue
@@ -107,7 +108,7 @@ class KeyVault:
         if url not in self._vaults:
             self._vaults[url] = SecretClient(
                 url,
-                self._clients.credential,
+                OneResource(self._clients.credential, f"https://{place.names.vault}"),
                 # An emulator is on no host of Azure; a vault must be where its tokens are for.
                 verify_challenge_resource="vault" not in place.endpoints,
                 **self._clients.options(),

@@ -39,10 +39,14 @@ class Patience:
         self._answered = False
 
     async def repeated(
-        self, call: Callable[[], Awaitable[T]], *, again: Callable[[Exception], bool]
+        self,
+        call: Callable[[], Awaitable[T]],
+        *,
+        again: Callable[[Exception], bool],
+        answers: bool = True,
     ) -> T:
         """The answer of `call`, repeated while `again` says that this may help. Raises
-        what it raised last."""
+        what it raised last. Without `answers` it is no answer of the service itself."""
         begun, pause = self._now(), 0.2
         while True:
             try:
@@ -55,7 +59,7 @@ class Patience:
                 if not again(error) or self._now() + pause > end:
                     raise
             else:
-                self._answered = True
+                self._answered = self._answered or answers
                 return answer
             await self._sleep(random.uniform(0, pause))  # noqa: S311 - jitter
             pause = min(pause * 2, _LONGEST_PAUSE)

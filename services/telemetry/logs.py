@@ -34,6 +34,9 @@ _CARRIERS = ("botocore", "boto3", "s3transfer", "urllib3", "azure", "msal", "aio
 """At debug these write requests and answers as they are: key files read from a secret,
 mails, sessions. No pattern of ours knows such a value. At info they tell of each client where
 its keys came from, and of each request its URL and headers. So they never go below warning."""
+_TALKERS = ("azure.identity",)
+"""Their warnings are many lines about each credential that was tried, at each attempt; what
+helps is in the one line of our refusal. At debug they are shown."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -142,6 +145,9 @@ def configure_logging(
     root.setLevel(level)
     for name in _CARRIERS:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    least = logging.WARNING if root.level <= logging.DEBUG else logging.ERROR
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(max(root.level, least))
     for name, value in (levels or {}).items():
         logging.getLogger(name).setLevel(value)
     return handler

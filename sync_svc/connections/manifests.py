@@ -221,7 +221,7 @@ class Manifests:
                 raise WorkspaceError(
                     Reason.ERROR_REASON_ALREADY_EXISTS,
                     "another connection opens the same surface; use that one, or name another "
-                    "folder, database, table or bucket",
+                    "folder, database, table, bucket or container",
                     metadata={"resource": f"connections/{connection.connection_id}"},
                 )
 

@@ -84,8 +84,11 @@ async def _account(clients: AzureClients, account: str) -> dict[str, Any]:
 async def _blobs(clients: AzureClients, connection: Connection) -> AsyncIterator[BlobServiceClient]:
     from azure.storage.blob.aio import BlobServiceClient
 
+    from services.azure.one_resource import STORAGE, OneResource
+
     url = clients.place.blob_url(connection.settings["storage_account"])
-    async with BlobServiceClient(url, clients.credential, **clients.options()) as service:
+    credential = OneResource(clients.credential, STORAGE)
+    async with BlobServiceClient(url, credential, **clients.options()) as service:
         yield service
 
 

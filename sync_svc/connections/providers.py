@@ -154,9 +154,10 @@ def _check_keys(connection: Connection, provider: Provider) -> None:
             raise _bad(
                 name, f"is unknown to provider {connection.provider}; it has {', '.join(known)}"
             )
-    for name in provider.needed:
-        if not connection.settings.get(name):
-            raise _bad(name, f"is needed by provider {connection.provider}")
+    missing = [name for name in provider.needed if not connection.settings.get(name)]
+    if missing:
+        others = f", and so is {', '.join(missing[1:])}" if missing[1:] else ""
+        raise _bad(missing[0], f"is needed by provider {connection.provider}{others}")
     for name in provider.optional:
         if connection.settings.get(name) == "":
             del connection.settings[name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tests.servers import aws, azure
+from tests.servers import aws, azure, containers
 
 __all__ = ["CLOUDS", "S3", "BlobStorage", "Cloud", "Stored"]
 
@@ -113,9 +113,7 @@ class BlobStorage(Cloud):
     recovery = "continuous backup"
 
     def new(self) -> str:
-        name = azure.new_name()
-        azure.make_blob_container(name)
-        return name
+        return containers.new_container()
 
     def settings(self) -> dict[str, str]:
         """SSL_CERT_FILE is for the uploads of `wm` itself, which take the system's roots."""

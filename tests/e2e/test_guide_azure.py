@@ -17,7 +17,7 @@ import pytest
 from services.cli.lazy import COMMANDS
 from tests.e2e.serving import ROOT
 from tests.fakes.arm import Arm
-from tests.servers import azure
+from tests.servers import azure, containers
 from tests.servers.marks import needs_azurite
 
 GUIDE = ROOT / "docs/guides/azure.md"
@@ -76,12 +76,10 @@ def served_there(arm: Arm) -> dict[str, str]:
     cosmos = azure.cosmos_account(consistency=consistency)
     definition: dict[str, Any] = made["properties"]["resource"]
     cosmos.make_container("workspace", definition)
-    files = azure.new_name()
-    azure.make_blob_container(files)
     return {
         "WM_AZURE_COSMOS_ENDPOINT": cosmos.url, "WM_AZURE_STORAGE_ACCOUNT": azure.ACCOUNT,
         "WM_AZURE_BLOB_ENDPOINT": azure.azurite().url.rstrip("/"),
-        "WM_AZURE_STORAGE_CONTAINER": files,
+        "WM_AZURE_STORAGE_CONTAINER": containers.new_container(),
     }  # fmt: skip
 
 
@@ -96,7 +94,9 @@ def test_the_examples_work_when_pasted(
         assert "Nothing was changed" in said
         assert "Nothing to change" in said
     else:
-        assert "Healthy" in pasted("serve", folder, env | served_there(arm))
+        said = pasted("serve", folder, env | served_there(arm))
+        assert "Healthy" in said
+        assert " is serving" in said  # its own process is no fault of the ports
 
 
 def test_every_block_of_the_guide_that_runs_is_run() -> None:

@@ -26,7 +26,6 @@ from services.objects.azure_blob.delegation_key import HeldKey
 from services.objects.azure_blob.staging import block_id, staged_name
 from services.objects.port import SignedTransfer, SignRequest, StoreUnavailable
 from services.objects.store import ObjectStore
-from tests.conformance.objects.rigs import trusted
 from tests.servers import azure, containers
 from tests.servers.marks import needs_azurite
 
@@ -83,7 +82,7 @@ async def container(azure_environment: None) -> AsyncIterator[Container]:
         containers.local_clients(), azure.ACCOUNT, made.name, now=made.now
     )
     made.store = ObjectStore(made.driver)
-    async with httpx.AsyncClient(trust_env=False, verify=trusted()) as made.client:
+    async with httpx.AsyncClient(trust_env=False, verify=azure.trusted()) as made.client:
         yield made
     await made.driver.close()
 

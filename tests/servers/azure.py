@@ -15,7 +15,6 @@ import shutil
 import ssl
 import sys
 import tempfile
-import urllib.request
 import uuid
 from collections.abc import Mapping
 from functools import cache
@@ -35,7 +34,7 @@ from tests.servers.process import Server, free_port
 __all__ = [
     "ACCOUNT", "azurite", "ca_file", "certificate", "cosmos", "cosmos_account",
     "cosmosdb_server", "environment",
-    "faulty_blob", "make_blob_container", "new_name", "place", "sign_in", "stop_servers",
+    "faulty_blob", "new_name", "place", "sign_in", "stop_servers", "trusted",
 ]  # fmt: skip
 
 ACCOUNT = "devstoreaccount1"
@@ -71,6 +70,12 @@ def certificate() -> tuple[Path, Path]:
 def ca_file() -> str:
     """What to trust for `certificate`."""
     return str(certificate()[0])
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """What clients without rights trust of these servers, and nothing else."""
+    return ssl.create_default_context(cafile=ca_file())
 
 
 @cache
@@ -122,17 +127,6 @@ def cosmos_account(**settings: Any) -> CosmosControl:
     return root.account(new_name("acct-"), **settings)
 
 
-def make_blob_container(name: str) -> None:
-    """An empty container of Azurite (REST: Create Container)."""
-    token, _ = sign_in().token("https://storage.azure.com")
-    asked = urllib.request.Request(
-        f"{azurite().url}{ACCOUNT}/{name}?restype=container", method="PUT",
-        headers={"Authorization": f"Bearer {token}", "x-ms-version": "2023-11-03"},
-    )  # fmt: skip
-    tls = ssl.create_default_context(cafile=ca_file())
-    urllib.request.urlopen(asked, timeout=60, context=tls).close()
-
-
 def faulty_blob(plan: Plan = lambda _asked: None) -> Faulty:
     """A started proxy before Azurite that goes wrong as Blob Storage does; `stop` it. Its
     `url` with the name of the account is the endpoint."""
@@ -161,5 +155,5 @@ def stop_servers() -> None:
             start.cache_clear()
     if _folder.cache_info().currsize:
         shutil.rmtree(_folder(), ignore_errors=True)
-        for each in (_folder, certificate):
+        for each in (_folder, certificate, trusted):
             each.cache_clear()

@@ -1,25 +1,20 @@
 """Containers for tests: records in the fake of Cosmos DB, objects in Azurite, and what a
-connection to them says. Sign-in is the managed identity of the process.
+connection or a deployment says of them.
 
 Needs `tools.HAS_NPM`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-import pytest
-from azure.identity import DefaultAzureCredential
-from azure.storage.blob import ContainerClient
 
 from services.records.cosmos.schema import container_definition
 from tests.fakes.cosmos.client import CosmosControl
-from tests.servers import azure
+from tests.servers import azure, containers
 
-__all__ = ["DATABASE", "Stores", "blobs", "new_stores", "signed_in"]
+__all__ = ["DATABASE", "Stores", "new_stores"]
 
 DATABASE = "workspace"
 
@@ -42,32 +37,17 @@ class Stores:
             "blob_endpoint": self.blob_url, "ca_file": azure.ca_file(),
         }  # fmt: skip
 
+    @property
+    def selection(self) -> dict[str, Any]:
+        """Of a process (services/config.py)."""
+        named = {f"azure_{name}": value for name, value in self.settings.items()}
+        selected = {"records": "cosmos", "objects": "azure_blob"}
+        return named | selected | {"azure_ca_file": Path(azure.ca_file())}
+
 
 def new_stores(prefix: str = "surface", **account: Any) -> Stores:
     """Empty ones. `account`: settings of the fake."""
     name = azure.new_name(f"{prefix}-")
     control = azure.cosmos_account(**account)
     control.make_container(DATABASE, container_definition(name))
-    with blobs(name) as container:
-        container.create_container()
-    return Stores(control, name)
-
-
-@contextmanager
-def blobs(name: str) -> Iterator[ContainerClient]:
-    """The SDK's client of a container of Azurite, as the maker of it."""
-    url = f"{azure.azurite().url.rstrip('/')}/{azure.ACCOUNT}"
-    with signed_in() as credential, ContainerClient(
-        url, name, credential, connection_verify=azure.ca_file()
-    ) as container:
-        yield container
-
-
-@contextmanager
-def signed_in() -> Iterator[DefaultAzureCredential]:
-    """The identity of the process, whatever the environment of the test is."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in azure.environment().items():
-            patch.setenv(name, value)
-        with DefaultAzureCredential() as credential:
-            yield credential
+    return Stores(control, containers.new_container(name))

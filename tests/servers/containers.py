@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,18 +18,24 @@ from services.azure.clients import AzureClients
 from services.azure.place import AzurePlace
 from tests.servers import azure
 
-__all__ = ["LIVE", "client", "credentials", "live_container", "local_clients", "new_container"]
+__all__ = [
+    "LIVE", "Credential", "client", "credentials", "live_container", "local_clients",
+    "new_container",
+]  # fmt: skip
 
 LIVE = os.environ.get("WM_LIVE_AZURE") == "1"
 """Whether tests may make (and delete) containers of a real account."""
-_RESOURCE = "https://storage.azure.com"
 
 
-class _Credential:
-    """The managed identity of the tests, without the search for it."""
+class Credential:
+    """The managed identity of the tests, without the search for it: for clients of the SDK
+    that stand beside the workspace."""
 
-    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        return AccessToken(azure.sign_in().token(_RESOURCE)[0], int(time.time()) + 3600)
+    def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
+        return AccessToken(*azure.sign_in().token(scopes[0].removesuffix("/.default")))
+
+    def close(self) -> None:
+        """As credentials of the SDK."""
 
 
 @contextmanager
@@ -55,12 +60,13 @@ def local_clients(endpoint: str = "", *, call_seconds: float = 10.0) -> AzureCli
 def client(name: str) -> ContainerClient:
     """The SDK's client of a container of Azurite, as its owner; to be closed."""
     url = azure.place().blob_url(azure.ACCOUNT)
-    return ContainerClient(url, name, _Credential(), connection_verify=azure.ca_file())
+    return ContainerClient(url, name, Credential(), connection_verify=azure.ca_file())
 
 
-def new_container(*, public: str | None = None) -> str:
-    """An empty container of Azurite; it goes with the server."""
-    name = azure.new_name()
+def new_container(name: str = "", *, public: str | None = None) -> str:
+    """An empty container of Azurite; it goes with the server. Its name is a new one when
+    none is given."""
+    name = name or azure.new_name()
     with client(name) as made:
         made.create_container(public_access=public)
     return name

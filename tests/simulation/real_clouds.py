@@ -25,8 +25,8 @@ from services.records.dynamodb import DynamoDriver
 from services.records.dynamodb.schema import table_definition
 from services.records.port import RecordDriver
 from tests.fakes.cosmos.client import CosmosControl
-from tests.servers import aws, azure
-from tests.servers.azure_stores import DATABASE, blobs
+from tests.servers import aws, azure, containers
+from tests.servers.azure_stores import DATABASE
 from tests.servers.faulty import Asked, Fault, Faulty, Plan
 
 __all__ = ["Lane", "OpenLane", "open_aws_lane", "open_azure_lane"]
@@ -153,8 +153,7 @@ class _AzureLane(_Counting):
     async def make(self, name: str) -> None:
         def made() -> None:
             self._account.make_container(DATABASE, container_definition(name))
-            with blobs(name) as container:
-                container.create_container()
+            containers.new_container(name)
 
         await asyncio.to_thread(made)
 

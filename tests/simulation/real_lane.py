@@ -37,7 +37,7 @@ from tests.simulation.real_engine import RealEngine
 from tests.simulation.real_verdict import Made, Verdict
 from tests.unit.sync_svc.engine.world import PULL, PUSH, Clock, World
 
-__all__ = ["FIRST", "SCHEDULES", "schedule", "schedules"]
+__all__ = ["FIRST", "SCHEDULES", "first_wrong", "schedule", "schedules"]
 
 SCHEDULES = max(2, int(os.environ.get("WM_SIM_SEEDS", "1000")) // 20)
 """How many there are in all: a twentieth of those in memory (`make simulate`)."""
@@ -93,6 +93,15 @@ async def schedules(
         for what, times in lane.counted.items():
             counted[what] = counted.get(what, 0) + times
     return wrong, counted
+
+
+async def first_wrong(folder: Path, open_lane: OpenLane) -> list[str]:
+    """Of as many schedules as it takes, 60 at most: the first that sees a mistake is enough."""
+    for first in range(0, 60, AT_ONCE):
+        wrong, _ = await schedules(folder, first, AT_ONCE, open_lane=open_lane)
+        if wrong:
+            return wrong
+    return []
 
 
 class Schedule:

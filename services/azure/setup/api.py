@@ -97,7 +97,7 @@ class ArmApi:
         async def get() -> str:
             return (await self._clients.credential.get_token(self.scope)).token
 
-        return str(await self._repeated(get, "these credentials"))
+        return str(await self._repeated(get, "these credentials", answers=False))
 
     async def write(self, call: Call, what: str, waiting: Waiting) -> dict[str, Any]:
         """The answer of a writing call, when its operation has ended."""
@@ -165,13 +165,14 @@ class ArmApi:
         *,
         service: str = "management",
         under_way: Collection[str] = (),
+        answers: bool = True,
     ) -> Any:
         def again(error: Exception) -> bool:
             failure = failure_of(error, service)
             return failure.passing or failure.code in under_way
 
         try:
-            return await self._patience.repeated(call, again=again)
+            return await self._patience.repeated(call, again=again, answers=answers)
         except WorkspaceError:
             raise
         except Exception as error:

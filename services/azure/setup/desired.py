@@ -63,6 +63,9 @@ SOFT_DELETE_DAYS: Final = 30
 An old version's age counts from when it was written, so the rule ends it within a day or
 two of being replaced, and soft delete keeps it from then on (Microsoft Learn, "Soft delete
 for blobs", "Configure a lifecycle management policy")."""
+_BLOB_TYPES: Final = ("blockBlob", "appendBlob")
+"""All that rules can remove: who holds the URL of a part may make the staged blob of any
+kind, also after its upload was dropped."""
 STAGED_RULE: Final = "workspace-expire-staged"
 STAGED_PREFIX: Final = ".multipart/"
 STAGED_DAYS: Final = 8
@@ -185,7 +188,7 @@ def container(wanted: Baseline) -> Resource:
 def versions_rule(wanted: Baseline) -> dict[str, Any]:
     """Old versions in our container; not those of other containers."""
     old = {"delete": {"daysAfterCreationGreaterThan": VERSIONS_DAYS}}
-    filters = {"blobTypes": ["blockBlob"], "prefixMatch": [f"{wanted.storage_container}/"]}
+    filters = {"blobTypes": [*_BLOB_TYPES], "prefixMatch": [f"{wanted.storage_container}/"]}
     return {
         "name": VERSIONS_RULE,
         "enabled": True,
@@ -195,15 +198,18 @@ def versions_rule(wanted: Baseline) -> dict[str, Any]:
 
 
 def staged_rule(wanted: Baseline) -> dict[str, Any]:
-    """Joined parts that nobody copied to their key."""
-    old = {"delete": {"daysAfterModificationGreaterThan": STAGED_DAYS}}
+    """Joined parts that nobody copied to their key, with the snapshots that uploaders took."""
+    old = {
+        "baseBlob": {"delete": {"daysAfterModificationGreaterThan": STAGED_DAYS}},
+        "snapshot": {"delete": {"daysAfterCreationGreaterThan": STAGED_DAYS}},
+    }
     prefix = f"{wanted.storage_container}/{STAGED_PREFIX}"
-    filters = {"blobTypes": ["blockBlob"], "prefixMatch": [prefix]}
+    filters = {"blobTypes": [*_BLOB_TYPES], "prefixMatch": [prefix]}
     return {
         "name": STAGED_RULE,
         "enabled": True,
         "type": "Lifecycle",
-        "definition": {"actions": {"baseBlob": old}, "filters": filters},
+        "definition": {"actions": old, "filters": filters},
     }
 
 

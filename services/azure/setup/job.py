@@ -177,7 +177,7 @@ def _notes(wanted: Baseline, state: State, steps: Sequence[Step]) -> list[str]:
         serverless = is_serverless(state.cosmos) if state.cosmos else wanted.serverless
         notes.append(_cost(wanted, serverless=serverless))
     if any(step.instead for step in changes_of(steps)):
-        notes.append("New roles count after up to five minutes: then `wm serve`.")
+        notes.append("New roles count after up to ten minutes: then `wm serve`.")
     return notes
 
 

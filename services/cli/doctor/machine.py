@@ -29,14 +29,15 @@ def check_ports(settings: Settings) -> Finding:
         (settings.http_host, settings.http_port, "--http-port"),
     ]
     taken = [
-        f"{host}:{port} is in use: stop that process or choose another with {flag}"
+        f"{host}:{port} is in use ({flag})"
         for host, port, flag in addresses
         if port and not _is_free(host, port)
     ]
     text = ", ".join(f"{host}:{port}" for host, port, _ in addresses)
     return Finding.of_faults(
-        "ports", taken, good=f"{text} are free", bad="busy ports", remedy="see the examples"
-    )
+        "ports", taken, good=f"{text} are free", bad="busy ports",
+        remedy="end what has them, or choose others for `wm serve`",
+    )  # fmt: skip
 
 
 def check_disk(folder: Path) -> Finding:

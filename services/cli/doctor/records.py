@@ -55,7 +55,7 @@ class Survey:
         """Every record against its stamp."""
         return Finding.of_faults(
             "records", self.faults, good=f"{self.records} records have their digests",
-            bad="records are damaged", remedy="restore the data folder from a backup",
+            bad="records are damaged", remedy="restore a backup, or what your provider keeps",
         )
 
 

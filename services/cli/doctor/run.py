@@ -50,7 +50,7 @@ async def examine(data_dir: Path) -> list[Finding]:
 
 
 async def _alone(settings: Settings) -> list[Finding]:
-    found = [check_ports(settings)]
+    found = await _of_process(settings)
     if settings.records == "sqlite":
         path = database_file(settings)
         found.append(await check_database(path))
@@ -69,6 +69,14 @@ async def _alone(settings: Settings) -> list[Finding]:
         await driver.close()
     found += [check_clock(survey.newest_ms), survey.finding(), usage.finding()]
     return [*found, *await _of_objects(settings, survey)]
+
+
+async def _of_process(settings: Settings) -> list[Finding]:
+    """The ports are free for a process, or have ours (stores of a cloud have several)."""
+    endpoint = read_endpoint(settings.data_dir)
+    if endpoint is None or (found := await check_rpc(endpoint)).verdict is not Verdict.OK:
+        return [check_ports(settings)]
+    return [found, (await check_http(endpoint))[0]]
 
 
 async def _of_objects(settings: Settings, survey: Survey) -> list[Finding]:

@@ -78,7 +78,7 @@ class UsageRecount:
             "usage", list(self.faults()),
             good=f"{len(self.stored)} counters are the sums of {len(self.files)} files",
             bad="usage counters are not the sums of their parts",
-            remedy="restore the data folder from a backup, or report it with this output",
+            remedy="restore a backup, or report it with this output",
         )
 
 

@@ -64,11 +64,11 @@ def azure(
 
     Says what it will do, asks, and does it; run again it changes nothing. What
     exists is hardened, never removed, and an account that serves a web site or
-    is open to the public is refused. Names come from the flags, from
-    backend.toml, and from AZURE_LOCATION, AZURE_RESOURCE_GROUP,
-    AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_CONTAINER, AZURE_COSMOS_ACCOUNT,
-    AZURE_COSMOS_DATABASE, AZURE_COSMOS_CONTAINER, AZURE_SUBSCRIPTION_ID,
-    AZURE_COSMOS_ENABLE_FREE_TIER and AZURE_TAGS.
+    is open to the public is refused. Names come from the flags, else from
+    WM_AZURE_*, else from backend.toml, else from AZURE_LOCATION,
+    AZURE_RESOURCE_GROUP, AZURE_SUBSCRIPTION_ID, AZURE_STORAGE_ACCOUNT,
+    AZURE_STORAGE_CONTAINER, AZURE_COSMOS_ACCOUNT, AZURE_COSMOS_DATABASE and
+    AZURE_COSMOS_CONTAINER.
     """
     from services.azure.setup import names
 

@@ -17,7 +17,7 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.storage.blob import BlobBlock, ContentSettings
 
-from services.objects.azure_blob.errors import Refused, port_error
+from services.objects.azure_blob.errors import Refused, Replaced, port_error
 from services.objects.azure_blob.reading import Digest, Found, Reading
 from services.objects.azure_blob.sealing import Seals
 from services.objects.azure_blob.wire import Wire
@@ -86,7 +86,7 @@ class Copying:
         self, source: Found, target: str, digest: Digest, content_type: str
     ) -> ObjectInfo:
         """Copy that very content, whose `digest` has been verified. The same bytes at the
-        target are a success."""
+        target are a success. Raises Replaced when the source is another now."""
         size, sha256 = digest.size, digest.sha256
         for _ in range(_TRIES):
             there = await self.same(target, size, sha256)
@@ -101,6 +101,8 @@ class Copying:
             except Refused as refused:
                 if refused.taken or refused.code == "InvalidBlockList":
                     continue  # by others, who took our blocks with them
+                if refused.source_taken or refused.wrong:
+                    raise Replaced("the blob was replaced while it was copied") from refused
                 if refused.status == 404:
                     raise ObjectMissing(source.info.key) from refused
                 raise port_error(refused) from refused
@@ -115,19 +117,25 @@ class Copying:
         step = BLOCK_BYTES
         if not digest.md5:
             step = max(step, -(-size // _MOST_BLOCKS // _MIB) * _MIB)
-        turns, block_of = asyncio.Semaphore(_AT_ONCE), new_blocks()
+        turns, block_of, failed = asyncio.Semaphore(_AT_ONCE), new_blocks(), list[Refused]()
         url = await self._source_url(source.info.key) if size else ""
 
         async def one(number: int, first: int) -> str:
             async with turns:
+                if failed:
+                    raise failed[0]  # thousands more would be asked for, each with patience
                 length = min(step, size - first)
                 md5 = digest.md5[number - 1] if digest.md5 else None
-                await self._wire.call(
-                    self._wire.blob(target).stage_block_from_url, block_of(number),
-                    url, first, length, md5, size=length,
-                    headers={"x-ms-source-if-match": source.etag},
-                    read_timeout=300,
-                )  # fmt: skip
+                try:
+                    await self._wire.call(
+                        self._wire.blob(target).stage_block_from_url, block_of(number),
+                        url, first, length, md5, size=length,
+                        headers={"x-ms-source-if-match": source.etag},
+                        read_timeout=300,
+                    )  # fmt: skip
+                except Refused as refused:
+                    failed.append(refused)
+                    raise
             return block_of(number)
 
         starts = enumerate(range(0, size, step), 1)

@@ -13,16 +13,27 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from services.azure.failures import Failure, Kind, failure_of
 from services.objects.port import ObjectMissing, StoreFull, StoreUnavailable, WrongBytes
 
-__all__ = ["FAILURES", "Refused", "port_error", "refused_of"]
+__all__ = ["FAILURES", "Refused", "Replaced", "port_error", "refused_of"]
 
 FAILURES = (
     AzureError, OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, ParseError
 )  # fmt: skip
 """What the SDK raises; the last ones for answers that are none of the service."""
 _LOG = logging.getLogger("workspace.objects.azure_blob")
+_UNVERIFIED = "CannotVerifyCopySource"
+"""Of any answer about a source; its status is that of the answer."""
 _ABSENT = frozenset({"BlobNotFound", "404"})
-_TAKEN = frozenset({"BlobAlreadyExists", "UnauthorizedBlobOverwrite", "ConditionNotMet", "412"})
+_TAKEN = frozenset(
+    {
+        "BlobAlreadyExists", "UnauthorizedBlobOverwrite", "ConditionNotMet",
+        "TargetConditionNotMet", "412",
+    }
+)  # fmt: skip
 _WRONG = frozenset({"Md5Mismatch", "Crc64Mismatch", "InvalidBlockList", "InvalidBlobOrBlock"})
+
+
+class Replaced(WrongBytes):
+    """A blob was written anew while it was read or copied: another look may help."""
 
 
 class Refused(Exception):
@@ -46,6 +57,11 @@ class Refused(Exception):
     def taken(self) -> bool:
         """A condition on what is there did not hold: create-only, or the tag of a read."""
         return self.code in _TAKEN
+
+    @property
+    def source_taken(self) -> bool:
+        """The source of a copy is no longer what it was."""
+        return self.status == 412 and self.code in ("SourceConditionNotMet", _UNVERIFIED)
 
     @property
     def wrong(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 
-from services.objects.azure_blob.errors import Refused, port_error
+from services.objects.azure_blob.errors import Refused, Replaced, port_error
 from services.objects.azure_blob.ordering import in_byte_order, start_of
 from services.objects.azure_blob.sealing import Seals
 from services.objects.azure_blob.wire import STEP, Headers, Wire
@@ -37,14 +37,16 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _MOST_LISTED = 5_000
 _MOST_EMPTY = 1_000
 _QUICK = 64 * 1024
+_FILLING = "the service is still copying bytes into the blob: they are not known yet"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A blob, and the tag that names this very content."""
+    """A blob, and the tag that names this very content. `filling`: see `_is_filling`."""
 
     info: ObjectInfo
     etag: str
+    filling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class Reading:
             length = STEP if last is None else min(STEP, last + 1 - at)
             piece = await self._piece(key, at, length, found.etag if found else etag)
             if piece is None:
-                if found is None and span is None:
+                if found is not None:
+                    raise StoreUnavailable("the store answers nothing in the midst of a blob")
+                if span is None:
                     await self._empty(key)
                 return
             found, chunk = found or piece[0], piece[1]
@@ -186,13 +190,15 @@ class Reading:
             if refused.status == 416:
                 return None
             if refused.taken:
-                raise WrongBytes("the blob was replaced while it was read") from refused
+                raise Replaced("the blob was replaced while it was read") from refused
             raise port_error(refused) from refused
         return self._ranged(key, headers, data, at, length)
 
     def _ranged(
         self, key: str, headers: Headers, data: bytes, at: int, length: int
     ) -> tuple[Found, bytes] | None:
+        if _is_filling(headers):
+            raise WrongBytes(_FILLING)
         match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
         if match is None and not data:  # the SDK's own way with an empty blob
             return None
@@ -204,15 +210,25 @@ class Reading:
     async def _empty(self, key: str) -> None:
         """Nothing was there to read: is it the blob that should be empty?"""
         found = await self.find(key)
+        if found is not None and found.filling:
+            raise WrongBytes(_FILLING)
+        if found is not None and found.info.size:
+            raise StoreUnavailable("the store answers nothing for a blob that has bytes")
         if found is not None and found.info.sha256 not in ("", _EMPTY_SHA256):
             raise WrongBytes("the stored bytes no longer have their SHA-256")
 
     def _found(self, key: str, headers: Headers, size: int) -> Found:
-        info = ObjectInfo(
-            key, size, self._seals.sha256(key, size, headers), headers.get("content-type", ""),
-            _modified(headers),
-        )
-        return Found(info, headers.get("etag", ""))
+        filling = _is_filling(headers)
+        sha256 = "" if filling else self._seals.sha256(key, size, headers)
+        info = ObjectInfo(key, size, sha256, headers.get("content-type", ""), _modified(headers))
+        return Found(info, headers.get("etag", ""), filling)
+
+
+def _is_filling(headers: Headers) -> bool:
+    """Whether the service still copies into the blob (Copy Blob): who may create one may have
+    it filled from any URL, for two weeks. Until then it shows no bytes, or zeros: what is
+    read now is not what will be there."""
+    return headers.get("x-ms-copy-status", "") == "pending"
 
 
 async def _update(digest: Any, chunk: bytes) -> None:

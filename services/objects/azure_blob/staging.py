@@ -25,7 +25,7 @@ from typing import Any
 from azure.storage.blob import BlobBlock
 
 from services.objects.azure_blob.copying import BLOCK_BYTES, Copying
-from services.objects.azure_blob.errors import Refused, port_error
+from services.objects.azure_blob.errors import Refused, Replaced, port_error
 from services.objects.azure_blob.reading import Digest, Found, Reading
 from services.objects.azure_blob.wire import Wire
 from services.objects.port import ObjectInfo, ObjectMissing, PartInfo, StoreUnavailable, WrongBytes
@@ -62,16 +62,16 @@ def block_id(number: int) -> str:
 
 
 async def deleted(wire: Wire, name: str) -> None:
-    """Delete a blob with its snapshots, also one that somebody leased: a URL that may write
-    may do that as well. An absent one is a success. Raises Refused."""
+    """Delete a blob with its snapshots, also one that somebody leased, or has copied into:
+    a URL that may write may do that as well. An absent one is a success. Raises Refused."""
     blob = wire.blob(name)
     try:
         try:
             await wire.call(blob.delete_blob, "include")
         except Refused as refused:
-            if refused.code != "LeaseIdMissing":
+            if refused.code not in _HELD:
                 raise
-            await wire.call(_break_lease, blob)
+            await wire.call(_HELD[refused.code], blob)
             await wire.call(blob.delete_blob, "include")
     except Refused as refused:
         if not refused.absent:
@@ -137,13 +137,14 @@ class Staging:
             if upload.announced not in ("", sha256):
                 raise WrongBytes("another SHA-256 was announced at the beginning")
             await self._require(upload, parts)
+            found = await self._joined(upload, parts)
             for _ in range(_TRIES):
-                found = await self._joined(upload, parts)
-                digest = await self._verified(upload, found, size, sha256)
                 try:
+                    digest = await self._verified(upload, found, size, sha256)
                     return await self._copying.place(found, key, digest, upload.content_type)
-                except WrongBytes:
-                    continue  # it was written anew after it was read: look again
+                except Replaced:
+                    # By another completion, say: joined once more, it would fail there.
+                    found = await self._there(upload)
         except ObjectMissing:
             # Another process may have done it in the meantime.
             there = await self._copying.same(key, size, sha256)
@@ -195,6 +196,10 @@ class Staging:
     async def _joined(self, upload: _Upload, parts: Sequence[PartInfo]) -> Found:
         blocks = [BlobBlock(block_id=block_id(part.number)) for part in parts]
         await self._wire.call(self._wire.blob(upload.name).commit_block_list, blocks)
+        return await self._there(upload)
+
+    async def _there(self, upload: _Upload) -> Found:
+        """The staged blob as it is joined."""
         found = await self._reading.find(upload.name)
         if found is None:
             raise ObjectMissing("multipart upload")
@@ -221,3 +226,14 @@ async def _break_lease(blob: Any, **keywords: Any) -> None:
     from azure.storage.blob.aio import BlobLeaseClient
 
     await BlobLeaseClient(blob).break_lease(0, **keywords)
+
+
+async def _stop_copy(blob: Any, **keywords: Any) -> None:
+    """Of a copy that has ended meanwhile there is nothing to stop."""
+    found = await blob.get_blob_properties(**keywords)
+    if found.copy.status == "pending":
+        await blob.abort_copy(found.copy.id, **keywords)
+
+
+_HELD = {"LeaseIdMissing": _break_lease, "PendingCopyOperation": _stop_copy}
+"""By the code of the refusal: what lets go of a blob."""

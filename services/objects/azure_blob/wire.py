@@ -17,6 +17,7 @@ import aiohttp
 
 from services.azure.clients import AzureClients
 from services.azure.failures import Failure, Kind
+from services.azure.one_resource import STORAGE, OneResource
 from services.objects.azure_blob.errors import FAILURES, Refused, refused_of
 from services.objects.azure_blob.transport import BoundedTransport
 from services.objects.port import StoreUnavailable
@@ -52,7 +53,7 @@ class Wire:
         options = clients.options()
         self._transport = BoundedTransport(**options)
         self._service = BlobServiceClient(
-            self._url, clients.credential, transport=self._transport,
+            self._url, OneResource(clients.credential, STORAGE), transport=self._transport,
             max_single_put_size=_WHOLE, max_single_get_size=STEP, max_chunk_get_size=STEP,
             **options,
         )  # fmt: skip

@@ -13,12 +13,12 @@ import ssl
 from typing import Any
 
 import aiohttp
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos._retry_options import RetryOptions
 from azure.cosmos.aio import CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
 
 from services.azure.clients import AzureClients
+from services.azure.transport import SteadyTransport
 
 __all__ = ["account_client", "close_client", "looked_around"]
 
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 8.0
 _WHOLE_BYTES = 512 * 1024
 
 
-class _Transport(AioHttpTransport):  # type: ignore[misc]
+class _Transport(SteadyTransport):
     """Verifies every server, also on loopback, with one TLS context: the SDK would do
     without there, and load the authorities again for each request."""
 
@@ -77,11 +77,11 @@ async def close_client(client: CosmosClient) -> None:
 
 
 def _session(ca_file: str) -> aiohttp.ClientSession:
-    """As the SDK makes its own, but for the authorities."""
+    """As the SDK makes its own, but for the authorities and the environment (see
+    `SteadyTransport`)."""
     context = ssl.create_default_context(cafile=ca_file or None)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS),
-        trust_env=True,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     )

@@ -21,6 +21,7 @@ from services.records.cosmos.failing import (
     port_error,
 )
 from services.records.cosmos.ids import id_of
+from services.records.port import DriverUnavailable
 from services.records.retrying import Deadline, pauses
 
 __all__ = ["ContainerCalls", "KeyRange", "Page", "RangesMoved", "attempt"]
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _ERRORS = (AzureError, TimeoutError, OSError, KeyError, TypeError, ValueError, NotOfTheService)
 _CONTAINER_GONE, _SESSION_BEHIND = 1003, 1002
 _GONE = 410
+_SPLITS = 5
 _ACTIVITY = "x-ms-activity-id"
 _WHOLE: Any = cast(Any, Range)("", "FF", True, False)
 
@@ -163,6 +165,19 @@ class ContainerCalls:
             KeyRange(str(each["id"]), str(each["minInclusive"]), str(each["maxExclusive"]))
             for each in found
         ]
+
+    async def over_ranges(
+        self, work: Callable[[Sequence[KeyRange]], Awaitable[T]], deadline: Deadline
+    ) -> T:
+        """What `work` makes of the physical partitions: again with the new ones when it
+        raises RangesMoved. Raises the port's errors."""
+        ranges = await self.ranges(deadline)
+        for _ in range(_SPLITS):
+            try:
+                return await work(ranges)
+            except RangesMoved:
+                ranges = await self.ranges(deadline, again=True)
+        raise DriverUnavailable(f"Cosmos DB container {self.name}: its partitions are being moved")
 
     async def rid(self) -> str:
         """Of the container as the SDK knows it: requests name it, so that none reaches

@@ -21,11 +21,13 @@ from services.records.cosmos.schema import INDEXES, KEY_PROPERTY, index_property
 from services.records.port import Index, Item, Key, Put
 
 __all__ = [
-    "Document", "Version", "document_of", "index_text", "item_of", "key_of", "key_text",
+    "NO_ETAG", "Document", "Version", "document_of", "index_text", "item_of", "key_of", "key_text",
     "token_of", "version_of", "visible",
 ]  # fmt: skip
 
 Document = dict[str, Any]
+NO_ETAG = '"none"'
+"""Of no version, ever: the service is not asked about it."""
 _BELOW = "\x01"
 _TTL_GRACE_SECONDS = 24 * 3600
 """Clocks of hosts and of the service differ by less."""
@@ -110,10 +112,13 @@ def token_of(etag: str, expires_at: int | None) -> str:
 
 
 def version_of(token: str) -> Version | None:
-    """The version that a token names; None for a text that is no token."""
+    """The version that a token names; None for a text that is no token, and where no
+    version can have it."""
     etag, found, expiry = token.rpartition("@")
     if not (found and etag.startswith('"') and etag.endswith('"') and len(etag) > 2):
         return None
-    if not etag.isascii() or not (not expiry or (expiry.isascii() and expiry.isdecimal())):
+    if etag == NO_ETAG or not etag.isascii():
+        return None
+    if not (not expiry or (expiry.isascii() and expiry.isdecimal())):
         return None
     return Version(etag, int(expiry) if expiry else None)

@@ -16,9 +16,16 @@ from typing import Any
 
 from azure.cosmos.exceptions import CosmosBatchOperationError
 
-from services.model.errors import invalid_field
+from services.model.errors import WorkspaceError, invalid_field
 from services.records.cosmos.calls import ContainerCalls
-from services.records.cosmos.codec import Document, document_of, token_of, version_of, visible
+from services.records.cosmos.codec import (
+    NO_ETAG,
+    Document,
+    document_of,
+    token_of,
+    version_of,
+    visible,
+)
 from services.records.cosmos.failing import CallFailed, port_error
 from services.records.cosmos.reading import Reader
 from services.records.port import Absent, ConditionFailed, DriverUnavailable, Key, Put
@@ -37,7 +44,6 @@ _AT_ONCE = 64
 """Commits under way. Others wait for their turn, and their time begins with it."""
 _EXISTS, _OTHER, _MISSING, _TOO_LARGE = 409, 412, 404, 413
 _CONDITIONS = (_EXISTS, _OTHER, _MISSING)
-_NO_ETAG = '"00000000-0000-0000-0000-000000000000"'
 
 
 class Committer:
@@ -84,6 +90,7 @@ class _Commit:
         self._etags: list[str | None] = [_etag_of(put) for put in puts]
         self._deadline = Deadline(_SECONDS)
         self._settling = Deadline(_SECONDS + _SETTLE_SECONDS)
+        self._began = now()
         self._unclear = False
 
     async def run(self) -> list[str]:
@@ -124,8 +131,17 @@ class _Commit:
             self._unclear = True
             return self._landed(await self._read_all(failed))
         if not failed.failure.passing:
-            raise port_error(failed, self._calls.name, ambiguous=self._unclear) from failed
+            return await self._ended(failed)
         return None
+
+    async def _ended(self, failed: CallFailed) -> list[str]:
+        """Refused for good: which tells nothing of an earlier attempt that arrived late."""
+        if not self._unclear:
+            raise port_error(failed, self._calls.name) from failed
+        tokens = self._landed(await self._read_all(failed))
+        if tokens is None:
+            raise self._given_up(str(failed)) from failed
+        return tokens
 
     async def _refused(self, position: int) -> list[str] | None:
         """A condition failed: on our own rows, on one that has expired, or truly."""
@@ -155,19 +171,19 @@ class _Commit:
         if not any(ours):
             return None
         return [
-            token_of(str(row["_etag"]) if row else _NO_ETAG, put.expires_at)
+            token_of(str(row["_etag"]) if row else NO_ETAG, put.expires_at)
             for row, put in zip(ours, self._puts, strict=True)
         ]
 
     def _has_untouched(self, found: Mapping[Key, Document]) -> bool:
         """Whether a row is still as the commit wants it: then the commit, which changes all
-        rows at once, has not happened, and the condition that failed was on another's."""
-        now = self._now()
+        rows at once, has not happened, and the condition that failed was on another's. A row
+        that expired since the commit began may have been written over ours."""
         for put, etag in zip(self._puts, self._etags, strict=True):
             row = found.get(put.key)
             if etag == (row["_etag"] if row else None):
                 return True
-            if isinstance(put.condition, Absent) and visible(row, now) is None:
+            if isinstance(put.condition, Absent) and visible(row, self._began) is None:
                 return True
         return False
 
@@ -175,7 +191,7 @@ class _Commit:
         """Raises DriverUnavailable, ambiguous, when that cannot be read."""
         try:
             return await self._documents([put.key for put in self._puts])
-        except DriverUnavailable as error:
+        except (DriverUnavailable, WorkspaceError) as error:
             text = f"Cosmos DB container {self._calls.name}: {failed or error}"
             raise DriverUnavailable(text, ambiguous=True) from error
 
@@ -210,7 +226,7 @@ def _etag_of(put: Put) -> str | None:
     if isinstance(put.condition, Absent):
         return None
     version = version_of(put.condition.token)
-    return version.etag if version else _NO_ETAG
+    return version.etag if version else NO_ETAG
 
 
 def _position(failed: CallFailed) -> int | None:

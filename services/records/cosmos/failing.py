@@ -78,7 +78,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _answered(error: CosmosBatchOperationError | CosmosHttpResponseError) -> Failure:
-    status, sub_status = int(error.status_code or 0), int(error.sub_status or 0)
+    status, sub_status = int(error.status_code or 0), _sub_status(error)
     found = replace(failure_of(error, _SERVICE), code=str(status))
     at = (status, sub_status)
     if at in (_WRITES_ELSEWHERE, _ACCOUNT_MOVES):
@@ -90,3 +90,15 @@ def _answered(error: CosmosBatchOperationError | CosmosHttpResponseError) -> Fai
     if status == 403 and _SKEWED in str(error):
         return replace(found, kind=Kind.SKEWED)
     return found
+
+
+def _sub_status(error: CosmosBatchOperationError | CosmosHttpResponseError) -> int:
+    """Of a batch, that of the operation that failed: the answer as a whole has none."""
+    sub_status = int(error.sub_status or 0)
+    if sub_status or not isinstance(error, CosmosBatchOperationError):
+        return sub_status
+    failed = [
+        each for each in error.operation_responses or ()
+        if int(each.get("statusCode", 0)) == error.status_code
+    ]  # fmt: skip
+    return int(failed[0].get("subStatusCode") or 0) if failed else 0

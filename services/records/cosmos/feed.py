@@ -24,14 +24,14 @@ from services.records.retrying import Deadline, all_of
 
 __all__ = ["Feed", "sdk_continuation", "sections_of"]
 
-_SECONDS = 20.0
+_SECONDS, _ENOUGH_SECONDS = 20.0, 8.0
+_QUIET_ROUNDS = 3
 _BEGINNING, _NOW = "Beginning", "Now"
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Rows of a section, and what it became: itself further on, or its parts. No rows: it
-    has no more for now."""
+    """Rows of a section, and what it became: itself further on, or its parts."""
 
     documents: Sequence[Document]
     sections: Sequence[Section]
@@ -79,24 +79,34 @@ class Feed:
         self, place: Place, limit: int, deadline: Deadline
     ) -> tuple[list[Item], Place, bool]:
         """All sections at once, again and again until there are `limit` items, or none has
-        more. What one read too much is read again next time, that section first."""
+        more, or it is enough: there may be much that nobody sees any more. What one read too
+        much is read again next time, that section first.
+
+        A section has no more when it has no rows and stays where it was. No rows alone do
+        not say so: 304 would, but the SDK makes it an empty page like another."""
+        enough, quiet = Deadline(_ENOUGH_SECONDS), 0
         waiting = [*place.sections[place.first :], *place.sections[: place.first]]
         drained: list[Section] = []
         items: list[Item] = []
-        while waiting and len(items) < limit:
+        while waiting and len(items) < limit and quiet < _QUIET_ROUNDS:
             share = max(1, (limit - len(items)) // len(waiting))
             found = await all_of([self._page(each, share, deadline) for each in waiting])
             unread: list[Section] = []
             further: list[Section] = []
             for section, read in zip(waiting, found, strict=True):
                 if not read.documents:
-                    drained += read.sections
+                    for part in read.sections:
+                        ended = part.position == section.position
+                        (drained if ended else further).append(part)
                 elif len(items) >= limit:
                     unread.append(section)
                 else:
                     items += self._items(read.documents)
                     further += read.sections
             waiting = [*unread, *further]
+            quiet = 0 if any(read.documents for read in found) else quiet + 1
+            if not enough.left:
+                break
         return items, Place([*waiting, *drained]), not waiting
 
     async def _page(
@@ -117,7 +127,7 @@ class Feed:
         documents = await _first_page(pages)
         if not headers or not headers[-1].get("etag"):
             raise NotOfTheService
-        return _Read(documents, sections_of(headers[-1]["etag"]))
+        return _Read(documents, sections_of(headers[-1]["etag"], section))
 
     def _items(self, documents: Sequence[Document]) -> list[Item]:
         now = self._now()
@@ -148,13 +158,18 @@ def sdk_continuation(section: Section, rid: str) -> str:
     return base64.b64encode(json.dumps(whole).encode()).decode()
 
 
-def sections_of(continuation: str) -> list[Section]:
-    """The sections of a continuation of the SDK; more than one after a split. Raises
-    ValueError, KeyError or TypeError for another text."""
+def sections_of(continuation: str, whole: Section) -> list[Section]:
+    """The sections of a continuation of the SDK for `whole`; more than one after a split. Of
+    a partition that was merged and split elsewhere the SDK names parts that go beyond it.
+    Raises ValueError, KeyError or TypeError for another text."""
     parts = json.loads(base64.b64decode(continuation))["continuation"]["continuation"]
     return [
-        Section(part["range"]["min"], part["range"]["max"], part["token"] or "") for part in parts
-    ]
+        Section(
+            max(part["range"]["min"], whole.low), min(part["range"]["max"], whole.high),
+            part["token"] or "",
+        )
+        for part in parts
+    ]  # fmt: skip
 
 
 def _range(section: Section) -> dict[str, Any]:

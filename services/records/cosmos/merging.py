@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.records.cosmos.bounds import Bounds
-from services.records.cosmos.calls import ContainerCalls, KeyRange, RangesMoved
+from services.records.cosmos.calls import ContainerCalls, KeyRange
 from services.records.cosmos.codec import Document
-from services.records.port import DriverUnavailable, Item
+from services.records.port import Item
 from services.records.retrying import Deadline, all_of
 
 __all__ = ["merged"]
-
-_SPLITS = 5
 
 
 @dataclass(slots=True)
@@ -46,13 +44,9 @@ async def merged(
 ) -> list[Item]:
     """The first `wanted` visible items in order. When a partition is split meanwhile, all
     of it is read again: parts of an old partition have no order together."""
-    ranges = await calls.ranges(deadline)
-    for _ in range(_SPLITS):
-        try:
-            return await _merge(calls, ranges, bounds, wanted, visible, deadline)
-        except RangesMoved:
-            ranges = await calls.ranges(deadline, again=True)
-    raise DriverUnavailable(f"Cosmos DB container {calls.name}: its partitions are being moved")
+    return await calls.over_ranges(
+        lambda ranges: _merge(calls, ranges, bounds, wanted, visible, deadline), deadline
+    )
 
 
 async def _merge(

@@ -30,17 +30,13 @@ async def open_account(client: CosmosClient, account: str) -> bool:
     also for an account whose reads may be old: conditions and decisions need Strong."""
     await _answered(client.__aenter__, f"Cosmos DB account {account}")
     await looked_around(client)
-    found: Any = await _answered(client._get_database_account, f"Cosmos DB account {account}")
+    manager: Any = client.client_connection._global_endpoint_manager
+    found = manager._database_account_cache  # what connecting has just read
     level = str((found.ConsistencyPolicy or {}).get("defaultConsistencyLevel", ""))
+    several = bool(found._EnableMultipleWritableLocations)
     if level != _STRONG:
-        raise WorkspaceError(
-            Reason.ERROR_REASON_INVALID_STATE,
-            f"the Cosmos DB account {account} has the default consistency {level or 'unknown'}: "
-            "set it to Strong (with one write region), `az cosmosdb update "
-            "--default-consistency-level Strong`",
-            metadata={"field": "WM_AZURE_COSMOS_ACCOUNT", "capability": "consistency"},
-        )
-    return bool(found._EnableMultipleWritableLocations)
+        raise _too_weak(account, level, several=several)
+    return several
 
 
 async def open_container(calls: ContainerCalls) -> dict[str, Any]:
@@ -60,6 +56,21 @@ async def open_identity(calls: ContainerCalls, identity: StoreIdentity) -> None:
         if isinstance(cause, CallFailed):
             raise setup_error(cause, f"Cosmos DB container {calls.name}") from error
         raise
+
+
+def _too_weak(account: str, level: str, *, several: bool) -> WorkspaceError:
+    """Accounts with `several` write regions have no Strong consistency."""
+    regions = (
+        "and writes in several regions: leave one of them, `az cosmosdb update "
+        "--enable-multiple-write-locations false`, then "
+    )
+    return WorkspaceError(
+        Reason.ERROR_REASON_INVALID_STATE,
+        f"the Cosmos DB account {account} has the default consistency {level or 'unknown'}"
+        f"{f' {regions}' if several else ': '}set it to Strong, `az cosmosdb update "
+        "--default-consistency-level Strong` (`wm setup azure` does it)",
+        metadata={"field": "WM_AZURE_COSMOS_ACCOUNT", "capability": "consistency"},
+    )
 
 
 async def _answered(call: Callable[[], Awaitable[T]], what: str) -> T:

@@ -13,9 +13,10 @@ from typing import Any
 
 from services.records.cosmos.bounds import Bounds, bounds_of, scan_bounds
 from services.records.cosmos.calls import ContainerCalls, Page
-from services.records.cosmos.codec import Document, key_of, key_text, visible
+from services.records.cosmos.codec import Document, key_of, visible
+from services.records.cosmos.gathering import KEYS_A_QUERY, gathered, query_of
 from services.records.cosmos.merging import merged
-from services.records.cosmos.schema import KEY_PROPERTY, OWN_PK
+from services.records.cosmos.schema import OWN_PK
 from services.records.port import Index, Item, ItemPage, Key
 from services.records.port_texts import page_position
 from services.records.retrying import Deadline, all_of
@@ -27,7 +28,8 @@ _AT_ONCE = 32
 _POINT_READS = 2
 """A query takes about as many request units as three of them, and of this machine as much
 as one: what the SDK needs for a request, some 2 ms."""
-_KEYS_A_QUERY = 100
+_MOST_JOBS = 8
+"""Requests for keys of several partitions; what would take more is gathered."""
 
 
 class Reader:
@@ -52,15 +54,17 @@ class Reader:
         return [visible(found.get(key), now) for key in keys]
 
     async def documents(self, keys: Sequence[Key], deadline: Deadline) -> dict[Key, Document]:
-        """The rows of these keys that are there, expired ones too: by point reads, or by
-        queries where several lie in one partition."""
+        """The rows of these keys that are there, expired ones too: by point reads, by
+        queries where several lie in one partition, or of each physical partition."""
         partitions: dict[str, list[Key]] = defaultdict(list)
         for key in dict.fromkeys(keys):
             if key.pk != OWN_PK:
                 partitions[key.pk].append(key)
-        jobs = [
-            job for found in partitions.values() for job in self._jobs(found, deadline)
-        ]
+        if sum(map(_requests, partitions.values())) > _MOST_JOBS and len(partitions) > 1:
+            every = [key for found in partitions.values() for key in found]
+            async with self._turns:
+                return {key_of(row): row for row in await gathered(self._calls, every, deadline)}
+        jobs = [job for found in partitions.values() for job in self._jobs(found, deadline)]
         rows = [row for part in await all_of(jobs) for row in part]
         return {key_of(row): row for row in rows}
 
@@ -97,8 +101,8 @@ class Reader:
         if len(keys) <= _POINT_READS:
             return [self._single(key, deadline) for key in keys]
         return [
-            self._together(keys[at : at + _KEYS_A_QUERY], deadline)
-            for at in range(0, len(keys), _KEYS_A_QUERY)
+            self._together(keys[at : at + KEYS_A_QUERY], deadline)
+            for at in range(0, len(keys), KEYS_A_QUERY)
         ]
 
     async def _single(self, key: Key, deadline: Deadline) -> list[Document]:
@@ -107,14 +111,7 @@ class Reader:
         return [] if row is None else [row]
 
     async def _together(self, keys: Sequence[Key], deadline: Deadline) -> list[Document]:
-        names = [f"@k{number}" for number in range(len(keys))]
-        query = {
-            "query": f"SELECT * FROM c WHERE c.{KEY_PROPERTY} IN ({', '.join(names)})",  # noqa: S608
-            "parameters": [
-                {"name": name, "value": key_text(key)}
-                for name, key in zip(names, keys, strict=True)
-            ],
-        }
+        query = query_of(keys)
         rows: list[Document] = []
         continuation: str | None = None
         async with self._turns:
@@ -159,3 +156,8 @@ class Reader:
 
     def _visible(self, row: Document) -> Item | None:
         return visible(row, self._now())
+
+
+def _requests(keys: Sequence[Key]) -> int:
+    """For keys of one partition."""
+    return len(keys) if len(keys) <= _POINT_READS else -(-len(keys) // KEYS_A_QUERY)

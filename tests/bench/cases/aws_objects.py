@@ -9,13 +9,11 @@ not counted. Both read the same files.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
 import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvloop
@@ -23,17 +21,14 @@ import uvloop
 from services.aws.clients import AwsClients
 from services.objects.s3 import S3Driver
 from services.objects.store import ObjectStore
-from sync_svc.engine.objects.parallel import in_parallel
 from tests.bench.case import Bench
 from tests.bench.cases.aws_stores import MISSING_GO, bucket, place, servers
+from tests.bench.cases.pushed_files import MIB, digests_of, filled, push_files
 from tests.bench.figures import Figure, Goal, Result, interleave
 from tests.servers.aws import ACCESS_KEY, REGION, SECRET_KEY
 
 TITLE = "Objects in S3 (versitygw), by rclone"
-_MIB, _CHUNK = 1 << 20, 256 << 10
-_AT_ONCE = 4
 _ROUNDS = 5
-_TYPE = "application/octet-stream"
 
 
 def run(bench: Bench) -> Result:
@@ -51,7 +46,7 @@ def run(bench: Bench) -> Result:
 
 
 def _large(bench: Bench, work: _Work) -> Figure:
-    folder = _filled(bench.folder / "large", 1, 256 * _MIB)
+    folder = filled(bench.folder / "large", 1, 256 * MIB)
     taken = _taken(bench, work, folder)
     rates = {side: [256 / seconds for seconds in each] for side, each in taken.items()}
     return Figure(
@@ -61,7 +56,7 @@ def _large(bench: Bench, work: _Work) -> Figure:
 
 
 def _small(bench: Bench, work: _Work) -> Figure:
-    folder = _filled(bench.folder / "small", 500, 4096)
+    folder = filled(bench.folder / "small", 500, 4096)
     taken = _taken(bench, work, folder)
     rates = {side: [500 / seconds for seconds in each] for side, each in taken.items()}
     return Figure(
@@ -71,7 +66,7 @@ def _small(bench: Bench, work: _Work) -> Figure:
 
 
 def _taken(bench: Bench, work: _Work, folder: Path) -> Mapping[str, list[float]]:
-    digests = {path: _sha256(path) for path in sorted(folder.iterdir())}
+    digests = digests_of(folder)
     return interleave(
         min(bench.rounds, _ROUNDS),
         {"rclone": lambda: work.rclone(folder), "ours": lambda: work.ours(digests)},
@@ -116,48 +111,9 @@ class _Work:
         """Opening the store is not counted, as an empty run of rclone is not."""
         clients, prefix = AwsClients(place(s3=self._url)), self._prefix()
         objects = ObjectStore(await S3Driver.open(clients, self._bucket, path_style=True))
-
-        async def one(item: tuple[Path, str]) -> None:
-            path, sha256 = item
-            await objects.write(
-                f"{prefix}/{path.name}", _chunks(path, sizes[path]), size=sizes[path],
-                sha256=sha256, content_type=_TYPE,
-            )
-
-        sizes = await asyncio.to_thread(_sizes, digests)
-        began = time.perf_counter()
-        await in_parallel(digests.items(), one, concurrency=_AT_ONCE)
-        seconds = time.perf_counter() - began
+        seconds = await push_files(objects, prefix, digests)
         await objects.close()
         return seconds
-
-
-async def _chunks(path: Path, size: int) -> AsyncIterator[bytes]:
-    if size <= _CHUNK:
-        yield await asyncio.to_thread(path.read_bytes)
-        return
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while chunk := await asyncio.to_thread(file.read, _CHUNK):
-            yield chunk
-
-
-def _filled(folder: Path, files: int, size: int) -> Path:
-    folder.mkdir()
-    block = random.Random(size).randbytes(min(size, _MIB))
-    for number in range(files):
-        with (folder / f"{number:04}.bin").open("wb") as file:
-            for at in range(0, size, len(block)):
-                file.write((at + number).to_bytes(8, "big") + block[8:])
-    return folder
-
-
-def _sizes(paths: Iterable[Path]) -> dict[Path, int]:
-    return {path: path.stat().st_size for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(rclone: str) -> str:

@@ -15,41 +15,26 @@ transaction takes in the same region of AWS.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import boto3
 import uvloop
 
-from services.backends import wall_millis
-from services.model.clocks import HybridClock
-from services.model.families import FAMILIES
-from services.model.stamp import Stamp
-from services.model.versions import State, Version
-from services.records.conflict_rows import Found
 from services.records.dynamodb.codec import attributes_of
 from services.records.dynamodb.driver import DynamoDriver
 from services.records.dynamodb.feed_rows import Kind, Row, changes_of, slot_attributes
-from services.records.port import Key, Put
-from services.records.record import Activity, Write
-from services.records.replica import Incoming, Replica
-from services.records.siblings import travelling
-from services.records.store import RecordStore
-from sync_svc.engine.objects.parallel import in_parallel
-from sync_svc.engine.reading import read_rows
 from tests.bench.case import Bench
 from tests.bench.cases.aws_stores import MISSING_JAVA, servers, table
 from tests.bench.cases.delay import Delay
-from tests.bench.cases.sync_surfaces import commit_of, document
+from tests.bench.cases.record_commits import Commits, rate
 from tests.bench.figures import Figure, Goal, Result, interleave
 from tests.servers import aws
 from tests.servers.aws import REGION
 
 TITLE = "Records in DynamoDB Local, by plain boto3 loops"
-_ACTOR = "nbench.1"
 _COMMITS = 100
 _JOINS = 400
 _AT_ONCE = 128  # partitions at once, as sync joins them (sync_svc/engine/applying.py)
@@ -97,11 +82,11 @@ def _measured(bench: Bench, url: str) -> dict[str, list[float]]:
         work = runner.run(_Work.opened(url))
         sides: dict[str, Callable[[], float]] = {
             "transaction": work.transactions,
-            "driver": lambda: runner.run(work.commits()),
+            "driver": lambda: runner.run(work.ours.of_driver(_COMMITS)),
             "read": lambda: work.transactions(read=True),
-            "store": lambda: runner.run(work.store_commits()),
+            "store": lambda: runner.run(work.ours.of_store(_COMMITS)),
             "put_item": work.put_items,
-            "join": lambda: runner.run(work.joins()),
+            "join": lambda: runner.run(work.ours.joins(_JOINS, at_once=_AT_ONCE)),
         }
         try:
             return interleave(bench.rounds, sides)
@@ -110,58 +95,20 @@ def _measured(bench: Bench, url: str) -> dict[str, list[float]]:
 
 
 class _Work:
-    """One table, and numbers of documents that nobody wrote yet."""
+    """One table."""
 
-    def __init__(self, driver: DynamoDriver, sdk: Any, name: str) -> None:
-        self._driver, self._sdk, self._table = driver, sdk, name
-        self._store = RecordStore(driver, actor=_ACTOR, clock=HybridClock(wall_millis))
-        self._replica = Replica(self._store)
-        self._numbers = itertools.count(1)
+    def __init__(self, commits: Commits, sdk: Any, name: str) -> None:
+        self.ours, self._sdk, self._table = commits, sdk, name
 
     @classmethod
     async def opened(cls, url: str) -> _Work:
         ours, name = await table(url)
         sdk = boto3.client("dynamodb", region_name=REGION, endpoint_url=url)
-        return cls(await DynamoDriver.open(ours, name), sdk, name)
+        return cls(Commits(await DynamoDriver.open(ours, name)), sdk, name)
 
     async def close(self) -> None:
-        await self._driver.close()
+        await self.ours.driver.close()
         self._sdk.close()
-
-    async def commits(self) -> float:
-        made = list(self._made(_COMMITS))
-        began = time.perf_counter()
-        for puts in made:
-            await self._driver.commit(puts[0].key.pk, puts)
-        return _rate(_COMMITS, began)
-
-    async def store_commits(self) -> float:
-        family = FAMILIES["document"]
-        made = [document(next(self._numbers)) for _ in range(_COMMITS)]
-        began = time.perf_counter()
-        for message in made:
-            pk, _ = family.key_of(message)
-            await self._store.commit(
-                pk, [Write(family, message)], activity=Activity("bench.made", pk)
-            )
-        return _rate(_COMMITS, began)
-
-    async def joins(self) -> float:
-        """The states of the same rows, as a surface gets them from another: what is there
-        is read first, many keys a request, and then joined."""
-        made = [_incoming(puts) for puts in self._made(_JOINS)]
-        async def one(incoming: Sequence[Incoming]) -> None:
-            await self._replica.join(
-                incoming[0].key.pk, incoming, origin="i_bench", found=Found(wall_millis()),
-                known=known,
-            )
-
-        keys = [each.key for part in made for each in part]
-        heads = [Key(part[0].key.pk, "#HEAD") for part in made]
-        began = time.perf_counter()
-        known = {each.key: each for each in await read_rows(self._store, [*heads, *keys])}
-        await in_parallel(made, one, concurrency=_AT_ONCE)
-        return _rate(_JOINS, began)
 
     def transactions(self, *, read: bool = False) -> float:
         """The control: the same rows and conditions, the SDK, and nothing else."""
@@ -175,7 +122,7 @@ class _Work:
                 {"Put": {"TableName": self._table, "Item": row, "ConditionExpression": _ABSENT}}
                 for row in rows
             ])  # fmt: skip
-        return _rate(_COMMITS, began)
+        return rate(_COMMITS, began)
 
     def put_items(self) -> float:
         """Without the row of the feed, which only a transaction can add."""
@@ -184,29 +131,10 @@ class _Work:
         for rows in made:
             for row in rows[:-1]:
                 sdk.put_item(TableName=self._table, Item=row, ConditionExpression=_ABSENT)
-        return _rate(_COMMITS, began)
+        return rate(_COMMITS, began)
 
     def _rows(self, commits: int) -> Iterator[list[dict[str, Any]]]:
-        for number, puts in enumerate(self._made(commits)):
+        for number, puts in enumerate(self.ours.made(commits)):
             lane, pk = secrets.token_hex(8), puts[0].key.pk
             row = Row(lane, number, Kind.COMMIT, 0, 0, secrets.token_hex(16), pk, changes_of(puts))
             yield [*(attributes_of(put, f"{lane}.1") for put in puts), slot_attributes(row)]
-
-    def _made(self, commits: int) -> Iterator[Sequence[Put]]:
-        for _ in range(commits):
-            yield commit_of(document(next(self._numbers)), _ACTOR)
-
-
-def _incoming(puts: Sequence[Put]) -> list[Incoming]:
-    """What sync joins of a commit: all rows but HEAD, which every store has its own of."""
-    return [_state(put) for put in puts if put.stamp]
-
-
-def _state(put: Put) -> Incoming:
-    stamp = Stamp.load(put.stamp)
-    version = Version.of(stamp, travelling(FAMILIES[put.family], put.body))
-    return Incoming(put.key, State(put.family, stamp.clock, {version.dot: version}))
-
-
-def _rate(commits: int, began: float) -> float:
-    return 2 * commits / (time.perf_counter() - began)

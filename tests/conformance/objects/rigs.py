@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -171,7 +169,7 @@ async def azurite_rig() -> AsyncIterator[Rig]:
     with containers.credentials():
         name = containers.new_container()
         driver = await AzureBlobDriver.open(containers.local_clients(), azure.ACCOUNT, name)
-        async with httpx.AsyncClient(trust_env=False, verify=trusted()) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=azure.trusted()) as client:
             yield Rig(driver=driver, store=ObjectStore(driver), client=client)
         await driver.close()
 
@@ -185,12 +183,6 @@ async def azure_live_rig() -> AsyncIterator[Rig]:
         async with httpx.AsyncClient(timeout=60) as client:
             yield Rig(driver=driver, store=ObjectStore(driver), client=client)
         await driver.close()
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """What clients without rights trust of Azurite."""
-    return ssl.create_default_context(cafile=azure.ca_file())
 
 
 @dataclass(frozen=True)

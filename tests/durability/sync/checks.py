@@ -42,7 +42,7 @@ async def copied(folder: Path, dsn: str | Cloud = "") -> AsyncIterator[RecordSto
     roll an interrupted commit back. With `dsn` the database, or the table, itself."""
     with tempfile.TemporaryDirectory() as place:
         driver: RecordDriver
-        if isinstance(dsn, Cloud):
+        if not isinstance(dsn, str):
             driver = await dsn.records()
         elif dsn:
             driver = await PostgresDriver.open(dsn)
@@ -99,7 +99,7 @@ async def dangling(folder: Path, dsn: str | Cloud = "") -> list[str]:
 
 
 async def _objects(folder: Path, dsn: str | Cloud) -> ObjectStore:
-    if isinstance(dsn, Cloud):
+    if not isinstance(dsn, str):
         return await dsn.objects()
     return ObjectStore(
         FilesystemDriver(folder / "objects", signer=_NoUrls(), public_url="", sweep=False)

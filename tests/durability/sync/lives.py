@@ -176,7 +176,7 @@ class Lives:
         cls, folder: Path, provider: str, *, prelude: str = "", **settings: str
     ) -> AsyncIterator[Lives]:
         """Both nodes live, and have the same project. Every life begins with `prelude`."""
-        if "bucket" not in settings:
+        if not settings.keys() & {"bucket", "storage_container"}:
             settings = {"folder": str(folder / "backup"), **settings}
         async with Nursery.open(folder) as nursery:
             lives = cls(folder, provider, settings, nursery, prelude=prelude)

@@ -27,17 +27,17 @@ from tests.durability.sync.checks import (
     lost,
     states_of,
 )
-from tests.durability.sync.cloud import Cloud, new_cloud
+from tests.durability.sync.cloud import Cloud, new_aws, new_azure
 from tests.durability.sync.life import BACKUP
 from tests.durability.sync.lives import Lives
 from tests.servers import aws
-from tests.servers.marks import needs_servers
+from tests.servers.marks import needs_azurite, needs_servers
 
 SOAK = bool(os.environ.get("WM_SOAK"))
 KILLS = 200 if SOAK else 20
 BATCH, MORE = 20, 4
 KILLS_POSTGRES = 40 if SOAK else 6
-KILLS_AWS = 40 if SOAK else 3
+KILLS_CLOUD = 40 if SOAK else 3
 pytestmark = [pytest.mark.durability, pytest.mark.timeout(3600 if SOAK else 300)]
 
 
@@ -105,9 +105,23 @@ async def test_nothing_is_lost_over_postgresql(tmp_path: Path) -> None:
 
 
 _PATIENT = """
-from sync_svc.surfaces import aws
-aws._OPEN_SECONDS, aws._CALL_SECONDS = 90.0, 30.0
+from sync_svc.surfaces import {provider}
+{provider}._OPEN_SECONDS, {provider}._CALL_SECONDS = 90.0, 30.0
 """
+
+
+async def kill_over(cloud: Cloud, provider: str, folder: Path) -> None:
+    """In turns, and in the middle of a push, wherever chance struck before."""
+    prelude = _PATIENT.format(provider=provider)
+    async with Lives.begin(folder, provider, prelude=prelude, **cloud.settings) as lives:
+        await kill_in_turns(lives, KILLS_CLOUD, cloud)
+        for after in (False, True):
+            await lives.struck("a", "strike", prelude=_STRIKE.format(after=after))
+            assert await dangling(folder / "backup", cloud) == []
+        assert await verdict(lives, cloud) == []
+        print(figures(lives))
+        assert lives.kills == KILLS_CLOUD + 2
+        assert lives.ledger.failed == []
 
 
 @needs_servers
@@ -116,19 +130,18 @@ aws._OPEN_SECONDS, aws._CALL_SECONDS = 90.0, 30.0
 async def test_nothing_is_lost_over_dynamodb_and_s3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A life has keys of its own for the connection, and is killed while it pushes."""
+    """A life has keys of its own for the connection."""
     monkeypatch.setenv(variable_of(BACKUP, "ACCESS_KEY_ID"), aws.ACCESS_KEY)
     monkeypatch.setenv(variable_of(BACKUP, "SECRET_ACCESS_KEY"), aws.SECRET_KEY)
-    cloud = await new_cloud()
-    async with Lives.begin(tmp_path, "aws", prelude=_PATIENT, **cloud.settings) as lives:
-        await kill_in_turns(lives, KILLS_AWS, cloud)
-        for after in (False, True):  # in the middle of a push, wherever chance struck
-            await lives.struck("a", "strike", prelude=_STRIKE.format(after=after))
-            assert await dangling(tmp_path / "backup", cloud) == []
-        assert await verdict(lives, cloud) == []
-        print(figures(lives))
-        assert lives.kills == KILLS_AWS + 2
-        assert lives.ledger.failed == []
+    await kill_over(await new_aws(), "aws", tmp_path)
+
+
+@needs_azurite
+@pytest.mark.timeout(3600 if SOAK else 900)
+@pytest.mark.usefixtures("azure_environment")
+async def test_nothing_is_lost_over_cosmos_db_and_blob_storage(tmp_path: Path) -> None:
+    """A life signs in as the server does."""
+    await kill_over(await new_azure(), "azure", tmp_path)
 
 
 _STRIKE = """

@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.request
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 __all__ = ["CosmosControl"]
@@ -17,7 +18,6 @@ class CosmosControl:
 
     def __init__(self, root: str, ca_file: str, account: str = "") -> None:
         self._root, self._account = root.rstrip("/"), account
-        self._tls = ssl.create_default_context(cafile=ca_file)
         self._ca_file = ca_file
 
     @property
@@ -92,5 +92,11 @@ class CosmosControl:
             data=None if given is None else json.dumps(given).encode(),
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=60, context=self._tls) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=_trusted(self._ca_file)) as answer:
             return json.loads(answer.read() or b"{}")
+
+
+@cache
+def _trusted(ca_file: str) -> ssl.SSLContext:
+    """Reading authorities takes milliseconds, and tests make many accounts."""
+    return ssl.create_default_context(cafile=ca_file)

@@ -11,11 +11,13 @@ from tests.fakes.cosmos.indexing import Path
 from tests.fakes.cosmos.nodes import Call, Compare, Constant, Logic, Node, Not, OneOf, PathOf
 from tests.fakes.cosmos.values import UNDEFINED, at, sort_key
 
-__all__ = ["Bounds", "bounds_of", "compiled", "paths_of"]
+__all__ = ["Bounds", "Spans", "compiled", "paths_of", "spans_of"]
 
 Check = Callable[[Any], Any]
 Bounds = tuple[tuple[int, Any], tuple[int, Any], bool, bool]
 """Lowest and highest sort key, and whether each is within."""
+Spans = tuple[Bounds, ...]
+"""Apart from each other, ascending."""
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 
 
@@ -29,6 +31,8 @@ def compiled(node: Node) -> Check:
         case Compare(operator, left, right):
             first, second, judge = compiled(left), compiled(right), _JUDGES[operator]
             return lambda body: judge(first(body), second(body))
+        case OneOf(value, among) if (texts := _texts(among)) is not None:
+            return _one_text_of(compiled(value), texts)
         case OneOf(value, among):
             return _one_of(compiled(value), [compiled(each) for each in among])
         case Logic(operator, parts):
@@ -59,15 +63,35 @@ def paths_of(node: Node | None) -> Iterator[tuple[str | int, ...]]:
             yield from paths_of(part)
 
 
-def bounds_of(node: Node | None) -> dict[Path, Bounds]:
-    """By path, between what the condition lets its values be."""
+def spans_of(node: Node | None) -> dict[Path, Spans]:
+    """By path, where the condition lets its values be."""
     parts = node.parts if isinstance(node, Logic) and node.operator == "AND" else (node,)
-    found: dict[Path, Bounds] = {}
+    found: dict[Path, Spans] = {}
     for part in parts:
-        if (one := _bound(part)) is not None:
-            path, bounds = one
-            found[path] = _both(found[path], bounds) if path in found else bounds
+        if (one := _spans(part)) is not None:
+            path, spans = one
+            known = found.get(path)
+            found[path] = spans if known is None else tuple(
+                _both(first, second) for first in known for second in spans
+            )
     return found
+
+
+def _spans(node: Node | None) -> tuple[Path, Spans] | None:
+    match node:
+        case OneOf(PathOf(steps), among) if (texts := _texts(among)) is not None:
+            keys = [(4, text) for text in sorted(texts)]
+            return _named(steps), tuple((key, key, True, True) for key in keys)
+        case _:
+            one = _bound(node)
+            return None if one is None else (one[0], (one[1],))
+
+
+def _texts(among: tuple[Node, ...]) -> set[str] | None:
+    """None: there are others."""
+    values = [each.value for each in among if isinstance(each, Constant)]
+    texts = {value for value in values if isinstance(value, str)}
+    return texts if len(values) == len(among) and all(isinstance(v, str) for v in values) else None
 
 
 def _bound(node: Node | None) -> tuple[Path, Bounds] | None:
@@ -112,6 +136,14 @@ def _judged(judge: Callable[[Any, Any], bool], *, ordered: bool) -> Callable[[An
 
 def _negated(value: Any) -> Any:
     return not value if isinstance(value, bool) else UNDEFINED
+
+
+def _one_text_of(value: Check, texts: set[str]) -> Check:
+    def check(body: Any) -> Any:
+        found = value(body)
+        return found in texts if isinstance(found, str) else UNDEFINED
+
+    return check
 
 
 def _one_of(value: Check, among: list[Check]) -> Check:

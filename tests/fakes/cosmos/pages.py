@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import Any
 
-from tests.fakes.cosmos.conditions import Bounds, bounds_of, compiled, paths_of
+from tests.fakes.cosmos.conditions import Bounds, Spans, compiled, paths_of, spans_of
 from tests.fakes.cosmos.containers import Container
 from tests.fakes.cosmos.errors import bad_request
 from tests.fakes.cosmos.indexing import Path
@@ -126,15 +126,15 @@ def _found(
 def _candidates(
     container: Container, scope: Scope, query: Query, position: list[Any] | None
 ) -> Iterator[Found]:
-    bounds = bounds_of(query.where)
-    paths = [path for path in container.paths if path in bounds]
+    spans = spans_of(query.where)
+    paths = [path for path in container.paths if path in spans]
     down = False
     if query.order:
         wanted, down = _named(query.order[0][0]), query.order[0][1]
         paths = [path for path in paths if path == wanted and len(query.order) == 1]
     if paths:
         index = scope.holder.indexes[container.paths.index(paths[0])]
-        return _sliced(index, bounds[paths[0]], position, down=down)
+        return _sliced(index, spans[paths[0]], position, down=down)
     if query.order:
         return _sorted(scope.holder, query, position)
     start = position[0] if position else 0
@@ -143,19 +143,22 @@ def _candidates(
 
 
 def _sliced(
-    index: Any, bounds: Bounds, position: list[Any] | None, *, down: bool
+    index: Any, spans: Spans, position: list[Any] | None, *, down: bool
 ) -> Iterator[Found]:
+    for bounds in reversed(spans) if down else spans:
+        least, most = _ends(bounds)
+        if position and down:
+            most = min(most, tuple(position))
+        elif position:
+            least = max(least, (*position[:2], position[2] + 0.5))
+        if least <= most:
+            for kind, value, sequence, item in index.irange(least, most, reverse=down):
+                yield [kind, value, sequence], item
+
+
+def _ends(bounds: Bounds) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     low, high, in_low, in_high = bounds
-    least: tuple[Any, ...] = low if in_low else (*low, _AFTER)
-    most: tuple[Any, ...] = (*high, _AFTER) if in_high else high
-    if position and down:
-        most = tuple(position)
-    elif position:
-        least = (*position[:2], position[2] + 0.5)
-    if least > most:
-        return
-    for kind, value, sequence, item in index.irange(least, most, reverse=down):
-        yield [kind, value, sequence], item
+    return low if in_low else (*low, _AFTER), (*high, _AFTER) if in_high else high
 
 
 def _sorted(holder: Holder, query: Query, position: list[Any] | None) -> Iterator[Found]:

@@ -5,43 +5,27 @@ nothing of what the process wrote: it is there all the same."""
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
-from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import httpx
 import pytest
-from workspace.common.v1.permission_pb2 import Permission
-from workspace.identity.v1 import account_service_pb2 as acs
-from workspace.identity.v1 import identity_service_pb2 as ids
-from workspace.identity.v1 import invitation_service_pb2 as ivs
-from workspace.identity.v1 import team_service_pb2 as tms
-from workspace.identity.v1.account_pb2 import AccountRole
-from workspace.identity.v1.account_service_pb2_grpc import AccountServiceStub
-from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
-from workspace.identity.v1.invitation_pb2 import InvitationTerms as Terms
-from workspace.identity.v1.invitation_service_pb2_grpc import InvitationServiceStub
-from workspace.identity.v1.team_pb2 import TeamRole
-from workspace.identity.v1.team_service_pb2_grpc import TeamServiceStub
-from workspace.project.v1 import document_service_pb2 as dcs
-from workspace.project.v1 import grant_service_pb2 as gs
-from workspace.project.v1 import project_service_pb2 as prs
-from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
-from workspace.project.v1.grant_pb2 import GrantTargetType
-from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
-from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from tests.chosen_records import aws_of
 from tests.cognito_pool import CognitoPool
 from tests.event_buses import Bus
-from tests.harness import BearerChannel, Workspace
+from tests.integration.events.steps import are_in_order
+from tests.integration.working_day import (
+    INVITED,
+    opened,
+    records_go_on_without,
+    work_with_files,
+    work_with_people,
+)
 from tests.servers import aws
-from tests.servers.faulty import Asked, Fault, Faulty
+from tests.servers.faulty import Faulty
 from tests.servers.late_indexes import LateIndexes
 from tests.servers.marks import needs_servers
 from tests.ses_mailbox import Ses
@@ -50,29 +34,7 @@ pytestmark = [
     pytest.mark.usefixtures("aws_environment"),
     needs_servers,
 ]
-DATA = b"the bytes of a plan\n" * 5000
 _EVERYTHING = 1 << 30
-
-
-class Deployment:
-    """One process, with what lies around it."""
-
-    def __init__(self, ws: Workspace, pool: CognitoPool, channel: grpc.aio.Channel) -> None:
-        self.ws = ws
-        self.bearers = {who: pool.id_token(who) for who in ("ann", "bob", "cat")}
-        self._channel = channel
-
-    def stub(self, stub: Any, who: str) -> Any:
-        return stub(BearerChannel(self._channel, self.bearers[who]))
-
-    async def sign_in(self, who: str) -> str:
-        request = ids.NormalizeIdentityRequest()
-        user = (await self.stub(IdentityServiceStub, who).NormalizeIdentity(request)).user
-        return str(user.user_id)
-
-    def client(self, who: str) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {self.bearers[who]}"}
-        return httpx.AsyncClient(base_url=self.ws.http, headers=headers, timeout=60)
 
 
 @pytest.fixture
@@ -100,123 +62,24 @@ def selection(folder: Path, bus: Bus, ses: Ses) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@asynccontextmanager
-async def opened(folder: Path, **settings: Any) -> AsyncIterator[Deployment]:
-    pool = CognitoPool(folder)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(pool.serving())
-        trust = pool.settings(token_use="id")
-        ws = await stack.enter_async_context(Workspace.open(folder, **(settings | trust)))
-        channel = grpc.aio.insecure_channel(ws.process.grpc_address)
-        yield Deployment(ws, pool, await stack.enter_async_context(channel))
-
-
 @pytest.mark.parametrize("indexes", ["at once", "late"])
 async def test_a_working_day_on_aws(tmp_path: Path, bus: Bus, ses: Ses, indexes: str) -> None:
     settings = selection(tmp_path, bus, ses)
     newest = _EVERYTHING if indexes == "late" else 0
     with LateIndexes(settings["aws_dynamodb_endpoint"], newest=newest) as late:
         settings["aws_dynamodb_endpoint"] = late.url
-        async with opened(tmp_path, **settings) as it:
-            project_id = await _people_and_places(it)
-            await _files(it, project_id)
-            while not any(b"To: dan@corp.test" in each for each in ses.sent()):  # noqa: ASYNC110
+        async with opened(CognitoPool(tmp_path), tmp_path, **settings) as it:
+            project_id = await work_with_people(it)
+            plain = httpx.AsyncClient(timeout=60)
+            await work_with_files(it, project_id, plain, aws.versitygw().url)
+            while not any(f"To: {INVITED}".encode() in each for each in ses.sent()):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
             published = await bus.when(lambda found: {"project.created", "grant.created"} <= {
                 each["detail-type"] for each in found
             })  # fmt: skip
-    _in_order(published)
+    assert {each["source"] for each in published} == {"workspace.it"}
+    assert are_in_order(each["detail"] for each in published)
     assert "@corp.test" not in str([e for e in published if "user." in e["detail-type"]])
-
-
-async def _people_and_places(it: Deployment) -> str:
-    """An account with a team, a project in it, a grant, an invitation: each is listed as
-    soon as it is there."""
-    ann, bob = [await it.sign_in(who) for who in ("ann", "bob")]
-    accounts, teams = it.stub(AccountServiceStub, "ann"), it.stub(TeamServiceStub, "ann")
-    made = await accounts.CreateAccount(acs.CreateAccountRequest(name="Firm", type="client_org"))
-    account_id = made.account.account_id
-    listed = await accounts.ListAccounts(acs.ListAccountsRequest(type="client_org"))
-    assert [each.account_id for each in listed.accounts] == [account_id]
-    await accounts.AddAccountMember(acs.AddAccountMemberRequest(
-        account_id=account_id, email="bob@corp.test", role=AccountRole.ACCOUNT_ROLE_VIEWER
-    ))  # fmt: skip
-    team = await teams.CreateTeam(tms.CreateTeamRequest(account_id=account_id, name="Crew"))
-    team_id = team.team.team_id
-    await teams.AddTeamMember(tms.AddTeamMemberRequest(
-        team_id=team_id, user_id=bob, role=TeamRole.TEAM_ROLE_MEMBER
-    ))  # fmt: skip
-    bobs = await it.stub(TeamServiceStub, "bob").ListTeams(tms.ListTeamsRequest())
-    assert team_id in [each.team_id for each in bobs.teams]
-    project = await it.stub(ProjectServiceStub, "ann").CreateProject(
-        prs.CreateProjectRequest(name="Bridge", account_id=account_id, restricted=True)
-    )
-    project_id = str(project.project.project_id)
-    await it.stub(GrantServiceStub, "ann").CreateGrant(gs.CreateGrantRequest(
-        project_id=project_id, target_type=GrantTargetType.GRANT_TARGET_TYPE_TEAM,
-        target_id=team_id, permissions=[Permission.PERMISSION_VIEW],
-    ))  # fmt: skip
-    async with it.client("bob") as client:
-        seen = (await client.get("/api/projects")).json()["projects"]
-    assert [each["project_id"] for each in seen] == [project_id]
-    await _invited(it, account_id)
-    # A team that was made after Bob had left is none of his: no old right revives.
-    await accounts.RemoveAccountMember(
-        acs.RemoveAccountMemberRequest(account_id=account_id, user_id=bob)
-    )
-    left = await it.stub(TeamServiceStub, "bob").ListTeams(tms.ListTeamsRequest())
-    assert team_id not in [each.team_id for each in left.teams]
-    assert ann != bob
-    return project_id
-
-
-async def _invited(it: Deployment, account_id: str) -> None:
-    """One waits for an address at a time, and its mail goes out."""
-    stub = it.stub(InvitationServiceStub, "ann")
-    request = ivs.CreateInvitationRequest(
-        account_id=account_id, email="dan@corp.test",
-        terms=Terms(account_role=AccountRole.ACCOUNT_ROLE_VIEWER),
-    )
-    await stub.CreateInvitation(request)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.CreateInvitation(request)
-    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
-
-
-async def _files(it: Deployment, project_id: str) -> None:
-    """A file goes up and down by URLs that S3 itself serves."""
-    stub = it.stub(DocumentServiceStub, "ann")
-    made = await stub.CreateDocument(
-        dcs.CreateDocumentRequest(project_id=project_id, name="plan.pdf")
-    )
-    document_id = made.document.document_id
-    listed = await stub.ListDocuments(dcs.ListDocumentsRequest(project_id=project_id))
-    assert [each.document_id for each in listed.documents] == [document_id]
-    async with it.client("ann") as api, httpx.AsyncClient(timeout=60) as plain:
-        body = {
-            "filename": "plan.pdf", "content_type": "application/pdf",
-            "size_bytes": str(len(DATA)), "sha256": hashlib.sha256(DATA).hexdigest(),
-        }  # fmt: skip
-        answer = (await api.post(f"/api/documents/{document_id}/uploads", json=body)).json()
-        transfer, upload_id = answer["transfer"], answer["upload"]["upload_id"]
-        assert transfer["url"].startswith(aws.versitygw().url)
-        sent = await plain.put(transfer["url"], content=DATA, headers=transfer["headers"])
-        assert sent.status_code == 200
-        done = (await api.post(f"/api/uploads/{upload_id}:complete", json={})).json()
-        assert done["file"]["status"] == "FILE_STATUS_AVAILABLE"
-        asked = await api.post("/api/downloads", json={"document_id": document_id})
-        url = asked.json()["transfer"]["url"]
-        assert url.startswith(aws.versitygw().url)
-        assert (await plain.get(url)).content == DATA
-
-
-def _in_order(published: list[dict[str, Any]]) -> None:
-    partitions = defaultdict(list)
-    for each in published:
-        assert each["source"] == "workspace.it"
-        partitions[each["detail"]["partitionkey"]].append(int(each["detail"]["sequence"]))
-    for sequence in partitions.values():
-        assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
 
 
 async def test_a_store_of_files_that_does_not_answer_stops_no_records(tmp_path: Path) -> None:
@@ -224,29 +87,8 @@ async def test_a_store_of_files_that_does_not_answer_stops_no_records(tmp_path: 
     settings = aws_of(tmp_path)
     slow = Faulty(settings["aws_s3_endpoint"], silence=30.0).start()
     try:
-        async with opened(tmp_path, **settings | {"aws_s3_endpoint": slow.url}) as it:
-            await it.sign_in("ann")
-            slow.plan = _silent
-            waiting = [
-                asyncio.create_task(it.ws.process.kernel.objects.head(f"none/{number}"))
-                for number in range(40)
-            ]
-            while len(slow.asked) < 8:  # noqa: ASYNC110 - they are on their way
-                await asyncio.sleep(0.05)
-            stub = it.stub(ProjectServiceStub, "ann")
-            made = [
-                stub.CreateProject(prs.CreateProjectRequest(name=f"Bridge {number}"))
-                for number in range(8)
-            ]
-            assert len({each.project.project_id for each in await asyncio.gather(*made)}) == 8
-            assert not any(each.done() for each in waiting)
-            slow.plan = lambda _asked: None
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        settings = settings | {"aws_s3_endpoint": slow.url}
+        async with opened(CognitoPool(tmp_path), tmp_path, **settings) as it:
+            await records_go_on_without(it, slow)
     finally:
         slow.stop()
-
-
-def _silent(_: Asked) -> Fault:
-    return Fault.SILENT_AFTER

@@ -27,6 +27,7 @@ from project_svc.documents.purge import DocumentPurge
 from project_svc.documents.rows import DOCUMENT, document_key
 from services.model.families import FAMILIES
 from services.records.record import Activity, Write
+from tests.chosen_records import chosen
 from tests.harness import Workspace
 from tests.integration.project.world import refused
 from tests.integration.storage.people import ANN, BOB, Desk
@@ -330,6 +331,11 @@ async def test_a_purge_that_is_killed_goes_on_from_where_it_was(desk: Desk, call
     assert await handlers(desk)["document.purge"](document_id) is None
 
 
+@pytest.mark.skipif(
+    chosen() == "cosmos",
+    reason="capability: the store knows the SHA-256 of what a URL brought, so that the same "
+    "bytes announced again have the same key",
+)
 async def test_an_object_that_a_pending_upload_names_is_tried_again(desk: Desk) -> None:
     document_id = await desk.document()
     done = await desk.sent(document_id, b"same")

@@ -34,8 +34,9 @@ from storage_svc.completion import Completion
 from storage_svc.module import build_gate
 from storage_svc.upload_rows import UPLOADS, upload_key, upload_pk
 from storage_svc.usage import Ledger
+from tests.chosen_records import plain_client
 from tests.harness import Workspace
-from tests.servers import aws
+from tests.servers import aws, containers
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
 
@@ -145,7 +146,7 @@ class Desk:
     async def sent(self, document_id: str, data: bytes, **fields: Any) -> Upload:
         """A file announced and sent, not completed."""
         made = await self.announce(document_id, data, **fields)
-        assert (await put(made.transfer, data)).status_code == 200
+        assert (await put(made.transfer, data)).is_success
         return made.upload
 
     async def uploaded(self, document_id: str, data: bytes, **fields: Any) -> Any:
@@ -180,6 +181,8 @@ class Desk:
         settings = self.ws.process.settings
         if settings.objects == "s3":
             return _keys_in(settings.aws_s3_bucket)
+        if settings.objects == "azure_blob":
+            return _names_in(settings.azure_storage_container)
         root = Path(self.ws.process.settings.data_dir) / "objects"
         # os.walk does not mind folders that go while it walks.
         found = [
@@ -197,15 +200,20 @@ def _keys_in(bucket: str) -> list[str]:
     return sorted(key for key in found if not key.startswith("."))
 
 
+def _names_in(container: str) -> list[str]:
+    with containers.client(container) as client:
+        return sorted(name for name in client.list_blob_names() if not name.startswith("."))
+
+
 async def put(transfer: Transfer, data: bytes, **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with plain_client() as client:
         return await client.put(
             transfer.url, content=data, headers=dict(transfer.headers) | headers
         )
 
 
 async def get(transfer: Transfer) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with plain_client() as client:
         return await client.get(transfer.url, headers=dict(transfer.headers))
 
 

@@ -16,6 +16,7 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
 from services.model.families import FAMILIES
 from services.model.indexes import Index
+from tests.chosen_records import in_cloud
 from tests.harness import Workspace
 
 ANN = "ann@example.com"
@@ -49,6 +50,8 @@ async def test_upload_events_name_the_account_and_a_wrong_header_is_named(tmp_pa
         )
         assert "upload.created" in {record.message.type for record in events.records}
 
+        if in_cloud():  # the data plane, which says so, is not ours there
+            return
         wrong = {**begun.transfer.headers, "Content-Type": "text/html"}
         wrong = {name: value for name, value in wrong.items() if name != "content-type"}
         async with ws.client() as http:

@@ -12,6 +12,7 @@ from workspace.storage.v1.catalog_service_pb2 import (
 )
 from workspace.storage.v1.catalog_service_pb2_grpc import CatalogServiceStub
 
+from tests.chosen_records import provider
 from tests.harness import Workspace
 from tests.integration.storage.people import ANN, Desk, refused
 
@@ -29,10 +30,10 @@ async def test_the_catalog_is_that_of_the_model(desk: Desk) -> None:
     assert azure.defaults.database.container == "workspace_items"
 
 
-async def test_without_a_file_the_selection_is_local(desk: Desk) -> None:
+async def test_without_a_file_the_selection_is_that_of_the_settings(desk: Desk) -> None:
     stub: Any = desk.ws.stub(CatalogServiceStub, as_=ANN)
     selection = (await stub.GetBackendSelection(GetBackendSelectionRequest())).selection
-    assert (selection.provider, selection.environment) == ("local", "local")
+    assert (selection.provider, selection.environment) == (provider(), "local")
     assert selection.storage.private_prefix_mode == "workspace-model"
     assert str(Path(desk.ws.process.settings.data_dir).parent) not in str(selection)
 

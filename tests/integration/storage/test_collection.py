@@ -17,6 +17,7 @@ from services.records.record import Activity, Write
 from storage_svc.collection import GRACE_SECONDS, Collected
 from storage_svc.stored import pending_upload_of
 from storage_svc.upload_rows import UPLOADS, upload_key
+from tests.chosen_records import chosen
 from tests.integration.storage.people import Desk, get, put, refused, request_id, sha256
 
 DATA = b"draft\n" * 100
@@ -42,7 +43,7 @@ async def test_an_abandoned_upload_is_collected_after_its_grace(desk: Desk) -> N
 async def test_bytes_that_come_after_an_abort_are_collected_too(desk: Desk) -> None:
     made = await desk.announce(await desk.document(), DATA)
     await desk.storage().AbortUpload(pb.AbortUploadRequest(upload_id=made.upload.upload_id))
-    assert (await put(made.transfer, DATA)).status_code == 200
+    assert (await put(made.transfer, DATA)).is_success
     done = await desk.collector().collect(desk.ws.process.kernel.now() + LATE)
     assert (done.uploads, done.objects) == (1, 1)
     assert desk.files() == []
@@ -55,7 +56,7 @@ async def test_parts_are_collected(desk: Desk) -> None:
     signed = await desk.storage().SignUploadParts(
         pb.SignUploadPartsRequest(upload_id=made.upload.upload_id, part_numbers=[1])
     )
-    assert (await put(signed.parts[0].transfer, data)).status_code == 200
+    assert (await put(signed.parts[0].transfer, data)).is_success
     done = await desk.collector().collect(desk.ws.process.kernel.now() + LATE)
     assert (done.uploads, done.objects, done.failed) == (1, 0, 0)
     row = await desk.row(made.upload.upload_id)
@@ -68,10 +69,13 @@ async def test_a_completed_file_is_never_collected(desk: Desk) -> None:
     document_id = await desk.document()
     first = await desk.sent(document_id, DATA)
     second = await desk.announce(document_id, DATA)
-    assert second.upload.storage_key == first.storage_key
+    own = chosen() == "cosmos"  # a URL of Blob Storage leaves bytes that nobody knows unread
+    assert (second.upload.storage_key != first.storage_key) is own
+    if own:
+        assert (await put(second.transfer, DATA)).is_success
     await desk.complete(second.upload.upload_id)
     done = await desk.collector().collect(desk.ws.process.kernel.now() + LATE)
-    assert (done.uploads, done.objects) == (1, 0)
+    assert (done.uploads, done.objects) == (1, int(own))
     request = pb.CreateDownloadRequest(document_id=document_id)
     assert (await get((await desk.storage().CreateDownload(request)).transfer)).content == DATA
 

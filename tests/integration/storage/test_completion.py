@@ -55,7 +55,7 @@ async def test_other_bytes_are_a_checksum_mismatch(desk: Desk) -> None:
     first = await desk.announce(document_id, DATA)
     second = await desk.announce(document_id, DATA[::-1])
     assert second.upload.storage_key == first.upload.storage_key
-    assert (await put(second.transfer, DATA[::-1])).status_code == 200
+    assert (await put(second.transfer, DATA[::-1])).is_success
     refusal = await refused(desk.complete(first.upload.upload_id))
     assert refusal.reason == "CHECKSUM_MISMATCH"
     assert refusal.metadata == {"storage_key": first.upload.storage_key}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
-
+from tests.chosen_records import plain_client
 from tests.integration.storage.people import ANN, Desk, request_id, sha256
 
 DATA = b"over http\n" * 1000
@@ -11,7 +10,7 @@ DATA = b"over http\n" * 1000
 
 async def test_upload_and_download_with_json_and_plain_http(desk: Desk) -> None:
     document_id = await desk.document("note.txt")
-    async with desk.ws.client(ANN) as api, httpx.AsyncClient(timeout=30) as plain:
+    async with desk.ws.client(ANN) as api, plain_client() as plain:
         body = {
             "filename": "note.txt",
             "content_type": "text/plain",
@@ -22,7 +21,7 @@ async def test_upload_and_download_with_json_and_plain_http(desk: Desk) -> None:
         made = (await api.post(f"/api/documents/{document_id}/uploads", json=body)).json()
         transfer, upload_id = made["transfer"], made["upload"]["upload_id"]
         sent = await plain.put(transfer["url"], content=DATA, headers=transfer["headers"])
-        assert sent.status_code == 200
+        assert sent.is_success
         done = await api.post(f"/api/uploads/{upload_id}:complete", json={})
         assert done.json()["file"]["status"] == "FILE_STATUS_AVAILABLE"
         asked = await api.post("/api/downloads", json={"document_id": document_id})

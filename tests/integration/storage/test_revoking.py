@@ -14,6 +14,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from services.objects.keyring import REFRESH_SECONDS
 from storage_svc.epochs import DEPLOYMENT, Epochs
 from storage_svc.revoking import KEY_SECONDS
+from tests.chosen_records import needs_data_plane
 from tests.integration.storage.people import ANN, BOB, EVE, Desk, get, put, refused, request_id
 
 DATA = b"secret plan\n" * 20
@@ -30,6 +31,7 @@ async def platform_admin(desk: Desk, who: str = EVE) -> None:
     await stub.BootstrapPlatformAdmin(ids.BootstrapPlatformAdminRequest(bootstrap_secret=secret))
 
 
+@needs_data_plane
 async def test_urls_of_one_project_end_at_once_and_no_others(desk: Desk) -> None:
     mine = await desk.document()
     await desk.uploaded(mine, DATA)
@@ -50,6 +52,7 @@ async def test_urls_of_one_project_end_at_once_and_no_others(desk: Desk) -> None
     assert (await get(await signed(desk, mine))).content == DATA
 
 
+@needs_data_plane
 async def test_pending_uploads_are_signed_again(desk: Desk) -> None:
     document_id, wanted = await desk.document(), request_id()
     made = await desk.announce(document_id, DATA, request_id=wanted)
@@ -62,13 +65,14 @@ async def test_pending_uploads_are_signed_again(desk: Desk) -> None:
     assert (await put(old, DATA)).status_code == 403
     again = await desk.announce(document_id, DATA, request_id=wanted)
     assert again.upload.upload_id == made.upload.upload_id
-    assert (await put(again.transfer, DATA)).status_code == 200
+    assert (await put(again.transfer, DATA)).is_success
     await desk.complete(made.upload.upload_id)
     part = (await desk.storage().SignUploadParts(sign)).parts[0].transfer
-    assert (await put(part, DATA)).status_code == 200
+    assert (await put(part, DATA)).is_success
     await desk.complete(parts.upload.upload_id)
 
 
+@needs_data_plane
 async def test_the_drill_ends_every_url_of_the_deployment(desk: Desk) -> None:
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)

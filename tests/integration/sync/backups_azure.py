@@ -14,7 +14,8 @@ from azure.storage.blob import ContainerClient, ContentSettings
 
 from services.records.cosmos.schema import container_definition
 from tests.servers import azure
-from tests.servers.azure_stores import DATABASE, Stores, blobs, new_stores, signed_in
+from tests.servers.azure_stores import DATABASE, Stores, new_stores
+from tests.servers.containers import Credential, client
 from tests.servers.faulty import Fault
 
 __all__ = ["AzureClouds"]
@@ -57,7 +58,7 @@ class AzureClouds:
 def _empty(stores: Stores) -> None:
     stores.account.delete_container(DATABASE, stores.name)
     stores.account.make_container(DATABASE, container_definition(stores.name))
-    with blobs(stores.name) as container:
+    with client(stores.name) as container:
         for name in container.list_blob_names():
             container.delete_blob(name)
 
@@ -67,7 +68,7 @@ def _copy(source: Stores, target: Stores) -> None:
         for item in records.read_all_items():
             own = {name: value for name, value in item.items() if not name.startswith("_")}
             there.create_item(own)
-    with blobs(source.name) as container, blobs(target.name) as place:
+    with client(source.name) as container, client(target.name) as place:
         for blob in container.list_blobs(include=["metadata"]):
             _copy_blob(container, place, blob)
 
@@ -82,10 +83,10 @@ def _copy_blob(container: ContainerClient, place: ContainerClient, blob: Any) ->
 
 @contextmanager
 def _records(stores: Stores) -> Iterator[ContainerProxy]:
-    with signed_in() as credential, CosmosClient(
-        stores.account.url, credential, enable_endpoint_discovery=False, transport=_Verifying()
-    ) as client:
-        yield client.get_database_client(DATABASE).get_container_client(stores.name)
+    with CosmosClient(
+        stores.account.url, Credential(), enable_endpoint_discovery=False, transport=_Verifying()
+    ) as account:
+        yield account.get_database_client(DATABASE).get_container_client(stores.name)
 
 
 class _Verifying(RequestsTransport):

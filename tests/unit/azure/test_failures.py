@@ -35,6 +35,7 @@ def broken(cause: Exception) -> sdk.ServiceRequestError:
     return sdk.ServiceRequestError(cause, error=cause)
 
 
+HOST_AWAY = "EnvironmentCredential: Cannot connect to host login.example:443 ssl:default [refused]"
 UNMADE = aiohttp.ClientConnectorError(
     SimpleNamespace(host="h", port=1, ssl=True),  # type: ignore[arg-type]
     OSError("refused"),
@@ -67,6 +68,7 @@ UNMADE = aiohttp.ClientConnectorError(
         (CredentialUnavailableError("none"), Kind.NO_CREDENTIALS, False),
         (sdk.ClientAuthenticationError("Attempted credentials: none"), Kind.NO_CREDENTIALS, False),
         (sdk.ClientAuthenticationError("AADSTS7000215: ..."), Kind.BAD_CREDENTIALS, False),
+        (sdk.ClientAuthenticationError(HOST_AWAY), Kind.UNAVAILABLE, False),
         (broken(UNMADE), Kind.UNAVAILABLE, False),
         (broken(aiohttp.ServerDisconnectedError()), Kind.UNAVAILABLE, True),
         (broken(aiohttp.ClientOSError("reset")), Kind.UNAVAILABLE, True),
@@ -155,3 +157,13 @@ async def test_a_tenant_that_can_be_none_is_refused_before_anything_is_asked(
     with pytest.raises(WorkspaceError, match="AZURE_TENANT_ID") as caught:
         _ = AzureClients(AzurePlace(), secret=secret).credential
     assert "hush" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "code", ["\x1b[31mwm keys", "two\nlines", "a sentence of a server", "x" * 101]
+)
+def test_what_is_no_code_is_not_repeated(code: str) -> None:
+    """Nor of a server that a connection names, which is not Azure's."""
+    failure = failure_of(answered(409, code), "blob")
+    assert (failure.code, failure.kind) == ("409", Kind.CONDITION)
+    assert code not in str(refusal(failure, "container docs"))

@@ -72,6 +72,11 @@ async def ids(container: ContainerProxy, text: str, *values: Any, **more: Any) -
         ("c.k >= @0 AND c.k < @1 AND c.n = 2", ("p\x01a", "p\x01c"), "b"),
         ("c.k > 'p\\u0001a' AND c.k < 'p\\u0001c'", (), "b"),
         ("c.k = 'p\\'a'", (), ""),
+        ("c.k IN (@0, @1, @2)", ("p\x01d", "zz", "p\x01b"), "bd"),
+        ("c.k IN (@0, @1) AND c.k > @1", ("p\x01d", "p\x01b"), "d"),
+        ("c.k IN (@0, @1) AND c.k IN (@1, @2)", ("p\x01a", "p\x01b", "p\x01c"), "b"),
+        ("c.k IN (@0, 1)", ("p\x01d",), "d"),
+        ("NOT (c.n IN ('1', '3'))", (), "d"),
         ("c.n = 1 OR c.n = 2 AND c.flag = true", (), "ab"),
     ],
 )  # fmt: skip
@@ -206,6 +211,14 @@ async def test_a_continuation_goes_on_where_it_was(container: ContainerProxy) ->
     again = container.query_items(text, partition_key="p", max_item_count=2).by_page(token)
     rest = [item["id"] async for page in again async for item in page]
     assert rest == ["bb", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(("order", "found"), [("", "abde"), (" ORDER BY c.k DESC", "edba")])
+async def test_pages_of_several_values(container: ContainerProxy, order: str, found: str) -> None:
+    await filled(container)
+    values = ("p\x01d", "p\x01a", "p\x01é", "p\x01b", "p\x01a")
+    text = f"SELECT * FROM c WHERE c.k IN (@0, @1, @2, @3, @4){order}"
+    assert "".join(await ids(container, text, *values, max_item_count=1)) == found
 
 
 async def test_a_continuation_is_of_its_query_and_range(wire: Wire) -> None:

@@ -138,3 +138,11 @@ def test_debug_shows_no_bodies_of_libraries(name: str) -> None:
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [
         "ours", "it retries"
     ]  # fmt: skip
+
+
+def test_sign_in_that_fails_is_not_told_at_length() -> None:
+    """The SDK lists every credential that it tried; the refusal is one line of ours."""
+    stream = io.StringIO()
+    configure_logging(stream=stream, level="INFO")
+    logging.getLogger("azure.identity.aio._credentials.chained").warning("tried:\n\tall")
+    assert stream.getvalue() == ""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
+from azure.cosmos.exceptions import CosmosHttpResponseError
 
 from services.records.cosmos import CosmosDriver, committing
 from services.records.cosmos.codec import version_of
@@ -159,6 +162,58 @@ async def test_a_race_lost_after_a_lost_answer_is_told_by_the_untouched_rows(
     assert failed.value.position == 1
     assert failed.value.current == await other.get(B)
     assert [item.key for item in await everything(driver)] == [B]
+
+
+async def test_a_row_that_expired_since_does_not_prove_that_ours_was_not_written(
+    driver: CosmosDriver, store: CosmosStore, clock: Clock
+) -> None:
+    """A lease: ours was written, another followed, and has expired. Ours is not written again."""
+    other = await store.open()
+
+    async def follow() -> None:
+        item = await other.get(A)
+        assert item is not None
+        theirs = put("a", "theirs", condition=Match(item.token), expires_at=1_000_005)
+        await other.commit("P#1", [theirs])
+        clock.now += 10
+
+    LostAnswers(driver, arrives=True, meanwhile=follow)
+    with pytest.raises(DriverUnavailable) as failed:
+        await driver.commit("P#1", [put("a", "ours")])
+    assert failed.value.ambiguous
+    assert await driver.get(A) is None
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_refusal_after_an_answer_that_was_lost_denies_nothing(
+    driver: CosmosDriver, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    """The first attempt arrives after the look at the rows; the second is refused for good."""
+    calls: Any = driver._calls
+    real, sent = calls.batch, list[int]()
+
+    async def batch(pk: str, operations: Any) -> Any:
+        sent.append(len(sent))
+        if len(sent) == 1:
+            raise ServiceResponseError("the connection broke")
+        if arrives:
+            await real(pk, operations)
+        made: Any = CosmosHttpResponseError
+        refused = made(status_code=403, message="full")
+        refused.sub_status = 1014
+        raise refused
+
+    monkeypatch.setattr(calls, "batch", batch)
+    if arrives:
+        [token] = await driver.commit("P#1", [put("a")])
+        item = await driver.get(A)
+        assert item is not None
+        assert item.token == token
+    else:
+        with pytest.raises(DriverUnavailable) as failed:
+            await driver.commit("P#1", [put("a")])
+        assert failed.value.ambiguous
+    assert len(sent) == 2
 
 
 async def test_what_cannot_be_read_back_is_ambiguous(

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from services.records.cosmos import CosmosDriver
+from services.records.cosmos import CosmosDriver, feed
 from services.records.cosmos.schema import container_definition
 from services.records.port import CursorLost, Match
 from tests.conformance.records.cosmos_stores import CONTAINER, DATABASE, CosmosStore, FakeContainer
-from tests.conformance.records.harness import Environment, drain, everything, follow, put
+from tests.conformance.records.harness import Clock, Environment, drain, everything, follow, put
 from tests.fakes.cosmos.client import CosmosControl
 
 
@@ -112,6 +112,37 @@ async def test_reading_changes_is_repeated(
     assert {item.key.pk for item in await drain(driver, None, 2)} == wanted
     fake.fail(fault, "feed")
     assert await drain(driver, await driver.tail()) == []
+
+
+async def test_a_page_without_rows_is_not_the_end(
+    driver: CosmosDriver, fake: CosmosControl
+) -> None:
+    """Only a position that stays is: the service answers 200 with nothing, too."""
+    wanted = await written(driver, range(6))
+    fake.fail("EMPTY_PAGE", "feed", times=2)
+    page = await driver.changes(None, 100)
+    assert {item.key.pk for item in page.items} == wanted
+    assert page.complete
+
+
+async def test_a_long_stretch_that_nobody_sees_any_more_is_left_in_steps(
+    driver: CosmosDriver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expired rows: a read ends before its time is over, further on."""
+    monkeypatch.setattr(feed, "_ENOUGH_SECONDS", 0.0)
+    for n in range(5):
+        await driver.commit("P#1", [put(f"{n}", expires_at=int(clock.now) + 5)])
+    await driver.commit("P#1", [put("seen")])
+    clock.now += 10
+    cursor, seen, complete = None, list[str](), False
+    for _ in range(20):
+        page = await driver.changes(cursor, 1)
+        seen += [item.key.sk for item in page.items]
+        cursor, complete = page.cursor, page.complete
+        if complete:
+            break
+    assert seen == ["seen"]
+    assert complete
 
 
 async def test_the_row_of_the_driver_is_in_no_feed(driver: CosmosDriver) -> None:

@@ -51,6 +51,15 @@ async def test_an_account_that_reads_what_is_old_is_refused(
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
     assert level in error.message
     assert "--default-consistency-level Strong" in error.message
+    assert "regions" not in error.message
+
+
+async def test_an_account_that_writes_in_several_regions_is_told_so(
+    azure_environment: None,
+) -> None:
+    error = await refusal(FakeContainer(consistency="Session", multi_write=True))
+    assert "--enable-multiple-write-locations false" in error.message
+    assert "--default-consistency-level Strong" in error.message
 
 
 @pytest.mark.parametrize("multi", [False, True])

@@ -87,6 +87,30 @@ async def test_few_keys_are_point_reads_and_many_of_one_partition_a_query(
     assert fake.counts() == {"read": 3}
 
 
+async def test_keys_of_many_partitions_are_a_query_for_each_physical_one(
+    driver: CosmosDriver, fake: CosmosControl
+) -> None:
+    keys = await filled(driver)
+    wanted = [*reversed(keys), Key("Q#1", "x"), keys[0]]
+    fake.reset()
+    found = await driver.batch_get(wanted)
+    assert [item and item.key for item in found] == [*reversed(keys), None, keys[0]]
+    assert fake.counts() == {"query": 2}
+    for kind in ("EMPTY_PAGE", *FAULTS):
+        fake.fail(kind, "query")
+        assert keys_of(await driver.batch_get(keys)) == keys
+
+
+async def test_keys_of_many_partitions_are_found_after_splits(
+    driver: CosmosDriver, fake: CosmosControl
+) -> None:
+    """No row is missing because another physical partition has it now."""
+    keys = await filled(driver)
+    for _ in range(4):
+        fake.split(DATABASE, CONTAINER)
+        assert keys_of(await driver.batch_get(keys)) == keys
+
+
 async def test_a_walk_goes_on_through_splits(driver: CosmosDriver, fake: CosmosControl) -> None:
     """Each page is right as a whole, though the ranges that are known are gone."""
     keys = await filled(driver)
@@ -212,6 +236,7 @@ async def test_a_container_that_is_gone_is_no_empty_one(
         lambda: driver.scan(None, 1),
         lambda: driver.query(Index.BASE, "P#1"),
         lambda: driver.batch_get([Key("P#1", f"{n}") for n in range(9)]),
+        lambda: driver.batch_get([Key(f"P#{n}", "a") for n in range(9)]),
         lambda: driver.changes(None, 1),
         lambda: driver.commit("P#1", [put("b")]),
     ):

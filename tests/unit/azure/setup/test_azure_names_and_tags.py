@@ -146,8 +146,11 @@ BAD: list[tuple[Asked, dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("asked", "variables", "said"), BAD, ids=range(len(BAD)))
 def test_bad_flags_are_refused_by_name(
-    tmp_path: Path, asked: Asked, variables: dict[str, str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked, variables: dict[str, str],
+    said: str,
 ) -> None:
+    for name, value in variables.items():  # the settings read those of WM_ themselves
+        monkeypatch.setenv(name, value)
     with pytest.raises(WorkspaceError, match=said):
         target(tmp_path, asked, variables)
 

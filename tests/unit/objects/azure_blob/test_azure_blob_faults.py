@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from services.objects.azure_blob import AzureBlobDriver, reading
+from services.objects.azure_blob import AzureBlobDriver, copying, reading
+from services.objects.azure_blob.reading import Digest, Found
 from services.objects.port import (
     ObjectExists,
     ObjectInfo,
@@ -18,10 +20,11 @@ from services.objects.port import (
     StoreUnavailable,
     WrongBytes,
 )
-from tests.conformance.objects.rigs import trusted
 from tests.servers import azure, containers
 from tests.servers.faulty import Asked, Fault, Faulty
 from tests.servers.marks import needs_azurite
+from tests.unit.objects.azure_blob.azure_answers import Answer, Say, answering, refused
+from tests.unit.objects.azure_blob.test_azure_containers import good, opening, saying
 
 pytestmark = [needs_azurite, pytest.mark.usefixtures("azure_environment")]
 
@@ -113,7 +116,7 @@ async def test_an_upload_in_parts_with_lost_answers(
 ) -> None:
     multipart_id = await driver.multipart_create("key", "text/plain", sha(DATA))
     request = SignRequest("PUT", "key", 60, size=len(DATA), upload_part=(multipart_id, 1))
-    async with httpx.AsyncClient(verify=trusted(), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=azure.trusted(), trust_env=False) as client:
         assert (await client.put(driver.sign(request).url, content=DATA)).status_code == 201
     parts = await driver.multipart_parts("key", multipart_id)
     proxy.plan = first_of_each(Fault.CUT_AFTER)
@@ -133,7 +136,7 @@ async def test_a_completion_that_was_cut_off_goes_on(
     """The second process has what the first one left."""
     multipart_id = await driver.multipart_create("key", "text/plain", sha(DATA))
     request = SignRequest("PUT", "key", 60, size=len(DATA), upload_part=(multipart_id, 1))
-    async with httpx.AsyncClient(verify=trusted(), trust_env=False) as client:
+    async with httpx.AsyncClient(verify=azure.trusted(), trust_env=False) as client:
         assert (await client.put(driver.sign(request).url, content=DATA)).status_code == 201
     parts = await driver.multipart_parts("key", multipart_id)
     driver._wire._patience = 0
@@ -190,3 +193,77 @@ async def test_bytes_that_changed_are_not_served(driver: AzureBlobDriver) -> Non
     assert (await driver.head("key")).sha256 == sha(b"12345")
     with pytest.raises(WrongBytes):
         await read(driver, "key")
+
+
+@pytest.mark.parametrize("place", ["reading", "copying"])
+async def test_two_completions_at_once_do_not_fail_each_other(
+    driver: AzureBlobDriver, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Who joins second makes another version of what the first one reads or copies."""
+    multipart_id = await driver.multipart_create("key", "text/plain", sha(DATA))
+    request = SignRequest("PUT", "key", 60, size=len(DATA), upload_part=(multipart_id, 1))
+    async with httpx.AsyncClient(verify=azure.trusted(), trust_env=False) as client:
+        assert (await client.put(driver.sign(request).url, content=DATA)).status_code == 201
+    parts = await driver.multipart_parts("key", multipart_id)
+    staging, joined = driver._staging, list[object]()
+    verified = staging._verified
+
+    async def join(upload: Any) -> None:
+        if not joined:
+            joined.append(await staging._joined(upload, parts))
+
+    async def between(upload: Any, found: Found, *more: Any) -> Digest:
+        if place == "reading":
+            await join(upload)
+        digest = await verified(upload, found, *more)
+        await join(upload)
+        return digest
+
+    monkeypatch.setattr(staging, "_verified", between)
+    info = await driver.multipart_complete(
+        "key", multipart_id, parts, size=len(DATA), sha256=sha(DATA)
+    )
+    assert (info.sha256, len(joined)) == (sha(DATA), 1)
+    assert await read(driver, "key") == DATA
+
+
+async def test_a_copy_that_cannot_go_on_asks_for_no_more_blocks(
+    driver: AzureBlobDriver, proxy: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large blob there are hundreds, and each would be tried again for a while."""
+    monkeypatch.setattr(copying, "BLOCK_BYTES", 1024 * 1024)
+    data = DATA * 41  # 10 MiB and more
+    await write(driver, "source", data)
+    driver._wire._patience = 0
+    proxy.asked.clear()
+    proxy.plan = lambda asked: Fault.BROKEN if asked.operation == "PUT block" else None
+    with pytest.raises(StoreUnavailable):
+        await driver.copy("source", "target")
+    assert len([asked for asked, _ in proxy.asked if asked.operation == "PUT block"]) <= 4
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_answer_of_nothing_is_no_end(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """A blob of 250 bytes in steps of 100, of which the store denies the second, or all."""
+    monkeypatch.setattr(reading, "STEP", 100)
+    moment = "Fri, 20 Nov 2026 10:00:00 GMT"
+    head = {"etag": '"1"', "last-modified": moment, "x-ms-blob-type": "BlockBlob"}
+    asked, plain = list[str](), cast("Say", saying(good()))
+
+    def say(method: str, path: str) -> Answer:
+        if "key?" not in f"{path}?" or "seal-key" in path or "restype" in path:
+            return plain(method, path)
+        if method == "HEAD":
+            return 200, {**head, "content-length": "250"}, b""
+        asked.append(path)
+        if first or len(asked) > 1:
+            return refused(416, "InvalidRange")
+        return 206, {**head, "content-range": "bytes 0-99/250"}, b"x" * 100
+
+    with answering(say) as server:
+        driver = await opening(server.url, read_only=True)
+        with pytest.raises(StoreUnavailable):
+            await read(driver, "key")
+        await driver.close()

@@ -14,7 +14,6 @@ from services.cli.importing.put import UrlRefused, put_bytes, put_part
 from services.cli.importing.source import Source
 from services.objects.azure_blob import AzureBlobDriver
 from services.objects.port import SignedTransfer, SignRequest
-from tests.conformance.objects.rigs import trusted
 from tests.servers import azure, containers
 from tests.servers.marks import needs_azurite
 
@@ -33,7 +32,7 @@ async def driver() -> AsyncIterator[AzureBlobDriver]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, verify=trusted()) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=azure.trusted()) as client:
         yield client
 
 

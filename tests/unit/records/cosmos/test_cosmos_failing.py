@@ -27,9 +27,10 @@ def answered(
     return make(message=message, response=response)
 
 
-def of_batch(status: int) -> Any:
+def of_batch(status: int, sub_status: int = 0) -> Any:
     make: Any = cosmos.CosmosBatchOperationError
-    return make(0, {}, status, "m", [{"statusCode": status}])
+    failed = {"statusCode": status, "subStatusCode": sub_status}
+    return make(1, {}, status, "m", [{"statusCode": 424}, failed])
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ def of_batch(status: int) -> Any:
         (answered(400), Kind.INVALID, False),
         (of_batch(429), Kind.THROTTLED, False),
         (of_batch(408), Kind.UNAVAILABLE, True),
+        (of_batch(403, 1014), Kind.FULL, False),
         (DecodeError("no JSON"), Kind.UNAVAILABLE, True),
         (NotOfTheService(), Kind.UNAVAILABLE, True),
         (KeyError("Documents"), Kind.UNAVAILABLE, True),

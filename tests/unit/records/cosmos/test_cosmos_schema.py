@@ -80,7 +80,24 @@ def test_continuations_are_those_of_the_sdk() -> None:
     made = sdk_continuation(section, "rid")
     state = ChangeFeedStateV2.from_json("dbs/d/colls/c", "rid", {"continuationFeedRange": made})
     assert state.to_dict() == json.loads(base64.b64decode(made))
-    assert sections_of(made) == [section]
+    assert sections_of(made, section) == [section]
+
+
+def test_parts_of_a_split_stay_within_their_section() -> None:
+    """Sections of 00-50 and 50-FF, whose partitions were merged, and split at 30: for the
+    first one the SDK names both new partitions, whole."""
+    whole = Section("", "50", '"7"')
+    ranges = [("", "30"), ("30", "FF")]
+    tokens = [
+        {"token": '"7"', "range": {"min": low, "max": high}} for low, high in ranges
+    ]  # fmt: skip
+    named = base64.b64encode(
+        json.dumps({"continuation": {"continuation": tokens}}).encode()
+    ).decode()
+    parts = sections_of(named, whole)
+    assert parts == [Section("", "30", '"7"'), Section("30", "50", '"7"')]
+    cursor = Place([*parts, Section("50", "FF", '"9"')]).cursor("me", 1)
+    assert len(read_cursor("me", cursor, 1.0).sections) == 3
 
 
 def test_a_cursor_comes_back_with_its_turn() -> None:

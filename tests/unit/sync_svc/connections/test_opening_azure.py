@@ -20,7 +20,8 @@ from sync_svc.surfaces.cloud import variable_of
 from sync_svc.surfaces.opening import SurfaceOpener
 from tests.fakes.sign_in import SignIn
 from tests.servers import azure
-from tests.servers.azure_stores import DATABASE, Stores, blobs, new_stores
+from tests.servers.azure_stores import DATABASE, Stores, new_stores
+from tests.servers.containers import client, new_container
 from tests.servers.faulty import Fault
 from tests.servers.marks import needs_azurite
 
@@ -225,7 +226,7 @@ async def test_the_checks_of_two_containers(tmp_path: Path, stores: Stores) -> N
     ]  # fmt: skip
     assert said(report, WARNING).keys() <= {"recovery"}
     assert (await checked(tmp_path, connection, read_only=True)).usable
-    with blobs(stores.name) as container:
+    with client(stores.name) as container:
         left = [each.name for each in container.list_blobs()]
     assert [name for name in left if not name.startswith(".")] == []
 
@@ -233,10 +234,7 @@ async def test_the_checks_of_two_containers(tmp_path: Path, stores: Stores) -> N
 async def test_a_container_that_everybody_may_read(tmp_path: Path, stores: Stores) -> None:
     connection = at(stores)
     assert (await checked(tmp_path, connection, read_only=False)).usable
-    name = azure.new_name("public-")
-    with blobs(name) as container:
-        container.create_container(public_access="blob")
-    connection.settings["storage_container"] = name
+    connection.settings["storage_container"] = new_container(public="blob")
     public = await checked(tmp_path, connection, read_only=False)
     assert said(public, FAILED).keys() == {"encryption"}
     assert "is public" in said(public, FAILED)["encryption"]

@@ -14,7 +14,8 @@ from sync_svc.connections.notable import Notable
 from sync_svc.connections.probes import probes_of
 from sync_svc.surfaces.surface import Surface
 from tests.servers import azure
-from tests.servers.azure_stores import Stores, new_stores, signed_in
+from tests.servers.azure_stores import Stores, new_stores
+from tests.servers.containers import Credential
 from tests.servers.marks import needs_azurite
 
 pytestmark = [pytest.mark.usefixtures("azure_environment"), needs_azurite]
@@ -36,8 +37,8 @@ async def said(connection: Connection) -> str:
 
 def keep_deleted(policy: RetentionPolicy) -> None:
     url = f"{azure.azurite().url.rstrip('/')}/{azure.ACCOUNT}"
-    with signed_in() as credential, BlobServiceClient(
-        url, credential, connection_verify=azure.ca_file()
+    with BlobServiceClient(
+        url, Credential(), connection_verify=azure.ca_file()
     ) as service:
         service.set_service_properties(delete_retention_policy=policy)
 
