@@ -11,6 +11,7 @@ import ipaddress
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -294,6 +295,12 @@ class Settings(BaseSettings):
         """Both ports are reachable from this machine alone."""
         return all(_is_loopback(host) for host in (self.grpc_host, self.http_host))
 
+    @property
+    def for_this_machine(self) -> bool:
+        """Nobody else is meant to come, through a proxy in front neither."""
+        public = urlsplit(self.public_url).hostname or "localhost"
+        return self.loopback_only and _is_loopback(public)
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from all sources. Raises INVALID_FIELD naming the variable."""
@@ -316,7 +323,7 @@ def _issuers(settings: Settings) -> list[AnyIssuer]:
     for name in ("cognito_endpoint", "entra_endpoint"):
         if url := getattr(settings, name):
             field = f"WM_{name.upper()}"
-            check_keys_endpoint(url, field=field, loopback_only=settings.loopback_only)
+            check_keys_endpoint(url, field=field, loopback_only=settings.for_this_machine)
     found: list[AnyIssuer] = [*settings.oidc_issuers]
     if _has(settings, "cognito", _POOL):
         found.append(_single(settings, "cognito", _POOL, CognitoSettings))

@@ -30,8 +30,8 @@ param cosmosContainerName string = 'workspace_items'
 @description('The image of the workspace, with `wm` on its PATH.')
 param image string
 
-@description('Caddy 2; a copy in your own registry is not slowed down by Docker Hub.')
-param frontImage string = 'docker.io/library/caddy:2.10'
+@description('Caddy 2, a copy in your own registry, by its digest: REGISTRY.azurecr.io/caddy@sha256:... A tag may name other bytes tomorrow, and what runs here has the rights of the identity.')
+param frontImage string
 
 @description('Azure Container Registry of the images; empty where anybody may pull them.')
 param registryName string = ''

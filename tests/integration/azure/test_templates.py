@@ -42,7 +42,10 @@ from tests.integration.azure.bicep import (
 NAMES = ("baseline", "runtime", "registry", "registration")
 _KIND = re.compile(r"Microsoft\.[A-Z][A-Za-z]+(/[A-Za-z]+)+@(\d{4}-\d{2}-\d{2}(-preview)?|v1\.0)")
 _OF_BICEP = {"name", "parent", "scope", "dependsOn"}
-_PEOPLE = {"entraTenantId": "1" * 36, "entraClientIds": "2" * 36, "image": "r/workspace:1"}
+_PEOPLE = {
+    "entraTenantId": "1" * 36, "entraClientIds": "2" * 36, "image": "r/workspace:1",
+    "frontImage": "r/caddy@sha256:0",
+}  # fmt: skip
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
 

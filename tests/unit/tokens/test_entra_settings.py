@@ -268,3 +268,6 @@ def test_a_workspace_that_others_reach_has_no_emulator(folder: Path) -> None:
     for port in ("grpc_host", "http_host"):
         with pytest.raises(WorkspaceError, match="WM_ENTRA_ENDPOINT"):
             load_settings(entra_endpoint="http://127.0.0.1:5000", **given, **{port: "0.0.0.0"})
+    for public in ("https://app.example.com", "http://10.0.0.1:8080"):  # behind a proxy
+        with pytest.raises(WorkspaceError, match="WM_ENTRA_ENDPOINT"):
+            load_settings(entra_endpoint="http://127.0.0.1:5000", public_url=public)
