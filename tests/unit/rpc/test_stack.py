@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -148,6 +149,14 @@ def test_two_request_ids_are_none() -> None:
     assert request_id_of((("x-request-id", "x" * 64),)) == "x" * 64
 
 
+async def _counted(echo: Echo, labels: dict[str, str]) -> None:
+    """A refusal is sent before its handler has ended, and stopping the server ends it."""
+    sample = echo.registry.get_sample_value
+    async with asyncio.timeout(20):
+        while sample("workspace_rpc_handled_total", labels) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 async def test_metrics_and_the_log_line(caplog: pytest.LogCaptureFixture) -> None:
     async def act(request: object, context: object) -> object:
         raise WorkspaceError(Reason.ERROR_REASON_NOT_FOUND, "not here")
@@ -159,6 +168,7 @@ async def test_metrics_and_the_log_line(caplog: pytest.LogCaptureFixture) -> Non
                 await echo.call(kind)
         await_end = {"method": "/t.Echo/StreamStream", "kind": "bidi_stream"}
         sample = echo.registry.get_sample_value
+        await _counted(echo, {**await_end, "code": "NOT_FOUND"})
     assert sample("workspace_rpc_in_flight", await_end) == 0
     assert sample("workspace_rpc_handled_total", {**await_end, "code": "NOT_FOUND"}) == 1
     assert sample("workspace_rpc_duration_seconds_count", await_end) == 1
@@ -180,9 +190,9 @@ async def test_an_abort_of_the_handler_itself_is_kept_and_counted() -> None:
     async with Echo(act).running() as echo:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await echo.call("UnaryUnary")
+        await _counted(echo, labels)
     assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
     assert caught.value.details() == "by hand"
-    assert echo.registry.get_sample_value("workspace_rpc_handled_total", labels) == 1
 
 
 @pytest.mark.parametrize(
