@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from workspace.sync.v1.connection_pb2 import Connection
 
+from services.model.canonical import content_digest
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.model.indexes import Index
+from services.model.merging.content import content_of
+from services.model.stamp import Stamp
 from services.records.codec import dump, encode
 from services.records.mutation import Mutation
 from services.records.port import ConditionFailed, Key, Match, Put
@@ -83,8 +86,9 @@ class RecordRegistry:
                 token = await self._records.put_row(put)
             except ConditionFailed:
                 continue
-            item = replace(record.item, token=token, body=put.body)
-            return _stored(replace(record, message=message, item=item))
+            item = replace(record.item, token=token, body=put.body, stamp=put.stamp)
+            stamp = Stamp.load(put.stamp)
+            return _stored(replace(record, message=message, item=item, stamp=stamp))
         raise WorkspaceError(
             Reason.ERROR_REASON_CONFLICTING_WRITE,
             "other changes of the connection won every retry; repeat the call",
@@ -106,10 +110,13 @@ def _stored(record: Record[Any]) -> Stored:
 
 
 def _noted(record: Record[Any], message: Connection) -> Put:
-    """The row with other server-set fields, under the version that it has."""
+    """The row with other server-set fields, under the version that it has: the stamp keeps
+    its dots, and has the digest of the new content."""
     item = record.item
-    body = dump(encode(_FAMILY, message, json.loads(item.body)))
+    members = encode(_FAMILY, message, json.loads(item.body))
+    digest = content_digest(_FAMILY.name, item.deleted, content_of(_FAMILY, members))
+    stamp = replace(record.stamp, digest=digest).dump()
     return Put(
-        item.key, Match(item.token), item.family, body, item.stamp, item.deleted,
+        item.key, Match(item.token), item.family, dump(members), stamp, item.deleted,
         item.expires_at, _FAMILY.index_entries(message),
     )

@@ -20,6 +20,7 @@ from workspace.sync.v1.connection_service_pb2 import (
 )
 
 from services.backends import wall_millis
+from services.cli.doctor.records import survey_records
 from services.model.clocks import HybridClock
 from services.model.errors import Reason, WorkspaceError
 from services.records.mutation import Mutation, Mutations
@@ -182,6 +183,8 @@ async def test_what_is_noted_leaves_the_etag_alone(bench: Bench) -> None:
     assert (await stored(bench)).connection == noted.connection
     assert await bench.registry.note("gone", learn) is None
     assert await bench.events() == 1
+    survey = await survey_records(bench.driver)  # type: ignore[arg-type]
+    assert survey.faults == []  # the row has the digest of what it says
 
 
 async def test_noting_at_once_loses_nothing(bench: Bench) -> None:
