@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from services.aws.selected import aws_place
 from services.azure.selected import azure_place
-from services.config import Settings
 from services.mail.folder import FolderMail
 from services.mail.port import MailDriver
 from services.model.clocks import HybridClock
@@ -25,6 +24,7 @@ from services.records.instance import Instance, open_instance
 from services.records.port import Item, RecordDriver
 from services.records.sql import SqliteDriver
 from services.records.store import RecordStore
+from services.settings import Settings
 
 if TYPE_CHECKING:
     from services.aws.clients import AwsClients

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from services.config import Settings
+from services.settings import Settings
 
 __all__ = ["config_reference"]
 
 _HEAD = """# Configuration
 
-Generated from `services/config.py`; do not edit. Sources, strongest first: flags of
+Generated from `services/settings.py`; do not edit. Sources, strongest first: flags of
 `wm serve`, environment variables, the defaults below. Which provider a deployment
 uses stands in `backend.toml` (`wm init`), which never holds a secret. A value that
 is refused names its variable.

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from services.config import Settings
 from services.events.due import DueHandler, DueWork
 from services.events.feed import Feed
 from services.events.relay import Consumer
@@ -27,6 +26,7 @@ from services.rpc.authentication import Authenticator
 from services.rpc.consistency import ConsistencyTokens
 from services.rpc.page_tokens import PageTokens
 from services.rpc.policy import Rule
+from services.settings import Settings
 
 __all__ = ["Kernel", "Peers", "Registration", "ServiceModule"]
 

@@ -26,7 +26,6 @@ from services.backends import (
     open_objects,
     open_records,
 )
-from services.config import Settings
 from services.events.due import DueWork
 from services.events.feed import Feed
 from services.events.publishers import open_publishers
@@ -60,6 +59,7 @@ from services.rpc.tls import ServerTls
 from services.rpc.validation import Validator
 from services.secrets.keys import KeysInSecret, open_keys
 from services.secrets.resolve import resolve_secrets
+from services.settings import Settings
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import open_tracing
 from services.tokens.admission import UserAdmission

@@ -19,10 +19,11 @@ from workspace.storage.v1.catalog_service_pb2 import (
     GetParityResponse,
 )
 
-from services.config import Settings, load_selection
+from services.config import load_selection
 from services.model.catalog import PROVIDERS, services_of
 from services.model.parity import LINES, Line, faults_of
 from services.model.selection import backend_selection
+from services.settings import Settings
 
 __all__ = ["Catalog"]
 

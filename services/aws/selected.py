@@ -17,7 +17,7 @@ from services.model.selection import selected_text
 from services.secrets.reference import is_aws_reference, keys_reference
 
 if TYPE_CHECKING:
-    from services.config import Settings
+    from services.settings import Settings
 
 __all__ = ["aws_place", "aws_selection", "check_aws", "from_environment", "uses_aws"]
 

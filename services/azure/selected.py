@@ -14,7 +14,7 @@ from services.model.errors import invalid_field
 from services.model.selection import selected_text
 
 if TYPE_CHECKING:
-    from services.config import Settings
+    from services.settings import Settings
 
 __all__ = ["azure_place", "azure_selection", "check_azure", "from_environment", "uses_azure"]
 

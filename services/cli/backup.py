@@ -16,12 +16,13 @@ from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError, usage
 from services.cli.options import options_of
 from services.cli.output import counted, human_bytes, print_json, print_line
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.objects.filesystem import FilesystemDriver
 from services.objects.tokens import UrlSigner
 from services.private_files import make_folder
 from services.records.port import Item
 from services.secrets.keys import with_secrets
+from services.settings import Settings
 
 app = typer.Typer(add_completion=False)
 

@@ -18,8 +18,8 @@ from services.cli.failures import usage
 from services.cli.options import options_of
 
 if TYPE_CHECKING:
-    from services.config import Settings
     from services.process import WorkspaceProcess
+    from services.settings import Settings
 
 app = typer.Typer(add_completion=False)
 

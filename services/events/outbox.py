@@ -1,13 +1,14 @@
 """Activity events as they come out of the change feed: the outbox.
 
-Event rows are written once and never change, so each is in the feed once, in
-commit order per partition.
+Event rows are written once and never change (but for erasure), so each is in the feed
+once, in commit order per partition.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,9 +92,9 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a follower is: after the event `after` ('' for none of them) of what
-    the feed has behind `cursor` ('': behind its beginning). `hlc` is the newest
-    clock reading of what was delivered."""
+    """Where a follower is: behind `cursor` ('': behind the beginning of the feed), and
+    there after the events whose ids together have the digest `after` ('': after none of
+    them). `hlc` is the newest clock reading of what was delivered."""
 
     cursor: str
     after: str = ""
@@ -127,8 +128,10 @@ async def follow_events(feed: Feed, position: Position) -> AsyncGenerator[EventB
     """Events after `position`, for ever, with heartbeats; errors as `Feed.follow`.
 
     What is read is what the consumer has room for: the next page is fetched
-    when this one was handled. An event whose row was erased meanwhile cannot be
-    resumed after: then the rest of its page is delivered again.
+    when this one was handled. Whoever resumes inside of a page reads it anew. Where a feed
+    is made of several (the lanes of DynamoDB, the physical partitions of Cosmos DB), or a
+    row was erased, it may have other events now before that place: then all of its
+    events are delivered again, for what is new among them has never been.
     """
     cursor, after, hlc = position.cursor, position.after, position.hlc
     async with aclosing(feed.follow(cursor or None)) as batches:
@@ -138,19 +141,26 @@ async def follow_events(feed: Feed, position: Position) -> AsyncGenerator[EventB
                 yield EventBatch((), here, batch.started_at, batch.complete)
                 continue
             events = outbox_events(batch.items)
-            ids = [event.event_id for event in events]
-            if after in ids:
-                events = events[ids.index(after) + 1 :]
+            digests = list(_digests(events))
+            begin = digests.index(after) + 1 if after in digests else 0
             placed = []
-            for event in events:
+            for event, digest in zip(events[begin:], digests[begin:], strict=True):
                 # Erasing personal data writes an old event anew: it is not news.
                 if event.hlc > hlc or not event.is_erased:
                     hlc = max(hlc, event.hlc)
-                    placed.append((event, Position(cursor, event.event_id, hlc)))
+                    placed.append((event, Position(cursor, digest, hlc)))
             cursor, after = batch.cursor, ""
             yield EventBatch(
                 placed, Position(cursor, after, hlc), batch.started_at, batch.complete
             )
+
+
+def _digests(events: Iterable[OutboxEvent]) -> Iterator[str]:
+    """For each event, of its id and those before it: 12 bytes."""
+    running = hashlib.blake2b(digest_size=12)
+    for event in events:
+        running.update(event.event_id.encode() + b"\n")
+        yield running.hexdigest()
 
 
 def outbox_events(items: Iterable[Item]) -> list[OutboxEvent]:

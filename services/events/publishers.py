@@ -7,8 +7,8 @@ from typing import Protocol
 
 from services.aws.selected import aws_place
 from services.azure.selected import azure_place
-from services.config import Settings
 from services.events.relay import Consumer
+from services.settings import Settings
 
 __all__ = ["Publisher", "open_publishers"]
 

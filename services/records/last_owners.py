@@ -8,9 +8,9 @@ of documents or of new grants asks for the open conflicts of grants at most.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
@@ -26,11 +26,8 @@ from services.model.shown import Shown, conflict_id, shown_of
 from services.model.stamp import Stamp
 from services.model.versions import State
 from services.records.conflict_rows import PREFIX, Found, conflict_key
-from services.records.port import Index, Item, Key, Put
+from services.records.port import Index, Item, ItemPage, Key, Put
 from services.records.siblings import Rows
-
-if TYPE_CHECKING:  # the store settles after its own commits
-    from services.records.store import RecordStore
 
 __all__ = [
     "OWNER_FAMILIES", "Draft", "as_shown", "settle_owners", "touches_owners", "with_last_owner",
@@ -43,6 +40,25 @@ OWNER_FAMILIES: Final = frozenset(
 _PAGE: Final = 500
 _MOST_LOOKED_UP: Final = 100
 """Of so many revocations, the latest, it is asked what they took away."""
+
+
+class Partitions(Protocol):
+    """What the rule needs of a RecordStore (store.py), which settles after its own commits."""
+
+    async def get_row(self, key: Key) -> Item | None: ...
+
+    async def rows(self, keys: Sequence[Key], met: Sequence[Key] = ()) -> list[Rows]: ...
+
+    async def run(
+        self, index: Index, partition: str, *, lower: str, upper: str, limit: int, after: str | None
+    ) -> ItemPage: ...
+
+    async def converge(
+        self,
+        pk: str,
+        keys: Sequence[Key],
+        decide: Callable[[Sequence[Rows]], Awaitable[Sequence[Put]]],
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,7 @@ class Draft:
 
 
 async def with_last_owner(
-    records: RecordStore, pk: str, part: Sequence[Draft]
+    records: Partitions, pk: str, part: Sequence[Draft]
 ) -> dict[Key, Draft]:
     """Records of the partition whose rows show other than their versions alone would,
     or did until now, with what they show: of `part` or not."""
@@ -83,7 +99,7 @@ def touches_owners(
     return scope.has_root and sk == pk and scope.facts(before) != scope.facts(after)
 
 
-async def settle_owners(records: RecordStore, pk: str, found: Found) -> None:
+async def settle_owners(records: Partitions, pk: str, found: Found) -> None:
     """After a write of this node: what is suspended is decided again, as every node
     does that joins the write. Without it the revocation would have no effect just where
     the next owner was made. Idempotent. Raises INVALID_STATE when more changes by it than
@@ -119,7 +135,7 @@ def as_shown(draft: Draft, found: Found) -> list[Put]:
 
 @dataclass(slots=True)
 class _Partition:
-    records: RecordStore
+    records: Partitions
     pk: str
     scope: Scope
     part: Mapping[Key, Draft]

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from services.config import Settings
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.keyring import KEY_FILE
 from services.secrets.key_files import (
@@ -31,6 +30,7 @@ from services.secrets.port import SecretMissing, SecretProblem, SecretStore
 from services.secrets.reference import Reference, keys_reference
 from services.secrets.resolve import refused_secret, resolve_secrets
 from services.secrets.stores import SecretStores, open_stores
+from services.settings import Settings
 
 __all__ = ["KeysInSecret", "open_keys", "push_keys", "with_secrets"]
 

@@ -8,11 +8,11 @@ from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
-from services.config import Settings
 from services.model.errors import Reason, WorkspaceError
 from services.secrets.port import SecretProblem, SecretValue
 from services.secrets.reference import Reference, parse_reference
 from services.secrets.stores import SecretStores, open_stores
+from services.settings import Settings
 
 __all__ = ["refused_secret", "resolve_secrets"]
 

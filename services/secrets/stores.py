@@ -17,8 +17,8 @@ from services.secrets.reference import Reference, Service
 
 if TYPE_CHECKING:
     from services.aws.clients import AwsClients
-    from services.config import Settings
     from services.secrets.azure_stores import AzureStores
+    from services.settings import Settings
 
 __all__ = ["SecretStores", "open_stores"]
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from services.config import Settings, load_selection
+from services.config import load_selection
 from services.model.errors import invalid_field
+from services.settings import Settings
 
 __all__ = ["check_origins", "layered", "selection_there", "settings_for"]
 

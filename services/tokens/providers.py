@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-from services.config import Settings
 from services.records.store import RecordStore
+from services.settings import Settings
 from services.tokens.authenticator import TokenAuthenticator
 from services.tokens.claims import TokenVerifier
 from services.tokens.cognito import pool_verifier

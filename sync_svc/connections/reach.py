@@ -13,8 +13,8 @@ from pathlib import Path
 
 from workspace.sync.v1.connection_pb2 import Connection, Trust
 
-from services.config import Settings
 from services.model.errors import WorkspaceError, invalid_field
+from services.settings import Settings
 from sync_svc.connections.providers import folder_of
 from sync_svc.connections.stores import STORES, store_name, stores_of
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.config import Settings
+from services.settings import Settings
 from sync_svc.connections import stores_aws as aws
 from sync_svc.connections import stores_azure as azure
 from sync_svc.connections.servers import at

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from services.config import Settings
+from services.settings import Settings
 from sync_svc.connections.hosts import is_host, is_loopback
 from sync_svc.connections.servers import at, host_of, parts_of
 

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from services.azure.place import CLOUDS
-from services.config import Settings
+from services.settings import Settings
 from sync_svc.connections.servers import at, host_of, parts_of
 
 __all__ = [

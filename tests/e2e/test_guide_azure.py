@@ -113,7 +113,7 @@ def test_every_command_that_the_guide_names_exists() -> None:
 
 def test_every_variable_that_the_guide_names_is_a_setting() -> None:
     """Or one that setup, connections and tests have."""
-    from services.config import Settings
+    from services.settings import Settings
 
     text = GUIDE.read_text(encoding="utf-8")
     named = set(re.findall(r"`(WM_[A-Z_]+[A-Z])[`=]", text))

@@ -39,7 +39,7 @@ class Stores:
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Of a process (services/config.py)."""
+        """Of a process (services/settings.py)."""
         named = {f"azure_{name}": value for name, value in self.settings.items()}
         selected = {"records": "cosmos", "objects": "azure_blob"}
         return named | selected | {"azure_ca_file": Path(azure.ca_file())}

@@ -17,9 +17,9 @@ from services.aws.place import AwsPlace
 from services.aws.selected import aws_place, aws_selection, check_aws, from_environment
 from services.aws.setup.desired import Baseline
 from services.aws.setup.tags import TAGS
-from services.config import Settings
 from services.model.errors import invalid_field
 from services.model.selection import DEFAULT_ENVIRONMENT, DEFAULT_PREFIX, backend_selection
+from services.settings import Settings
 from services.setup.names import check_origins, layered, selection_there, settings_for
 from services.setup.tags import default_tags
 

@@ -17,9 +17,9 @@ from services.azure.place import AzurePlace
 from services.azure.selected import azure_place, azure_selection, check_azure, from_environment
 from services.azure.setup.desired import MAX_THROUGHPUT, Baseline
 from services.azure.setup.tags import TAGS
-from services.config import Settings
 from services.model.errors import invalid_field
 from services.model.selection import DEFAULT_ENVIRONMENT, DEFAULT_PREFIX, backend_selection
+from services.settings import Settings
 from services.setup.names import check_origins, layered, selection_there, settings_for
 from services.setup.tags import default_tags
 

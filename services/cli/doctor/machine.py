@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.cli.doctor.finding import Finding, Verdict
 from services.cli.output import human_bytes
-from services.config import Settings
+from services.settings import Settings
 
 __all__ = ["check_clock", "check_disk", "check_keys", "check_ports"]
 

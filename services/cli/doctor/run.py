@@ -18,12 +18,13 @@ from services.cli.doctor.records import (
 from services.cli.doctor.stored import open_stored
 from services.cli.doctor.usage import recount
 from services.cli.endpoint import read_endpoint
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.model.errors import WorkspaceError
 from services.objects.port import StoreUnavailable
 from services.records.port import DriverUnavailable
 from services.records.sql.files import FileLock
 from services.secrets.resolve import resolve_secrets
+from services.settings import Settings
 
 __all__ = ["examine"]
 

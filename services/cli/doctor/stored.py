@@ -12,8 +12,8 @@ from typing import Protocol
 from services.aws.selected import aws_place
 from services.azure.selected import azure_place
 from services.cli.doctor.records import ExpectedObject
-from services.config import Settings
 from services.objects.port import ObjectDriver, ObjectMissing
+from services.settings import Settings
 
 __all__ = ["Folder", "Store", "Stored", "open_stored"]
 

@@ -22,10 +22,11 @@ from services.aws.setup.desired import (
 )
 from services.aws.setup.table import creation
 from services.aws.setup.tags import as_list
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.model.selection import backend_selection
+from services.settings import Settings
 from services.setup.tags import default_tags
 from tests.integration.aws.rigs import baseline
 from tests.integration.aws.templates import FOLDER, Resolver, template

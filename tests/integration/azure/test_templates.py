@@ -17,13 +17,14 @@ from workspace.sync.v1.connection_pb2 import Connection
 from services.azure.permissions import GRANTS, SERVICES, grants_of
 from services.azure.roles import ROLES
 from services.azure.setup.desired import API_VERSIONS, Baseline, resources
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.model.errors import WorkspaceError
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.model.selection import backend_selection
 from services.records.cosmos.schema import check_container, container_definition
 from services.secrets.reference import parse_reference
+from services.settings import Settings
 from services.setup.tags import default_tags
 from services.tokens.entra_settings import EntraSettings
 from sync_svc.connections.reach import Reach

@@ -42,7 +42,6 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from project_svc.documents.indexing import Indexing
 from project_svc.module import build
-from services.config import Settings
 from services.events.due import DueWork
 from services.events.feed import Feed
 from services.kernel import Kernel
@@ -60,6 +59,7 @@ from services.rpc.policy import USER, Rule, service
 from services.rpc.registration import register
 from services.rpc.stack import build_interceptors
 from services.rpc.validation import Validator
+from services.settings import Settings
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import open_tracing
 from tests.chosen_records import open_chosen

@@ -8,9 +8,10 @@ import pytest
 
 from services.aws.selected import aws_place
 from services.cli.init import render_toml
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.model.errors import WorkspaceError
 from services.model.selection import backend_selection
+from services.settings import Settings
 
 GOOD = {
     "records": "dynamodb", "objects": "s3", "aws_region": "eu-central-1",

@@ -8,9 +8,10 @@ import pytest
 
 from services.azure.selected import azure_place
 from services.cli.init import render_toml
-from services.config import Settings, load_settings
+from services.config import load_settings
 from services.model.errors import WorkspaceError
 from services.model.selection import backend_selection
+from services.settings import Settings
 
 GOOD = {
     "records": "cosmos", "objects": "azure_blob", "azure_location": "westeurope",

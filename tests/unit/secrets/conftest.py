@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import pytest
 
 from services.aws.clients import AwsClients
-from services.config import Settings, load_settings
+from services.config import load_settings
+from services.settings import Settings
 from tests.fakes.app_configuration import Store
 from tests.fakes.vault import Vault
 from tests.servers import aws, azure

@@ -1,26 +1,17 @@
-"""Where the keys of a tenant come from, and which of them sign for it: Entra has keys
-for all tenants, and some for one alone, in one set."""
+"""Which keys sign for a tenant: Entra has keys for all tenants, and some for one alone, in
+one set. (What is the same for all providers: test_provider_keys.py.)"""
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.config import load_settings
-from services.model.errors import Reason, WorkspaceError
-from services.tokens import providers
-from services.tokens.authenticator import TokenAuthenticator
-from services.tokens.entra import tenant_verifier
+from services.model.errors import WorkspaceError
 from services.tokens.issuers import EntraSettings
-from services.tokens.local import LocalIssuer
-from services.tokens.providers import open_authenticator
 from services.tokens.signature_keys import KeySetError, parse_key_set
-from services.tokens.verifier import StrictJwtVerifier
 from tests.entra_tenant import (
     ABSENT,
     CLIENT,
@@ -29,24 +20,12 @@ from tests.entra_tenant import (
     TEMPLATE,
     TENANT,
     EntraTenant,
-    access_claims,
-    entra_header,
     entra_jwk,
-    object_id,
 )
-from tests.oidc_issuer import RsaKey
+from tests.oidc_issuer import RsaKey, made_key
 from tests.security.test_bad_tokens import dumps
-from tests.unit.tokens.test_cognito_keys import (
-    BROKEN,
-    DAY,
-    ELSEWHERE,
-    HOUR,
-    REDIRECTING,
-    Clock,
-    refused,
-)
+from tests.unit.tokens.verifying import Clock, refused
 
-HOST = "login.microsoftonline.com"
 EXTERNAL = f"https://{TENANT}.ciamlogin.com/{TENANT}/v2.0"
 
 
@@ -62,32 +41,18 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def verifier(tenant: EntraTenant, clock: Clock) -> StrictJwtVerifier:
-    return verifier_of(tenant, clock)
-
-
-def verifier_of(tenant: EntraTenant, clock: Clock, **trust: Any) -> StrictJwtVerifier:
-    trusted = tenant.trusted(**trust)
-    return tenant_verifier(trusted, now=clock, tls=tenant.tls, endpoint=tenant.endpoint)
+@pytest.fixture(scope="module")
+def key() -> RsaKey:
+    return made_key("k1")
 
 
 def token(tenant: EntraTenant, clock: Clock, key: RsaKey | None = None, **trust: Any) -> str:
-    signer = key or tenant.key
-    claims = access_claims(tenant.trusted(**trust), "zoe", now=int(clock.now))
-    return signer.sign(entra_header(signer.kid), claims)
-
-
-async def test_the_keys_are_read_once_without_discovery(
-    verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock
-) -> None:
-    for _ in range(3):
-        assert await verifier.verify(token(tenant, clock))
-    assert tenant.asked == [f"/{TENANT}/discovery/v2.0/keys"]
+    claims = tenant.access_claims("zoe", now=int(clock.now), **trust)
+    return tenant.signed(claims, key=key)
 
 
 async def test_keys_of_version_1_are_elsewhere(tenant: EntraTenant, clock: Clock) -> None:
-    verifier = verifier_of(tenant, clock, token_version="1.0")
+    verifier = tenant.verifier(now=clock, token_version="1.0")
     body = dumps({"keys": tenant.keys})
     tenant.answers[f"/{TENANT}/discovery/keys"] = (200, {}, body)
     assert await verifier.verify(token(tenant, clock, token_version="1.0"))
@@ -95,9 +60,10 @@ async def test_keys_of_version_1_are_elsewhere(tenant: EntraTenant, clock: Clock
 
 
 async def test_t62_keys_sign_for_those_whom_their_issuer_names(
-    verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock
+    tenant: EntraTenant, clock: Clock
 ) -> None:
-    assert await verifier.verify(token(tenant, clock, tenant.key))  # of all tenants
+    verifier = tenant.verifier(now=clock)
+    assert await verifier.verify(token(tenant, clock))  # of all tenants
     assert await verifier.verify(token(tenant, clock, tenant.second_key))  # of this one
     assert await refused(verifier, token(tenant, clock, tenant.consumer_key)) == "kid"
 
@@ -140,11 +106,6 @@ def test_t62_a_key_is_bound_to_tenants_by_its_issuer(
     )
 
 
-@pytest.fixture(scope="module")
-def key() -> RsaKey:
-    return RsaKey("k1")
-
-
 def test_a_set_without_a_key_for_us_is_none(key: RsaKey, tenant: EntraTenant) -> None:
     body = dumps({"keys": [entra_jwk(key, TEMPLATE.replace("{tenantid}", CONSUMERS))]})
     with pytest.raises(KeySetError, match="no usable key"):
@@ -152,159 +113,10 @@ def test_a_set_without_a_key_for_us_is_none(key: RsaKey, tenant: EntraTenant) ->
     assert parse_key_set(body, "RS256")  # of issuers whose keys do not say so
 
 
-async def test_rotation_takes_new_keys_and_drops_old_ones(
-    verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock
+async def test_t34_a_kid_that_is_another_tenants_too_refuses_the_whole_set(
+    tenant: EntraTenant, clock: Clock, key: RsaKey
 ) -> None:
-    new, old = RsaKey("new"), tenant.key
-    await verifier.verify(token(tenant, clock))
-    tenant.keys = [entra_jwk(old, TEMPLATE), entra_jwk(new, TEMPLATE)]
-    assert await refused(verifier, token(tenant, clock, new)) == "kid"  # asked for just before
-    clock.now += 30
-    assert await verifier.verify(token(tenant, clock, new))
-    assert await verifier.verify(token(tenant, clock, old))
-    tenant.keys = [entra_jwk(new, TEMPLATE)]
-    clock.now += HOUR
-    assert await refused(verifier, token(tenant, clock, old)) == "kid"
-    assert await verifier.verify(token(tenant, clock, new))
-
-
-async def test_t71_unknown_kids_are_looked_for_at_most_every_30_s(
-    verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock
-) -> None:
-    await verifier.verify(token(tenant, clock))
-    clock.now += 30
-    stranger = RsaKey("stranger")
-    for number in range(50):
-        stranger.kid = f"random-{number}"
-        assert await refused(verifier, token(tenant, clock, stranger)) == "kid"
-    assert len(tenant.asked) == 2
-
-
-@pytest.mark.parametrize("case", BROKEN)
-async def test_t72_an_outage_keeps_the_last_set_for_a_day_and_widens_nothing(
-    case: str, verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock, key: RsaKey
-) -> None:
-    await verifier.verify(token(tenant, clock))
-    body, status, headers = BROKEN[case]
-    tenant.answers[tenant.keys_path] = (status, headers, body)
-    clock.now += DAY - 1
-    assert await verifier.verify(token(tenant, clock))
-    assert await refused(verifier, token(tenant, clock, key)) == "kid"
-    clock.now += 31
-    with pytest.raises(WorkspaceError) as caught:
-        await verifier.verify(token(tenant, clock))
-    assert caught.value.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE
-    assert "/elsewhere" not in tenant.asked
-    tenant.answers.clear()
-    clock.now += 31
-    assert await verifier.verify(token(tenant, clock))
-
-
-async def test_t34_a_set_with_one_kid_twice_is_refused_whole(
-    verifier: StrictJwtVerifier, tenant: EntraTenant, clock: Clock, key: RsaKey
-) -> None:
-    """Even where one of the two is another tenant's."""
     foreign = entra_jwk(key, TEMPLATE.replace("{tenantid}", CONSUMERS))
-    tenant.keys = [foreign | {"kid": tenant.key.kid}, entra_jwk(tenant.key, TEMPLATE)]
+    tenant.keys = [foreign | {"kid": tenant.signer.kid}, tenant.jwk(tenant.signer)]
     with pytest.raises(WorkspaceError):
-        await verifier.verify(token(tenant, clock))
-
-
-async def test_another_authority_is_not_believed(tenant: EntraTenant, clock: Clock) -> None:
-    system = tenant_verifier(tenant.trusted(), now=clock, endpoint=tenant.endpoint)
-    with pytest.raises(WorkspaceError):
-        await system.verify(token(tenant, clock))
-    assert tenant.asked == []
-
-
-async def authenticator(
-    tenant: EntraTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> TokenAuthenticator:
-    """That of a deployment, which is configured by its environment alone."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WM_ENTRA_TENANT_ID", TENANT)
-    monkeypatch.setenv("WM_ENTRA_CLIENT_IDS", CLIENT)
-    monkeypatch.setenv("WM_OIDC_CA_FILE", str(tenant.ca_file))
-    local = LocalIssuer.open(tmp_path / "keys", realm="n1")
-    records: Any = None  # only machine tokens are looked up
-    return open_authenticator(load_settings(), local, records, now=clock)
-
-
-ELSEWHERE_ON_AZURE = {
-    "AZURE_AUTHORITY_HOST": ELSEWHERE,
-    "AZURE_TENANT_ID": OTHER_TENANT,
-    "AZURE_CLIENT_ID": CLIENT,
-    "IDENTITY_ENDPOINT": ELSEWHERE,
-    "WM_AZURE_VAULT_ENDPOINT": ELSEWHERE,
-    "WM_COGNITO_ENDPOINT": ELSEWHERE,
-}
-
-
-@pytest.mark.parametrize(
-    ("external", "host"), [("false", HOST), ("true", f"{TENANT}.ciamlogin.com")]
-)
-async def test_no_variable_leads_the_keys_of_a_tenant_to_another_host(
-    external: str,
-    host: str,
-    tenant: EntraTenant,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    clock: Clock,
-) -> None:
-    for name, value in (REDIRECTING | ELSEWHERE_ON_AZURE).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("WM_ENTRA_EXTERNAL", external)
-    made = await authenticator(tenant, tmp_path, monkeypatch, clock)
-    asked: list[tuple[Any, Any]] = []
-
-    def nowhere(host: Any, port: Any, *_: Any, **__: Any) -> Any:
-        asked.append((host.decode() if isinstance(host, bytes) else host, port))
-        raise socket.gaierror("no names in this test")
-
-    monkeypatch.setattr("socket.getaddrinfo", nowhere)
-    with pytest.raises(WorkspaceError) as caught:
-        await made.authenticate(token(tenant, clock, external=external == "true"))
-    assert caught.value.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE
-    assert asked == [(host, 443)]
-    assert tenant.asked == []
-
-
-async def test_the_documented_setting_leads_to_an_emulator_of_this_machine(
-    tenant: EntraTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    monkeypatch.setenv("WM_ENTRA_ENDPOINT", tenant.endpoint)
-    made = await authenticator(tenant, tmp_path, monkeypatch, clock)
-    caller = await made.authenticate(token(tenant, clock))
-    assert (caller.issuer, caller.subject) == (tenant.issuer, f"{TENANT}:{object_id('zoe')}")
-    assert caller.issuer.startswith(f"https://{HOST}/")
-    assert tenant.asked == [tenant.keys_path]
-
-
-@pytest.mark.parametrize("emulated", [False, True])
-async def test_authorities_of_private_issuers_do_not_speak_for_entra(
-    emulated: bool,
-    tenant: EntraTenant,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    clock: Clock,
-) -> None:
-    given: list[ssl.SSLContext] = []
-
-    def noted(*args: Any, tls: ssl.SSLContext, **more: Any) -> StrictJwtVerifier:
-        given.append(tls)
-        return tenant_verifier(*args, tls=tls, **more)
-
-    monkeypatch.setattr(providers, "tenant_verifier", noted)
-    if emulated:
-        monkeypatch.setenv("WM_ENTRA_ENDPOINT", tenant.endpoint)
-    await authenticator(tenant, tmp_path, monkeypatch, clock)
-    (tls,) = given
-    private = tenant.tls.get_ca_certs()
-    assert (private[0] in tls.get_ca_certs()) is emulated
-    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
-
-
-def test_plain_http_is_for_emulators_of_this_machine(tenant: EntraTenant, clock: Clock) -> None:
-    assert tenant_verifier(tenant.trusted(), now=clock, endpoint="http://127.0.0.1:1")
-    with pytest.raises(ValueError, match="https"):
-        tenant_verifier(tenant.trusted(), now=clock, endpoint="http://example.test")
+        await tenant.verifier(now=clock).verify(token(tenant, clock))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection
 
-from services.config import Settings
 from services.model.errors import Reason, WorkspaceError
+from services.settings import Settings
 from sync_svc.connections.providers import PROVIDERS, normalise, place_of, places_of
 from sync_svc.connections.reach import Reach
 from sync_svc.connections.secrets import refuse_secrets_in
