@@ -11,6 +11,7 @@ do not show the newest n entries (0: all are shown at once).
 from __future__ import annotations
 
 import os
+import ssl
 import time
 import uuid
 from collections.abc import Callable
@@ -32,7 +33,8 @@ from tests.servers import aws, azure
 from tests.servers.late_indexes import LateIndexes
 
 __all__ = [
-    "aws_of", "azure_of", "be_patient", "chosen", "chosen_server", "environment_of", "in_cloud",
+    "aws_of", "azure_of", "be_patient", "chosen", "chosen_server", "environment_of",
+    "give_time", "in_cloud",
     "needs_data_plane", "needs_files", "needs_sqlite", "open_chosen",
     "plain_client", "postgres_of", "provider", "recycle_databases", "settings_of", "stop_server",
 ]  # fmt: skip
@@ -56,7 +58,7 @@ def in_cloud() -> bool:
     return provider() != "local"
 
 
-_PATIENT = 90.0
+_PATIENT, _PATIENT_TEST = 90.0, 600
 
 needs_sqlite = pytest.mark.skipif(
     chosen() != "sqlite", reason="capability: the records are a file (SQLite)"
@@ -132,6 +134,14 @@ def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(PeerChannel.__init__.__kwdefaults__ or {}, "unary_timeout", _PATIENT)
 
 
+def give_time(items: list[pytest.Item]) -> None:
+    """Where the store is an emulator a call takes ten times as long: so does a test that is
+    bounded by nothing but the limit of pyproject.toml."""
+    for item in items if in_cloud() else ():
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_PATIENT_TEST))
+
+
 def settings_of(folder: Path) -> dict[str, Any]:
     """The settings that choose the record store of a data folder."""
     match chosen():
@@ -192,8 +202,14 @@ def azure_of(folder: Path) -> dict[str, Any]:
 
 def plain_client() -> httpx.AsyncClient:
     """A client without rights, for the URLs of transfers: it trusts Azurite when objects are
-    there."""
-    return httpx.AsyncClient(timeout=60, verify=azure.trusted() if chosen() == "cosmos" else True)
+    there, and elsewhere, where nothing has TLS, no authority: to load them takes long."""
+    trusted = azure.trusted() if chosen() == "cosmos" else _nobody()
+    return httpx.AsyncClient(timeout=60, verify=trusted)
+
+
+@cache
+def _nobody() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def open_chosen(folder: Path, *, clock: Callable[[], float] = time.time) -> RecordDriver:

@@ -6,38 +6,47 @@ Its `iss` is that of AWS; only the keys come from here (`cognito_endpoint`).
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from services.tokens.cognito import pool_verifier
 from services.tokens.issuers import CognitoSettings
-from tests.oidc_issuer import HttpsIssuer, RsaKey
+from services.tokens.verifier import StrictJwtVerifier
+from tests.oidc_issuer import ABSENT, HostedIssuer, made_key
+
+__all__ = [
+    "ABSENT", "CLIENT", "OTHER_CLIENT", "POOL", "CognitoPool", "access_claims", "id_claims",
+]  # fmt: skip
 
 POOL = "eu-central-1_Ab3dEf9hI"
 CLIENT = "1h57kf5cpq17m0eml12EXAMPLE"
 OTHER_CLIENT = "7aa57kf5cpq17m0eml12SIBLING"
-ABSENT = object()
 
 
-class CognitoPool(HttpsIssuer):
-    """A pool with two keys, as each has: one for each kind of token. `delay`,
-    `answers` and `asked` are those of HttpsIssuer; paths are whole ones here."""
+class CognitoPool(HostedIssuer):
+    """A pool with two keys, as each has: one for each kind of token."""
 
     def __init__(self, folder: Path, *, pool_id: str = POOL) -> None:
         super().__init__(folder)
         self.pool_id = pool_id
-        self.access_key, self.id_key = RsaKey("Q2l+Ac/ess="), RsaKey("Q2l+Id/ent=")
-        self.keys = [self.id_key.jwk, self.access_key.jwk]
+        self.signer = made_key("Q2l+Ac/ess=", of=pool_id)
+        self.id_key = made_key("Q2l+Id/ent=", of=pool_id)
+        self.keys = [self.id_key.jwk, self.signer.jwk]
         self.keys_path = f"/{pool_id}/.well-known/jwks.json"
-        self.endpoint = f"https://127.0.0.1:{self.port}"
         self.issuer = self.trusted().issuer
 
     def trusted(self, **more: Any) -> CognitoSettings:
         """Trust in this pool, as `[[identity.issuers]]` of a deployment says it."""
         given: dict[str, Any] = {"user_pool_id": self.pool_id, "client_ids": (CLIENT,)}
         return CognitoSettings(**(given | more))
+
+    def verifier(self, *, now: Callable[[], float], **trust: Any) -> StrictJwtVerifier:
+        """Of a deployment that trusts this pool, with the keys read here."""
+        settings = self.trusted(**trust)
+        return pool_verifier(settings, now=now, tls=self.tls, endpoint=self.endpoint)
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """For `load_settings`: this pool, with the keys read here."""
@@ -49,21 +58,15 @@ class CognitoPool(HttpsIssuer):
 
     def access_token(self, subject: str, **claims: Any) -> str:
         """An access token of now; `ABSENT` takes a claim away."""
-        return self._signed(self.access_key, access_claims(self.issuer, subject) | claims)
+        return self.signed(self.access_claims(subject) | claims)
 
     def id_token(self, subject: str, **claims: Any) -> str:
         """An ID token of now."""
-        return self._signed(self.id_key, id_claims(self.issuer, subject) | claims)
+        return self.signed(id_claims(self.issuer, subject) | claims, key=self.id_key)
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        if path == self.keys_path and path not in self.answers:
-            self.asked.append(path)
-            return 200, {}, json.dumps({"keys": self.keys}).encode()
-        return super().answer(path)
-
-    def _signed(self, key: RsaKey, claims: dict[str, Any]) -> str:
-        given = {name: value for name, value in claims.items() if value is not ABSENT}
-        return key.sign({"kid": key.kid, "alg": "RS256"}, given)
+    def access_claims(self, subject: str, *, now: int | None = None) -> dict[str, Any]:
+        """Those of an access token of this pool."""
+        return access_claims(self.issuer, subject, now=now)
 
 
 def access_claims(issuer: str, subject: str, *, now: int | None = None) -> dict[str, Any]:

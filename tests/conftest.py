@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.chosen_records import be_patient, recycle_databases, stop_server
+from tests.chosen_records import be_patient, give_time, recycle_databases, stop_server
 from tests.servers import aws, azure
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Of several processes none begins a file of minutes when the others are at their end:
     the folders with the longest files first, those with the shortest last. (xdist would
     begin with the files of most tests, which are quick ones; `--no-loadscope-reorder`.)"""
+    give_time(items)
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
 

@@ -6,15 +6,22 @@ Its `iss` is that of Entra; only the keys come from here (`entra_endpoint`).
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from services.tokens.entra import tenant_verifier
 from services.tokens.issuers import EntraSettings
-from tests.oidc_issuer import HttpsIssuer, RsaKey
+from services.tokens.verifier import StrictJwtVerifier
+from tests.oidc_issuer import ABSENT, HostedIssuer, RsaKey, made_key
+
+__all__ = [
+    "ABSENT", "APP_URI", "CLIENT", "CONSUMERS", "GRAPH", "OTHER_CLIENT", "OTHER_TENANT", "PROGRAM",
+    "TEMPLATE", "TENANT", "EntraTenant", "access_claims", "app_claims", "entra_header",
+    "entra_jwk", "id_claims", "object_id",
+]  # fmt: skip
 
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
 OTHER_TENANT = "bbbbcccc-1111-dddd-2222-eeee3333ffff"
@@ -24,14 +31,13 @@ OTHER_CLIENT = "11112222-bbbb-3333-cccc-4444dddd5555"
 PROGRAM = "22223333-cccc-4444-dddd-5555eeee6666"
 APP_URI = f"api://{CLIENT}"
 GRAPH = "00000003-0000-0000-c000-000000000000"
-ABSENT = object()
 TEMPLATE = "https://login.microsoftonline.com/{tenantid}/v2.0"
 
 
-class EntraTenant(HttpsIssuer):
+class EntraTenant(HostedIssuer):
     """A tenant with a key of all tenants and one of its own, beside one of others, as the
-    key set of Entra has them. `delay`, `answers` and `asked` are those of HttpsIssuer;
-    paths are whole ones here. `trust` are settings of this tenant besides its id."""
+    key set of Entra has them; all tenants have the same keys. `trust` are settings of this
+    tenant besides its id."""
 
     def __init__(self, folder: Path, *, tenant_id: str = TENANT, **trust: Any) -> None:
         super().__init__(folder)
@@ -39,18 +45,23 @@ class EntraTenant(HttpsIssuer):
         self.trust = {"tenant_id": tenant_id, "client_ids": (CLIENT,)} | trust
         trusted = self.trusted()
         self.issuer, self.keys_path = trusted.issuer, trusted.keys_path
-        self.key, self.second_key = key("jS1Xo1OWDj_52vbwGNgvQO2VzMc"), key("2ZQpJ3UpbjAY")
-        self.consumer_key = key("yreX2PsLi-qkbR8QDOmB_ySxp8Q")
+        self.signer = made_key("jS1Xo1OWDj_52vbwGNgvQO2VzMc")
+        self.second_key = made_key("2ZQpJ3UpbjAY")
+        self.consumer_key = made_key("yreX2PsLi-qkbR8QDOmB_ySxp8Q")
         self.keys = [
-            entra_jwk(self.key, TEMPLATE),
+            self.jwk(self.signer),
             entra_jwk(self.second_key, TEMPLATE.replace("{tenantid}", tenant_id)),
             entra_jwk(self.consumer_key, TEMPLATE.replace("{tenantid}", CONSUMERS)),
         ]
-        self.endpoint = f"https://127.0.0.1:{self.port}"
 
     def trusted(self, **more: Any) -> EntraSettings:
         """Trust in this tenant, as `[[identity.issuers]]` of a deployment says it."""
         return EntraSettings(**(self.trust | more))
+
+    def verifier(self, *, now: Callable[[], float], **trust: Any) -> StrictJwtVerifier:
+        """Of a deployment that trusts this tenant, with the keys read here."""
+        settings = self.trusted(**trust)
+        return tenant_verifier(settings, now=now, tls=self.tls, endpoint=self.endpoint)
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """For `load_settings`: this tenant, with the keys read here."""
@@ -62,31 +73,28 @@ class EntraTenant(HttpsIssuer):
 
     def access_token(self, person: str, **claims: Any) -> str:
         """An access token of now; `ABSENT` takes a claim away."""
-        return self._signed(access_claims(self.trusted(), person), claims)
+        return self.signed(self.access_claims(person) | claims)
 
     def id_token(self, person: str, **claims: Any) -> str:
         """An ID token of now."""
-        return self._signed(id_claims(self.trusted(), person), claims)
+        return self.signed(id_claims(self.trusted(), person) | claims)
 
     def app_token(self, **claims: Any) -> str:
         """A program's own (client credentials), with a role for this workspace."""
-        return self._signed(app_claims(self.trusted()), claims)
+        return self.signed(app_claims(self.trusted()) | claims)
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        if path == self.keys_path and path not in self.answers:
-            self.asked.append(path)
-            return 200, {}, json.dumps({"keys": self.keys}).encode()
-        return super().answer(path)
+    def access_claims(
+        self, person: str, *, now: int | None = None, **trust: Any
+    ) -> dict[str, Any]:
+        """Those of an access token of this tenant, as `trust` takes it."""
+        return access_claims(self.trusted(**trust), person, now=now)
 
-    def _signed(self, usual: dict[str, Any], claims: dict[str, Any]) -> str:
-        given = {name: each for name, each in (usual | claims).items() if each is not ABSENT}
-        return self.key.sign(entra_header(self.key.kid), given)
+    def header(self, kid: str) -> dict[str, Any]:
+        return entra_header(kid)
 
-
-@cache
-def key(kid: str) -> RsaKey:
-    """One key for all tenants, as Entra has them."""
-    return RsaKey(kid)
+    def jwk(self, key: RsaKey) -> dict[str, Any]:
+        """As the key set shows a key of all tenants."""
+        return entra_jwk(key, TEMPLATE)
 
 
 def entra_header(kid: str) -> dict[str, Any]:

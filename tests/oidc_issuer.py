@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from cryptography.x509.oid import NameOID
 from services.model import base64url
 
 DISCOVERY = "/.well-known/openid-configuration"
+ABSENT = object()
+"""In place of a claim or a member: there is none."""
 
 
 def number(value: int) -> str:
@@ -53,6 +56,12 @@ class RsaKey:
         parts = (json.dumps(part).encode() for part in (header, claims))
         data = ".".join(map(base64url.encode, parts))
         return f"{data}.{base64url.encode(self.signature(data.encode()))}"
+
+
+@cache
+def made_key(kid: str, *, of: str = "") -> RsaKey:
+    """The one key of that name (`of` an issuer), made once per process."""
+    return RsaKey(kid)
 
 
 class HttpsIssuer:
@@ -126,6 +135,40 @@ class HttpsIssuer:
                 pass
 
         return Handler
+
+
+class HostedIssuer(HttpsIssuer):
+    """The issuer of a cloud: its `iss` is that of the cloud, and its keys alone come from
+    here, without discovery. Paths of `asked` and `answers` are whole ones. Subclasses set
+    `issuer`, `keys_path` and `signer`, the key of access tokens."""
+
+    issuer: str
+    keys_path: str
+    signer: RsaKey
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.endpoint = f"https://127.0.0.1:{self.port}"
+
+    def header(self, kid: str) -> dict[str, Any]:
+        """As its tokens have them."""
+        return {"kid": kid, "alg": "RS256"}
+
+    def jwk(self, key: RsaKey) -> dict[str, Any]:
+        """As its key set shows a key."""
+        return key.jwk
+
+    def signed(self, claims: Mapping[str, Any], *, key: RsaKey | None = None, kid: str = "") -> str:
+        """A token of these claims, without those that are ABSENT."""
+        signer = key or self.signer
+        given = {name: value for name, value in claims.items() if value is not ABSENT}
+        return signer.sign(self.header(kid or signer.kid), given)
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        if path == self.keys_path and path not in self.answers:
+            self.asked.append(path)
+            return 200, {}, json.dumps({"keys": self.keys}).encode()
+        return super().answer(path)
 
 
 def _certificates(folder: Path, ca_file: Path) -> Path:

@@ -68,11 +68,16 @@ resource storageAccount 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   tags: tags
   properties: {
     accessTier: 'Hot'
+    allowedCopyScope: 'AAD'
     allowBlobPublicAccess: false
     allowCrossTenantReplication: false
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
+    sasPolicy: {
+      expirationAction: 'Block'
+      sasExpirationPeriod: '00.01:15:00'
+    }
     supportsHttpsTrafficOnly: true
   }
 }

@@ -27,10 +27,10 @@ param cosmosDatabaseName string = 'workspace'
 @description('Container of the records of the baseline.')
 param cosmosContainerName string = 'workspace_items'
 
-@description('The image of the workspace, with `wm` on its PATH.')
+@description('The image of the workspace, with `wm` on its PATH, by its digest: REGISTRY.azurecr.io/workspace@sha256:... A tag may name other bytes tomorrow, and what runs here has the rights of the identity.')
 param image string
 
-@description('Caddy 2, a copy in your own registry, by its digest: REGISTRY.azurecr.io/caddy@sha256:... A tag may name other bytes tomorrow, and what runs here has the rights of the identity.')
+@description('Caddy 2, a copy in your own registry, by its digest: REGISTRY.azurecr.io/caddy@sha256:...')
 param frontImage string
 
 @description('Azure Container Registry of the images; empty where anybody may pull them.')
@@ -109,6 +109,12 @@ param federatedIssuer string = ''
 @description('Who in that cluster, as system:serviceaccount:NAMESPACE:NAME.')
 param federatedSubject string = ''
 
+@description('Role that reads and writes the keys in the vault, a GUID: Key Vault Secrets Officer, which may delete secrets too, or the narrower one of roles.bicep.')
+param keysRoleId string = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
+
+@description('Role that sends mail, a GUID: Communication and Email Service Owner, the only one of Azure, which may also delete the resource and read its access keys, or the narrower one of roles.bicep.')
+param mailRoleId string = '09976791-48a7-449e-bb21-39d1a415f350'
+
 var name = 'workspace-${environmentName}'
 var tags = {
   Application: 'workspace-management'
@@ -122,6 +128,8 @@ var clouds = {
 var hostName = empty(domainName) ? '${name}.${containerEnvironment.properties.defaultDomain}' : domainName
 var mailLinked = empty(mailDomain) || mailDomainVerified
 var frontPort = 8000
+var pinnedImage = contains(image, '@sha256:') ? image : fail('image: name it by its digest, as REGISTRY.azurecr.io/workspace@sha256:...')
+var pinnedFront = contains(frontImage, '@sha256:') ? frontImage : fail('frontImage: name it by its digest, as REGISTRY.azurecr.io/caddy@sha256:...')
 
 // The baseline
 resource storageAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
@@ -274,11 +282,11 @@ resource signingRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource keysRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: vault
-  name: guid(vault.id, identity.id, 'Keys')
+  name: guid(vault.id, identity.id, 'Keys', keysRoleId)
   properties: {
     principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7')
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', keysRoleId)
   }
 }
 
@@ -304,11 +312,11 @@ resource eventsRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 resource mailRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: communication
-  name: guid(communication.id, identity.id, 'Mail')
+  name: guid(communication.id, identity.id, 'Mail', mailRoleId)
   properties: {
     principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '09976791-48a7-449e-bb21-39d1a415f350')
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', mailRoleId)
   }
 }
 
@@ -429,7 +437,7 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
         {
           // One process serves all services, on two ports of loopback.
           name: 'workspace'
-          image: image
+          image: pinnedImage
           command: [
             'wm'
             'serve'
@@ -606,7 +614,7 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
         }
         {
           name: 'front'
-          image: frontImage
+          image: pinnedFront
           command: [
             'caddy'
             'run'

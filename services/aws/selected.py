@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from services.aws.place import AwsPlace
 from services.model.errors import invalid_field
-from services.model.selection import selected_text
 from services.secrets.reference import is_aws_reference, keys_reference
+from services.selected import check_name, fields_of_environment, fields_of_selection
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -30,6 +30,11 @@ _BUS: Final = re.compile(r"[A-Za-z0-9_./-]{1,256}|arn:[a-z0-9-]+:events:[\w:/.-]
 _CONFIGURATION_SET: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _IDENTITY: Final = re.compile(r"(arn:[a-z0-9-]+:ses:[a-z0-9-]+:[0-9]{12}:identity/[^\s/]{1,320})?")
 _SOURCE: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_PATHS: Final = {
+    "aws_region": ("region",),
+    "aws_s3_bucket": ("storage", "bucket"),
+    "aws_dynamodb_table": ("database", "table"),
+}
 _VARIABLES: Final = {
     "aws_region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
     "aws_profile": ("AWS_PROFILE",),
@@ -40,32 +45,14 @@ _VARIABLES: Final = {
 
 def aws_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str, Any]:
     """What a `backend.toml` with provider aws says, without what was set otherwise."""
-    name = settings.backend_file.name
-    found = {
-        "records": "dynamodb",
-        "objects": "s3",
-        "aws_region": selected_text(selection, name, "region"),
-        "aws_s3_bucket": selected_text(selection, name, "storage", "bucket"),
-        "aws_dynamodb_table": selected_text(selection, name, "database", "table"),
-    }
-    return {
-        field: value
-        for field, value in found.items()
-        if value and field not in settings.model_fields_set
-    }
+    return fields_of_selection(settings, selection, _PATHS, records="dynamodb", objects="s3")
 
 
 def from_environment(settings: S, environment: Mapping[str, str] = os.environ) -> S:
     """Fill what is not set from the variables of the AWS tools."""
     if not uses_aws(settings):
         return settings
-    found = {
-        field: value
-        for field, names in _VARIABLES.items()
-        if not getattr(settings, field)
-        and (value := next(filter(None, map(environment.get, names)), ""))
-    }
-    return settings.model_copy(update=found)
+    return fields_of_environment(settings, _VARIABLES, environment)
 
 
 def check_aws(settings: Settings) -> None:
@@ -109,15 +96,7 @@ def aws_place(settings: Settings) -> AwsPlace:
 
 
 def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) -> None:
-    value = getattr(settings, field)
-    if not value:
-        raise invalid_field(
-            f"WM_{field.upper()}",
-            f"is needed on AWS: set it, or {_VARIABLES[field][0]}, or name it in backend.toml "
-            "(`wm init --provider aws`)",
-        )
-    if not pattern.fullmatch(value):
-        raise invalid_field(f"WM_{field.upper()}", f"'{value}' must be {form}")
+    check_name(settings, field, pattern, form, cloud="AWS", variable=_VARIABLES[field][0])
 
 
 def _check_endpoint(field: str, url: str) -> None:

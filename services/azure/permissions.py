@@ -5,8 +5,11 @@ and the guide.
 roles, on these resources and nothing above them, and a test compares. `SETUP` is for whoever
 runs `wm setup azure`, `SURFACE` for the credentials of a connection.
 
-Roles are built-in ones (`services.azure.roles`). Those of Cosmos DB are its own, assigned
-inside of the account.
+Roles are built-in ones (`services.azure.roles`), the narrowest that hold each action that
+the code calls. Two of them hold much more: `NARROWER` says what would do, and
+deploy/azure/roles.bicep makes such roles; they are no default, since making roles takes
+rights that assigning them does not. Those of Cosmos DB are its own, assigned inside of the
+account.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from typing import Final
 from services.azure.roles import ROLES, Role
 
 __all__ = [
-    "GRANTS", "SERVICES", "SETUP", "SURFACE", "Grant", "assignment_commands", "grants_of",
+    "GRANTS", "NARROWER", "SERVICES", "SETUP", "SURFACE", "Grant", "assignment_commands",
+    "grants_of",
 ]  # fmt: skip
 
 _STORAGE: Final = "/providers/Microsoft.Storage/storageAccounts/${storageAccountName}"
@@ -97,6 +101,25 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )  # fmt: skip
 """Service of deploy/azure/runtime.bicep -> the grants of its identity."""
 
+NARROWER: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "Keys": (
+            "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+            "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
+            "Microsoft.KeyVault/vaults/secrets/setSecret/action",
+        ),
+        "Mail": (
+            "Microsoft.Communication/CommunicationServices/Read",
+            "Microsoft.Communication/CommunicationServices/Write",
+            "Microsoft.Communication/EmailServices/write",
+        ),
+    }
+)
+"""Grant -> the actions that are enough. Those of Key Vault are of its data ("Azure
+permissions for Security": Get Secret, Get Secret Versions, Set Secret); those of mail are
+what Communication Services documents for sending as an application of Entra ("Use a custom
+role to limit permissions", of SMTP, which sends with the same token)."""
+
 SETUP: Final[Sequence[Grant]] = (
     Grant("SetupResources", "management", "making and hardening the resources", "", ""),
     Grant(
@@ -124,12 +147,19 @@ def grants_of(service: str) -> list[Grant]:
 def assignment_commands(
     grants: Sequence[Grant], *, group: str, principal: str, names: Mapping[str, str]
 ) -> list[str]:
-    """Commands of the Azure CLI that assign the roles. `group` is the identifier of the
+    """Commands of the Azure CLI that assign the roles, each after a comment with the name
+    of its role, which the command has as a GUID, and why. `group` is the identifier of the
     resource group, `/subscriptions/.../resourceGroups/...`, `principal` an object
     identifier; `names` are those in the scopes: a grant one of whose names has no value is
     left out."""
-    complete = (grant for grant in grants if _is_complete(grant, names))
-    return [_command(grant, group, principal, names) for grant in complete]
+    return [
+        line
+        for grant in grants
+        if _is_complete(grant, names)
+        for line in (
+            f"# {grant.definition.label}: {grant.why}", _command(grant, group, principal, names)
+        )
+    ]  # fmt: skip
 
 
 def _command(grant: Grant, group: str, principal: str, names: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from services.azure.place import AzurePlace
 from services.model.errors import invalid_field
-from services.model.selection import selected_text
+from services.selected import check_name, fields_of_environment, fields_of_selection
 
 if TYPE_CHECKING:
     from services.settings import Settings
@@ -24,14 +24,15 @@ _COSMOS_ACCOUNT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,42}[a-z0-9])")
 _STORAGE_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 _BLOB_CONTAINER: Final = re.compile(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
 _COSMOS_NAME: Final = re.compile(r"[^/\\#?%\s]{1,255}")
-_VARIABLES: Final = {
-    "azure_location": "AZURE_LOCATION",
-    "azure_cosmos_account": "AZURE_COSMOS_ACCOUNT",
-    "azure_cosmos_database": "AZURE_COSMOS_DATABASE",
-    "azure_cosmos_container": "AZURE_COSMOS_CONTAINER",
-    "azure_storage_account": "AZURE_STORAGE_ACCOUNT",
-    "azure_storage_container": "AZURE_STORAGE_CONTAINER",
+_PATHS: Final = {
+    "azure_location": ("location",),
+    "azure_storage_account": ("storage", "account"),
+    "azure_storage_container": ("storage", "container"),
+    "azure_cosmos_account": ("database", "account"),
+    "azure_cosmos_database": ("database", "database"),
+    "azure_cosmos_container": ("database", "container"),
 }
+_VARIABLES: Final = {field: (field.upper(),) for field in _PATHS}
 _ENDPOINTS: Final = {
     "cosmos": "azure_cosmos_endpoint",
     "blob": "azure_blob_endpoint",
@@ -43,34 +44,16 @@ _ENDPOINTS: Final = {
 
 def azure_selection(settings: Settings, selection: Mapping[str, Any]) -> dict[str, Any]:
     """What a `backend.toml` with provider azure says, without what was set otherwise."""
-    name = settings.backend_file.name
-    found = {
-        "records": "cosmos",
-        "objects": "azure_blob",
-        "azure_location": selected_text(selection, name, "location"),
-        "azure_storage_account": selected_text(selection, name, "storage", "account"),
-        "azure_storage_container": selected_text(selection, name, "storage", "container"),
-        "azure_cosmos_account": selected_text(selection, name, "database", "account"),
-        "azure_cosmos_database": selected_text(selection, name, "database", "database"),
-        "azure_cosmos_container": selected_text(selection, name, "database", "container"),
-    }
-    return {
-        field: value
-        for field, value in found.items()
-        if value and field not in settings.model_fields_set
-    }
+    return fields_of_selection(
+        settings, selection, _PATHS, records="cosmos", objects="azure_blob"
+    )
 
 
 def from_environment(settings: S, environment: Mapping[str, str] = os.environ) -> S:
     """Fill what is not set from the variables of the seeds."""
     if not uses_azure(settings):
         return settings
-    found = {
-        field: value
-        for field, name in _VARIABLES.items()
-        if not getattr(settings, field) and (value := environment.get(name, ""))
-    }
-    return settings.model_copy(update=found)
+    return fields_of_environment(settings, _VARIABLES, environment)
 
 
 def check_azure(settings: Settings) -> None:
@@ -116,15 +99,7 @@ def azure_place(settings: Settings) -> AzurePlace:
 
 
 def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) -> None:
-    value = getattr(settings, field)
-    if not value:
-        raise invalid_field(
-            f"WM_{field.upper()}",
-            f"is needed on Azure: set it, or {_VARIABLES[field]}, or name it in backend.toml "
-            "(`wm init --provider azure`)",
-        )
-    if not pattern.fullmatch(value):
-        raise invalid_field(f"WM_{field.upper()}", f"'{value}' must be {form}")
+    check_name(settings, field, pattern, form, cloud="Azure", variable=_VARIABLES[field][0])
 
 
 def _check_needed(settings: Settings, field: str, what: str) -> None:

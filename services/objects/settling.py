@@ -4,9 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from services.objects.port import ObjectExists, ObjectInfo, PartInfo, WrongBytes
+from services.objects.port import (
+    ObjectExists,
+    ObjectInfo,
+    PartInfo,
+    StoreUnavailable,
+    WrongBytes,
+)
 
-__all__ = ["check_parts", "same_bytes"]
+__all__ = ["Refusal", "check_parts", "put_or_same", "same_bytes"]
+
+_TRIES = 3
+
+
+class Refusal(Exception):
+    """A call to a store that did not succeed."""
+
+    @property
+    def taken(self) -> bool:
+        """The key holds something already."""
+        return False
+
+
+async def put_or_same(
+    put: Callable[[], Awaitable[object]], same: Callable[[], Awaitable[ObjectInfo | None]]
+) -> ObjectInfo | None:
+    """Put bytes, create-only; None when they were put. Where the key is taken, by an attempt
+    of ours that brought no answer, say: what is there, if it is the `same`. Raises Refusal,
+    and what `same` raises for others."""
+    for _ in range(_TRIES):
+        try:
+            await put()
+        except Refusal as refused:
+            if not refused.taken:
+                raise
+        else:
+            return None
+        there = await same()
+        if there is not None:
+            return there
+    raise StoreUnavailable("the key is being written and removed by others")
 
 
 async def same_bytes(

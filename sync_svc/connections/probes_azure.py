@@ -68,15 +68,19 @@ async def _moments(clients: AzureClients, connection: Connection) -> list[str]:
 
 async def _account(clients: AzureClients, account: str) -> dict[str, Any]:
     """The account as the service tells it, which is more than the SDK passes on."""
-    from services.records.cosmos.account import account_client
+    from services.records.cosmos.account import account_client, close_client
 
     said: dict[str, Any] = {}
 
     def look(response: Any) -> None:
         said.update(json.loads(response.http_response.text()))
 
-    async with account_client(clients, account) as client:
+    client = account_client(clients, account)
+    try:
+        await client.__aenter__()  # which does not close it when it fails
         await client._get_database_account(raw_response_hook=look)
+    finally:
+        await close_client(client)
     return said
 
 

@@ -43,8 +43,8 @@ _OPEN_SECONDS = 24.0
 _NOT_WRITABLE = (Reason.ERROR_REASON_INVALID_STATE, Reason.ERROR_REASON_STORAGE_FULL)
 # What opening refuses is the matter of a later check, by what the error names.
 _MATTERS = {
-    "format": "format", "instance_id": "instance", "capability": "consistency",
-    "exposure": "encryption",
+    "format": "format", "schema": "format", "instance_id": "instance",
+    "capability": "consistency", "exposure": "encryption",
 }  # fmt: skip
 
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import ROOT
+from services.cli.lazy import COMMANDS
+from tests.e2e.guides import blocks, commands, pasted, shell
 from tests.servers.aws import environment, moto
 
-GUIDE = ROOT / "docs/guides/aws.md"
-BLOCK = re.compile(r"<!-- run: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"^(wm .*?)(?:\s+#.*)?$|`(wm [^`]*)`", re.MULTILINE)
-
-
-def blocks() -> dict[str, str]:
-    return dict(BLOCK.findall(GUIDE.read_text(encoding="utf-8")))
+GUIDE = "aws.md"
 
 
 @pytest.fixture(scope="module")
@@ -35,42 +26,26 @@ def prefix() -> str:
 
 @pytest.mark.parametrize("name", ["setup", "serve"])
 def test_the_examples_work_when_pasted(folder: Path, prefix: str, name: str) -> None:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("WM_", "AWS_"))}
     url = moto().url.removesuffix("moto-api/").rstrip("/")
-    env = kept | environment() | {
-        "PREFIX": prefix, "WM_AWS_ENDPOINT": url, "WM_CONFIG_DIR": str(folder / "config"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos/gen/python")]),
-        "WM_GRPC_PORT": "0", "WM_HTTP_PORT": "0", "PYTHONIOENCODING": "utf-8",
+    env = shell(folder, without=("WM_", "AWS_")) | environment() | {
+        "PREFIX": prefix, "WM_AWS_ENDPOINT": url,
     }  # fmt: skip
     del env["AWS_DEFAULT_REGION"]
-    # A program, not a function: the guide ends the process that it started.
-    tool = folder / "bin" / "wm"
-    tool.parent.mkdir(exist_ok=True)
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m services.cli.main "$@"\n')
-    tool.chmod(0o755)
-    env["PATH"] = f"{tool.parent}{os.pathsep}{env['PATH']}"
-    done = subprocess.run(
-        ["bash", "-e", "-c", blocks()[name]], env=env, cwd=folder,
-        capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    said = pasted(blocks(GUIDE)[name], folder, env)
     if name == "setup":
-        assert "Nothing was changed" in done.stdout
-        assert "Nothing to change" in done.stdout
+        assert "Nothing was changed" in said
+        assert "Nothing to change" in said
     else:
-        assert "Healthy" in done.stdout
-        assert " is serving" in done.stdout  # its own process is no fault of the ports
+        assert "Healthy" in said
+        assert " is serving" in said  # its own process is no fault of the ports
 
 
 def test_every_block_of_the_guide_that_runs_is_run() -> None:
-    assert list(blocks()) == ["setup", "serve"]
+    assert list(blocks(GUIDE)) == ["setup", "serve"]
 
 
 def test_every_command_that_the_guide_names_exists() -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    named = {left or right for left, right in COMMAND.findall(text)}
+    named = commands(GUIDE)
     assert len(named) > 8
-    from services.cli.lazy import COMMANDS
-
     for command in named:
         assert command.split()[1] in COMMANDS, command

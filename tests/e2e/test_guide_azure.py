@@ -3,11 +3,8 @@ fake of Resource Manager, records on that of Cosmos DB, files on Azurite."""
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +12,13 @@ from typing import Any
 import pytest
 
 from services.cli.lazy import COMMANDS
+from tests.e2e.guides import GUIDES, blocks, commands, pasted, shell
 from tests.e2e.serving import ROOT
 from tests.fakes.arm import Arm
 from tests.servers import azure, containers
 from tests.servers.marks import needs_azurite
 
-GUIDE = ROOT / "docs/guides/azure.md"
-BLOCK = re.compile(r"<!-- run: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"^(wm .*?)(?:\s+#.*)?$|`(wm [^`]*)`", re.MULTILINE)
-
-
-def blocks() -> dict[str, str]:
-    return dict(BLOCK.findall(GUIDE.read_text(encoding="utf-8")))
+GUIDE = "azure.md"
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +35,10 @@ def arm() -> Iterator[Arm]:
 
 @pytest.fixture(scope="module")
 def env(folder: Path, arm: Arm) -> dict[str, str]:
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("WM_", "AZURE_"))
-    }
-    # A program, not a function: the guide ends the process that it started.
-    tool = folder / "bin" / "wm"
-    tool.parent.mkdir(exist_ok=True)
-    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m services.cli.main "$@"\n')
-    tool.chmod(0o755)
-    return kept | azure.environment() | {
-        "PREFIX": f"wm-{secrets.token_hex(4)}", "WM_CONFIG_DIR": str(folder / "config"),
-        "WM_AZURE_MANAGEMENT_ENDPOINT": arm.url, "WM_AZURE_CA_FILE": azure.ca_file(),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos/gen/python")]),
-        "WM_GRPC_PORT": "0", "WM_HTTP_PORT": "0", "PYTHONIOENCODING": "utf-8",
-        "PATH": f"{tool.parent}{os.pathsep}{kept['PATH']}",
+    return shell(folder, without=("WM_", "AZURE_")) | azure.environment() | {
+        "PREFIX": f"wm-{secrets.token_hex(4)}", "WM_AZURE_MANAGEMENT_ENDPOINT": arm.url,
+        "WM_AZURE_CA_FILE": azure.ca_file(),
     }  # fmt: skip
-
-
-def pasted(name: str, folder: Path, env: dict[str, str]) -> str:
-    done = subprocess.run(
-        ["bash", "-e", "-c", blocks()[name]], env=env, cwd=folder,
-        capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    return done.stdout
 
 
 def served_there(arm: Arm) -> dict[str, str]:
@@ -90,22 +62,21 @@ def test_the_examples_work_when_pasted(
     folder: Path, env: dict[str, str], arm: Arm, name: str
 ) -> None:
     if name == "setup":
-        said = pasted("setup", folder, env)
+        said = pasted(blocks(GUIDE)[name], folder, env, seconds=280)
         assert "Nothing was changed" in said
         assert "Nothing to change" in said
     else:
-        said = pasted("serve", folder, env | served_there(arm))
+        said = pasted(blocks(GUIDE)[name], folder, env | served_there(arm), seconds=280)
         assert "Healthy" in said
         assert " is serving" in said  # its own process is no fault of the ports
 
 
 def test_every_block_of_the_guide_that_runs_is_run() -> None:
-    assert list(blocks()) == ["setup", "serve"]
+    assert list(blocks(GUIDE)) == ["setup", "serve"]
 
 
 def test_every_command_that_the_guide_names_exists() -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    named = {left or right for left, right in COMMAND.findall(text)}
+    named = commands(GUIDE)
     assert len(named) > 8
     for command in named:
         assert command.split()[1] in COMMANDS, command
@@ -115,7 +86,7 @@ def test_every_variable_that_the_guide_names_is_a_setting() -> None:
     """Or one that setup, connections and tests have."""
     from services.settings import Settings
 
-    text = GUIDE.read_text(encoding="utf-8")
+    text = (GUIDES / GUIDE).read_text(encoding="utf-8")
     named = set(re.findall(r"`(WM_[A-Z_]+[A-Z])[`=]", text))
     settings = {f"WM_{name.upper()}" for name in Settings.model_fields}
     others = {"WM_AZURE_MANAGEMENT_ENDPOINT", "WM_LIVE_AZURE"}
@@ -129,7 +100,7 @@ def test_parameters_of_templates_that_the_guide_names_exist() -> None:
         for path in (ROOT / "deploy/azure").glob("*.bicep")
         for name in re.findall(r"^(?:param|output) (\w+) ", path.read_text(), re.MULTILINE)
     }
-    text = GUIDE.read_text(encoding="utf-8")
+    text = (GUIDES / GUIDE).read_text(encoding="utf-8")
     text = text[text.index("## Containers") : text.index("## Permissions")]
     given = re.findall(r"(?:^|\s)([a-z]+[A-Z]\w+)=", text)
     quoted = re.findall(r"`([a-z]+[A-Z]\w+)(?:=\w+)?`", text)

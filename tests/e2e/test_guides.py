@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from typing import Any
 import pytest
 
 from project_svc.history.webhook_delivery import signature
-from tests.e2e.serving import ANN, BOB, ROOT, Serving
+from tests.e2e.guides import GUIDES, blocks, pasted
+from tests.e2e.serving import ANN, BOB, Serving
 
-GUIDES = ROOT / "docs/guides"
-BLOCK = re.compile(r"<!-- run: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
 NEXT = [  # each guide with a project of its own state; moving it comes last
     ("sharing.md", ("sharing", "explain", "invite")),
     ("automation.md", ("automation", "search")),
@@ -47,14 +45,9 @@ def test_the_examples_of_the_guides_work_when_pasted(
     serving: Serving, guide: str, name: str
 ) -> None:
     wm = f'wm() {{ "{sys.executable}" -m services.cli.main "$@"; }}\n'
-    blocks = dict(BLOCK.findall((GUIDES / guide).read_text(encoding="utf-8")))
-    assert list(blocks) == list(dict(NEXT)[guide])
-    done = subprocess.run(
-        ["bash", "-e", "-c", wm + blocks[name]],
-        env=serving.env | {"WM_DATA_DIR": str(serving.data)}, cwd=serving.folder,
-        capture_output=True, text=True, timeout=110, check=False,
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    found = blocks(guide)
+    assert list(found) == list(dict(NEXT)[guide])
+    pasted(wm + found[name], serving.folder, serving.env | {"WM_DATA_DIR": str(serving.data)})
 
 
 def test_the_signature_sample_accepts_our_deliveries_and_no_others() -> None:

@@ -7,11 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from tests.cognito_pool import CLIENT, OTHER_CLIENT, POOL, access_claims, id_claims
 from tests.oidc_issuer import RsaKey
-from tests.security.test_bad_tokens import GONE, LOCAL, NOW, Cases, Kit, cases, oidc_cases
+from tests.security.test_bad_tokens import GONE, NOW, Cases, Kit, cases, oidc_cases, oidc_kit
 
 ISSUER = f"https://cognito-idp.eu-central-1.amazonaws.com/{POOL}"
 _OTHER_POOL = ISSUER[:-1] + "J"
@@ -34,22 +32,8 @@ class PoolKit(Kit):
         return made(ISSUER, "ann@example.com", now=NOW - 10)
 
 
-def pool_kit(key: RsaKey, attacker: RsaKey, *, use: str) -> PoolKit:
-    public = key.key.public_key()
-    return PoolKit(
-        issuer=ISSUER,
-        algorithm="RS256",
-        other_algorithm="ES256",
-        kid=key.kid,
-        sign=key.signature,
-        foreign=attacker.signature,
-        public=public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        pem=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-        max_seconds=86_400,
-        other_issuer="workspace-local:n1",
-        other_kid=LOCAL.kid,
-        use=use,
-    )
+def pool_kit(key: RsaKey, attacker: RsaKey, *, form: str) -> PoolKit:
+    return PoolKit(**vars(oidc_kit(ISSUER, key, attacker)), use=form)
 
 
 def general_cases(kit: PoolKit) -> Cases:
@@ -62,6 +46,11 @@ def general_cases(kit: PoolKit) -> Cases:
 
 # name of the case -> (the check that refuses it, the token)
 Named = dict[str, tuple[str, str]]
+
+
+def named_cases(kit: PoolKit, form: str) -> Named:
+    """What is refused where this kind of tokens is taken, and why."""
+    return {"access": access_cases, "id": id_cases}[form](kit)
 
 
 def access_cases(kit: PoolKit) -> Named:

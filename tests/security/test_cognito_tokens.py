@@ -1,104 +1,29 @@
-"""Bad tokens against a Cognito-shaped issuer whose keys come over TLS (T01 to T60),
-for both kinds of tokens that a pool's verifier may be set to take."""
+"""What Cognito-shaped pools alone have, for both kinds of tokens that a pool's verifier may be
+set to take. (Bad tokens of all providers: test_provider_tokens.py.)"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from services.tokens.authenticator import TokenAuthenticator
-from services.tokens.claims import TokenRefusedError, TokenVerifier
-from services.tokens.cognito import CognitoClaims, pool_verifier
+from services.tokens.claims import TokenRefusedError
+from services.tokens.cognito import CognitoClaims
 from tests.cognito_pool import CLIENT, OTHER_CLIENT, CognitoPool
-from tests.oidc_issuer import RsaKey
-from tests.security.cognito_cases import (
-    ISSUER,
-    Named,
-    PoolKit,
-    access_cases,
-    general_cases,
-    id_cases,
-    pool_kit,
-)
+from tests.security.cognito_cases import ISSUER
 from tests.security.refusing import refuse
-from tests.security.test_bad_tokens import GONE, LOCAL, NOW, Cases
+from tests.security.sign_in_providers import PROVIDERS, Bench, serving
+from tests.security.test_bad_tokens import GONE, NOW
 
 USES = ("access", "id")
-_SAMPLE = {use: pool_kit(RsaKey("r1"), RsaKey("r1"), use=use) for use in USES}
-GENERAL = [(use, name) for use in USES for name in general_cases(_SAMPLE[use])]
-OWN = [("access", name) for name in access_cases(_SAMPLE["access"])] + [
-    ("id", name) for name in id_cases(_SAMPLE["id"])
-]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One pool; per use of its tokens the kit, a verifier and the bad tokens."""
-
-    pool: CognitoPool
-    kits: dict[str, PoolKit]
-    verifiers: dict[str, TokenVerifier]
-    general: dict[str, Cases]
-    own: dict[str, Named]
-
-    def authenticator(self, use: str) -> TokenAuthenticator:
-        verifiers = [LOCAL.verifier(now=lambda: NOW), self.verifiers[use]]
-        return TokenAuthenticator(verifiers, now=lambda: NOW)
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CognitoPool]:
-    made = CognitoPool(tmp_path_factory.mktemp("pool"))
-    made.keys.append(RsaKey("other").jwk | {"kid": "enc", "use": "enc"})
-    with made.serving():
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with serving(PROVIDERS["cognito"], tmp_path_factory.mktemp("pool")) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def made(pool: CognitoPool) -> tuple[dict[str, PoolKit], dict[str, Cases], dict[str, Named]]:
-    attacker = RsaKey(pool.access_key.kid)
-    kits = {
-        "access": pool_kit(pool.access_key, attacker, use="access"),
-        "id": pool_kit(pool.id_key, attacker, use="id"),
-    }
-    own = {"access": access_cases(kits["access"]), "id": id_cases(kits["id"])}
-    return kits, {use: general_cases(kit) for use, kit in kits.items()}, own
-
-
-@pytest.fixture
-def bench(
-    pool: CognitoPool, made: tuple[dict[str, PoolKit], dict[str, Cases], dict[str, Named]]
-) -> Bench:
-    verifiers: dict[str, TokenVerifier] = {
-        use: pool_verifier(
-            pool.trusted(token_use=use), now=lambda: NOW, tls=pool.tls, endpoint=pool.endpoint
-        )
-        for use in USES
-    }
-    return Bench(pool, made[0], verifiers, made[1], made[2])
-
-
-@pytest.mark.parametrize(("use", "case"), GENERAL)
-async def test_a_generally_bad_token_is_refused(use: str, case: str, bench: Bench) -> None:
-    authenticator = bench.authenticator(use)
-    assert await authenticator.authenticate(bench.kits[use].token())
-    bad = bench.general[use][case]
-    await refuse(authenticator, bad if isinstance(bad, str) else bad())
-
-
-@pytest.mark.parametrize(("use", "case"), OWN)
-async def test_a_bad_cognito_token_is_refused_for_its_reason(
-    use: str, case: str, bench: Bench
-) -> None:
-    check, bad = bench.own[use][case]
-    with pytest.raises(TokenRefusedError, match=f"^{check}$"):
-        await bench.verifiers[use].verify(bad)
-    authenticator = bench.authenticator(use)
-    assert await authenticator.authenticate(bench.kits[use].token())
-    await refuse(authenticator, bad)
 
 
 async def test_t32_t58_the_keys_of_pools_are_not_mixed(
@@ -107,18 +32,13 @@ async def test_t32_t58_the_keys_of_pools_are_not_mixed(
     """Two pools of one region and one client string: each is right for itself only."""
     other = CognitoPool(tmp_path_factory.mktemp("pool"), pool_id="eu-central-1_Ab3dEf9hJ")
     with other.serving():
-        verifiers: list[TokenVerifier] = [bench.verifiers["access"]]
-        verifiers.append(
-            pool_verifier(other.trusted(), now=lambda: NOW, tls=other.tls, endpoint=other.endpoint)
-        )
-        both = TokenAuthenticator(verifiers, now=lambda: NOW)
+        two = [bench.verifiers["access"], other.verifier(now=lambda: NOW)]
+        both = TokenAuthenticator(two, now=lambda: NOW)
         claims = bench.kits["access"].claims
-        for issuer, key in ((ISSUER, bench.pool.access_key), (other.issuer, other.access_key)):
-            header = {"kid": key.kid, "alg": "RS256"}
-            good = key.sign(header, claims | {"iss": issuer})
-            assert (await both.authenticate(good)).issuer == issuer
-            crossed = other.issuer if issuer == ISSUER else ISSUER
-            await refuse(both, key.sign(header, claims | {"iss": crossed}))
+        for pool, crossed in ((bench.issuer, other.issuer), (other, ISSUER)):
+            good = pool.signed(claims | {"iss": pool.issuer})
+            assert (await both.authenticate(good)).issuer == pool.issuer
+            await refuse(both, pool.signed(claims | {"iss": crossed}))
 
 
 @pytest.mark.parametrize("use", USES)
@@ -134,32 +54,13 @@ async def test_positive_control(use: str, bench: Bench) -> None:
 
 
 async def test_every_configured_client_is_one_of_ours(bench: Bench) -> None:
-    pool, token = bench.pool, bench.kits["access"].token
-    two = pool_verifier(
-        pool.trusted(client_ids=(CLIENT, OTHER_CLIENT)),
-        now=lambda: NOW, tls=pool.tls, endpoint=pool.endpoint,
-    )
+    token = bench.kits["access"].token
+    two = bench.issuer.verifier(now=lambda: NOW, client_ids=(CLIENT, OTHER_CLIENT))
     for client in (CLIENT, OTHER_CLIENT):
         assert await two.verify(token(client_id=client))
     for client in ("third", CLIENT + OTHER_CLIENT, f"{CLIENT},{OTHER_CLIENT}"):
         with pytest.raises(TokenRefusedError, match=r"^aud$"):
             await two.verify(token(client_id=client))
-
-
-async def test_t28_no_cognito_token_opens_a_connection(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authenticator = bench.authenticator("access")
-    await authenticator.authenticate(bench.kits["access"].token())  # the keys are there
-    opened: list[Any] = []
-    monkeypatch.setattr("socket.socket.connect", lambda *args: opened.append(args))
-    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **_: opened.append(args))
-    named = [bad for _, bad in bench.own["access"].values()]
-    general = bench.general["access"]
-    for bad in (*named, *(general[case] for case in ("T28 jku", "T28 x5u", "T27 header jwk"))):
-        assert isinstance(bad, str)
-        await refuse(authenticator, bad)
-    assert not opened
 
 
 def read(use: Any = "id", **claims: Any) -> Any:

@@ -1,123 +1,40 @@
-"""Bad tokens against Entra-shaped tenants whose keys come over TLS (T01 to T54, T62 to
-T70), for every form of trust: access and ID tokens, versions, clouds, external tenants,
-and one that names scopes and programs and takes no guests."""
+"""What Entra-shaped tenants alone have, for every form of trust in them. (Bad tokens of all
+providers: test_provider_tokens.py.)"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from services.tokens.authenticator import TokenAuthenticator
-from services.tokens.claims import TokenRefusedError, TokenVerifier, VerifiedClaims
-from services.tokens.entra import EntraClaims, tenant_verifier
+from services.tokens.claims import TokenRefusedError, VerifiedClaims
+from services.tokens.entra import EntraClaims
 from services.tokens.issuers import EntraSettings
 from tests.entra_tenant import (
-    ABSENT,
     APP_URI,
     CLIENT,
-    CONSUMERS,
     OTHER_CLIENT,
     OTHER_TENANT,
-    TEMPLATE,
     TENANT,
     EntraTenant,
     access_claims,
-    entra_header,
-    entra_jwk,
     object_id,
 )
-from tests.oidc_issuer import RsaKey
-from tests.security.entra_cases import (
-    TRUST,
-    Named,
-    TenantKit,
-    general_cases,
-    named_cases,
-    tenant_kit,
-)
+from tests.oidc_issuer import made_key
+from tests.security.entra_cases import TRUST, tenant_kit
 from tests.security.refusing import refuse
-from tests.security.test_bad_tokens import GONE, LOCAL, NOW, Cases
+from tests.security.sign_in_providers import PROVIDERS, Bench, serving
+from tests.security.test_bad_tokens import GONE, NOW
 
 USES = ("access", "id")
-_KEY = RsaKey("r1")
-_SAMPLE = {form: tenant_kit(_KEY, _KEY, form=form) for form in TRUST}
-GENERAL = [(use, name) for use in USES for name in general_cases(_SAMPLE[use])]
-OWN = [(form, name) for form in TRUST for name in named_cases(_SAMPLE[form], form)]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One tenant; per form of trust the kit, a verifier and the bad tokens."""
-
-    tenant: EntraTenant
-    kits: dict[str, TenantKit]
-    verifiers: dict[str, TokenVerifier]
-    general: dict[str, Cases]
-    own: dict[str, Named]
-
-    def authenticator(self, form: str) -> TokenAuthenticator:
-        verifiers = [LOCAL.verifier(now=lambda: NOW), self.verifiers[form]]
-        return TokenAuthenticator(verifiers, now=lambda: NOW)
-
-
-def verifier(tenant: EntraTenant, trust: EntraSettings) -> TokenVerifier:
-    return tenant_verifier(trust, now=lambda: NOW, tls=tenant.tls, endpoint=tenant.endpoint)
 
 
 @pytest.fixture(scope="module")
-def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EntraTenant]:
-    made = EntraTenant(tmp_path_factory.mktemp("tenant"))
-    elsewhere = TEMPLATE.replace("{tenantid}", OTHER_TENANT)
-    made.keys += [
-        entra_jwk(RsaKey("enc"), TEMPLATE) | {"use": "enc"},
-        entra_jwk(made.key, TEMPLATE.replace("{tenantid}", CONSUMERS)) | {"kid": "consumer"},
-        entra_jwk(made.key, elsewhere) | {"kid": "elsewhere"},
-    ]
-    made.keys[0] = entra_jwk(made.key, ABSENT)  # of every cloud
-    body = json.dumps({"keys": made.keys}).encode()
-    made.answers[TRUST["v1"].keys_path] = (200, {}, body)
-    with made.serving():
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with serving(PROVIDERS["entra"], tmp_path_factory.mktemp("tenant")) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def made(tenant: EntraTenant) -> tuple[dict[str, TenantKit], dict[str, Cases], dict[str, Named]]:
-    attacker = RsaKey(tenant.key.kid)
-    kits = {form: tenant_kit(tenant.key, attacker, form=form) for form in TRUST}
-    own = {form: named_cases(kit, form) for form, kit in kits.items()}
-    return kits, {use: general_cases(kits[use]) for use in USES}, own
-
-
-@pytest.fixture(scope="module")
-def bench(
-    tenant: EntraTenant, made: tuple[dict[str, TenantKit], dict[str, Cases], dict[str, Named]]
-) -> Bench:
-    verifiers = {form: verifier(tenant, trust) for form, trust in TRUST.items()}
-    return Bench(tenant, made[0], verifiers, made[1], made[2])
-
-
-@pytest.mark.parametrize(("use", "case"), GENERAL)
-async def test_a_generally_bad_token_is_refused(use: str, case: str, bench: Bench) -> None:
-    authenticator = bench.authenticator(use)
-    assert await authenticator.authenticate(bench.kits[use].token())
-    bad = bench.general[use][case]
-    await refuse(authenticator, bad if isinstance(bad, str) else bad())
-
-
-@pytest.mark.parametrize(("form", "case"), OWN)
-async def test_a_bad_entra_token_is_refused_for_its_reason(
-    form: str, case: str, bench: Bench
-) -> None:
-    check, bad = bench.own[form][case]
-    with pytest.raises(TokenRefusedError, match=f"^{check}$"):
-        await bench.verifiers[form].verify(bad)
-    authenticator = bench.authenticator(form)
-    assert await authenticator.authenticate(bench.kits[form].token())
-    await refuse(authenticator, bad)
 
 
 @pytest.mark.parametrize("form", TRUST)
@@ -159,17 +76,17 @@ async def test_t32_t62_tenants_with_the_same_keys_are_not_mixed(
 ) -> None:
     """Each is right for itself only: issuer and `tid` tell, the keys do not."""
     other = EntraTenant(tmp_path_factory.mktemp("tenant"), tenant_id=OTHER_TENANT)
-    other.keys = bench.tenant.keys[:1]
+    other.keys = bench.issuer.keys[:1]
     with other.serving():
-        two = [bench.verifiers["access"], verifier(other, other.trusted())]
+        two = [bench.verifiers["access"], other.verifier(now=lambda: NOW)]
         both = TokenAuthenticator(two, now=lambda: NOW)
-        key, subjects = bench.tenant.key, set[str]()
+        signed, subjects = bench.issuer.signed, set[str]()
         for mine, theirs in ((TENANT, OTHER_TENANT), (OTHER_TENANT, TENANT)):
             trust = EntraSettings(tenant_id=mine, client_ids=(CLIENT,))
             claims = access_claims(trust, "ann", now=NOW)
-            caller = await both.authenticate(key.sign(entra_header(key.kid), claims))
+            caller = await both.authenticate(signed(claims))
             subjects.add(caller.user_id)
-            await refuse(both, key.sign(entra_header(key.kid), claims | {"tid": theirs}))
+            await refuse(both, signed(claims | {"tid": theirs}))
         assert len(subjects) == 2
 
 
@@ -183,7 +100,7 @@ async def test_t63_a_person_is_the_same_in_both_versions(bench: Bench) -> None:
 
 async def test_every_configured_application_is_one_of_ours(bench: Bench) -> None:
     token = bench.kits["access"].token
-    two = verifier(bench.tenant, bench.tenant.trusted(client_ids=(CLIENT, OTHER_CLIENT)))
+    two = bench.issuer.verifier(now=lambda: NOW, client_ids=(CLIENT, OTHER_CLIENT))
     for client in (CLIENT, OTHER_CLIENT):
         assert await two.verify(token(aud=client))
     for client in ("third", CLIENT + OTHER_CLIENT, f"{CLIENT},{OTHER_CLIENT}"):
@@ -194,32 +111,17 @@ async def test_every_configured_application_is_one_of_ours(bench: Bench) -> None
         assert await bench.verifiers["v1"].verify(v1(aud=audience))
 
 
-async def test_t28_no_entra_token_opens_a_connection(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither does a token that names where the groups are (T70)."""
-    authenticator = bench.authenticator("access")
-    token = bench.kits["access"].token
-    await authenticator.authenticate(token())  # the keys are there
-    opened: list[Any] = []
-    monkeypatch.setattr("socket.socket.connect", lambda *args: opened.append(args))
-    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **_: opened.append(args))
-    for _, bad in bench.own["access"].values():
-        await refuse(authenticator, bad)
-    for case in ("T28 jku", "T28 x5u", "T27 header jwk"):
-        bad_token = bench.general["access"][case]
-        assert isinstance(bad_token, str)
-        await refuse(authenticator, bad_token)
+async def test_t70_groups_that_are_elsewhere_are_unknown(bench: Bench) -> None:
     sources = {"src1": {"endpoint": "https://127.0.0.1:9/getMemberObjects"}}
-    caller = await authenticator.authenticate(
-        token(_claim_names={"groups": "src1"}, _claim_sources=sources)
+    overage = bench.kits["access"].token(
+        _claim_names={"groups": "src1"}, _claim_sources=sources
     )
-    assert caller.groups_incomplete
-    assert not opened
+    assert (await bench.authenticator("access").authenticate(overage)).groups_incomplete
 
 
 def read(form: str = "id", **claims: Any) -> VerifiedClaims:
-    kit = _SAMPLE[form]
+    key = made_key("sample")
+    kit = tenant_kit(key, key, form=form)
     given = kit.claims | {"email": GONE, "xms_edov": GONE} | claims
     payload = {name: value for name, value in given.items() if value is not GONE}
     return EntraClaims(kit.trust)(payload)

@@ -17,7 +17,7 @@ from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 from services.rpc.local import LocalChannel
 from services.tokens.machine import MachineTokenVerifier
 from storage_svc.revocation import principal_of
-from tests.chosen_records import needs_files
+from tests.chosen_records import needs_files, plain_client
 from tests.harness import BearerChannel, Workspace
 from tests.security.cast import BYTES, SHA256, Cast, mail
 
@@ -46,7 +46,7 @@ def robot(cast: Cast, made: Any, stub: Callable[[Any], Any]) -> Any:
 
 
 async def use(cast: Cast, transfer: Any, content: bytes = b"") -> int:
-    async with cast.ws.client() as client:
+    async with plain_client() as client:
         answer = await client.request(
             transfer.method, transfer.url, content=content, headers=dict(transfer.headers)
         )

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Server", "free_port"]
+__all__ = ["Server", "free_port", "remove_later"]
 
 _READY_SECONDS = 90.0
 
@@ -23,6 +23,13 @@ def free_port() -> int:
     """A port of 127.0.0.1 that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def remove_later(folder: Path) -> None:
+    """By a process that nobody waits for: it is nobody's child, the shell that started it
+    is over."""
+    command = ["sh", "-c", 'exec >&- 2>&-; rm -rf -- "$0" &', str(folder)]
+    subprocess.run(command, start_new_session=True, stdin=subprocess.DEVNULL, check=True)
 
 
 class Server:

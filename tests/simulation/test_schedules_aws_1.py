@@ -1,6 +1,6 @@
 """Random schedules of the engine with its real drivers, on real servers, part 1 of 2.
 
-WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a twentieth of those run here.
+WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a fiftieth of those run on each cloud.
 """
 
 from __future__ import annotations
@@ -23,4 +23,4 @@ async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -
     half = SCHEDULES // 2
     wrong, counted = await schedules(tmp_path, FIRST, half, open_lane=open_aws_lane)
     assert wrong == []
-    assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}
+    assert half < 10 or counted.keys() >= {"write", "push", "pull", "crash"}

@@ -1,6 +1,6 @@
 """Random schedules of the engine with its real drivers, on real servers, part 2 of 2.
 
-WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a twentieth of those run here.
+WM_SIM_SEEDS and WM_SIM_FIRST as in test_schedules_1.py: a fiftieth of those run on each cloud.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def test_every_store_holds_exactly_what_was_acknowledged(tmp_path: Path) -
     rest = SCHEDULES - half
     wrong, counted = await schedules(tmp_path, FIRST + half, rest, open_lane=open_aws_lane)
     assert wrong == []
-    assert half < 20 or counted.keys() >= {"write", "push", "pull", "crash"}
+    assert half < 10 or counted.keys() >= {"write", "push", "pull", "crash"}
 
 
 # The second takes minutes to be seen here; tests/simulation/test_mutants.py sees it, too.

@@ -116,7 +116,7 @@ class ArmApi:
 
     async def _written(self, call: Call, what: str, waiting: Waiting) -> dict[str, Any]:
         path, version = call.parameters["path"], call.parameters["api_version"]
-        body: Any = call.parameters.get("body")
+        body: Any = await self._body(call)
         if call.operation == "POST":
             return await self._sent(_request("POST", path, version, body)) or {}
         resources = self._management().resources
@@ -128,6 +128,15 @@ class ArmApi:
         poller = await begin(path.lstrip("/"), body, api_version=version)
         ended = asyncio.ensure_future(poller.result())
         return dict((await self._awaited(ended, what, waiting)).as_dict())
+
+    async def _body(self, call: Call) -> Any:
+        """What to send; of what others change too it is made of what is there now."""
+        remade = call.parameters.get("remade")
+        if remade is None:
+            return call.parameters.get("body")
+        request = _request("GET", call.parameters["path"], call.parameters["api_version"])
+        there = await self._sent(request, absent=True) or {}
+        return {"properties": remade(there.get("properties", {}))}
 
     async def _awaited(self, ended: asyncio.Future[Any], what: str, waiting: Waiting) -> Any:
         """The result; what takes long is told."""

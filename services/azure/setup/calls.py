@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from services.azure.setup.desired import API_VERSIONS, Resource
 from services.setup.plan import Call, Step
 
-__all__ = ["patch", "put", "put_at", "register", "together"]
+__all__ = ["Remade", "patch", "put", "put_again", "put_at", "register", "together"]
+
+Remade = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From the properties that are there to those that are wanted."""
+
+
+def put_again(group: str, resource: Resource, remade: Remade) -> Call:
+    """Replace a resource that others change too: it is read right before, and `remade` of
+    what is there then is written, {} for nothing. The services take no condition
+    (`If-Match`) here, so what somebody changes within that moment is lost; not what they
+    changed since the plan."""
+    call = put(group, resource)
+    return replace(call, parameters={**call.parameters, "remade": remade})
 
 
 def put(group: str, resource: Resource) -> Call:

@@ -20,6 +20,7 @@ __all__ = [
     "CORS_HEADERS",
     "CORS_METHODS",
     "MAX_THROUGHPUT",
+    "SAS_PERIOD",
     "SKU",
     "SOFT_DELETE_DAYS",
     "STAGED_DAYS",
@@ -56,6 +57,10 @@ API_VERSIONS: Final[Mapping[str, str]] = {
 
 SKU: Final = "Standard_LRS"
 """Three copies in one place. What an existing account has stays."""
+SAS_PERIOD: Final = "00.01:15:00"
+"""The longest life of a signed URL, DD.HH:MM:SS: our uploads and copies live an hour and begin
+a quarter of one back. Any that somebody else signs for longer is refused (Microsoft Learn,
+"Configure an expiration policy for shared access signatures")."""
 VERSIONS_RULE: Final = "workspace-expire-old-versions"
 VERSIONS_DAYS: Final = 1
 SOFT_DELETE_DAYS: Final = 30
@@ -132,14 +137,19 @@ def resource_group(wanted: Baseline) -> dict[str, Any]:
 
 
 def storage_account(wanted: Baseline) -> Resource:
-    """Only signed-in callers, over TLS; no account keys, so no SAS of account keys."""
+    """Only signed-in callers, over TLS; no account keys, so no SAS of account keys. Who holds
+    an upload URL may fill it by a copy: from accounts of this tenant alone (Microsoft Learn,
+    "Restrict the source of copy operations to a storage account"). Our own copies stay in
+    the account."""
     properties = {
         "accessTier": "Hot",
+        "allowedCopyScope": "AAD",
         "allowBlobPublicAccess": False,
         "allowCrossTenantReplication": False,
         "allowSharedKeyAccess": False,
         "defaultToOAuthAuthentication": True,
         "minimumTlsVersion": "TLS1_2",
+        "sasPolicy": {"expirationAction": "Block", "sasExpirationPeriod": SAS_PERIOD},
         "supportsHttpsTrafficOnly": True,
     }
     body = {

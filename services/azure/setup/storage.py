@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from services.azure.setup import desired
-from services.azure.setup.calls import patch, put, together
+from services.azure.setup.calls import patch, put, put_again, together
 from services.azure.setup.desired import STAGED_DAYS, Baseline, Resource
+from services.azure.setup.sas_policy import plan_sas_policy
 from services.azure.setup.state import State
 from services.azure.setup.tags import TAGS, merged, missing
 from services.setup.plan import Step, Verb, compared
@@ -18,12 +19,19 @@ _SHOWN: Mapping[str, tuple[str, Mapping[Any, str]]] = {
     "allowBlobPublicAccess": ("public access", {False: "off", True: "on"}),
     "allowSharedKeyAccess": ("account keys", {False: "off", True: "on"}),
     "allowCrossTenantReplication": ("copies to others", {False: "off", True: "on"}),
+    "allowedCopyScope": (
+        "copies from others",
+        {"AAD": "of this tenant", "PrivateLink": "over private links", "All": "of anybody"},
+    ),
     "defaultToOAuthAuthentication": ("sign-in by default", {True: "on", False: "off"}),
     "minimumTlsVersion": ("least TLS", {"TLS1_2": "1.2", "TLS1_1": "1.1", "TLS1_0": "1.0"}),
     "supportsHttpsTrafficOnly": ("plain HTTP", {True: "refused", False: "taken"}),
 }
-_BETTER = {"minimumTlsVersion": ("TLS1_2", "TLS1_3")}
+_BETTER = {
+    "minimumTlsVersion": ("TLS1_2", "TLS1_3"), "allowedCopyScope": ("AAD", "PrivateLink")
+}  # fmt: skip
 _ASK_FIRST = "stay until you say `--keep-versions 30`: it would remove old ones"
+_RETENTIONS = ("deleteRetentionPolicy", "containerDeleteRetentionPolicy")
 # What cannot be sent back.
 _READ_ONLY = ("minRestoreTime", "lastEnabledTime")
 
@@ -45,19 +53,24 @@ def _account(name: str, wanted: Baseline, group: str, state: State) -> list[Step
     there = state.storage
     where = f"private, in {wanted.location}"
     if there is None:
-        steps = [Step(name, "account", Verb.CREATE, where), *_properties(name, resource, {})]
-        tags = Step(name, "tags", Verb.CREATE, TAGS.shown(wanted.tags))
-        return together([*steps, tags], put(group, resource))
+        steps = [
+            Step(name, "account", Verb.CREATE, where), *_properties(name, resource, {}),
+            _signed_urls(name, resource, there),
+            Step(name, "tags", Verb.CREATE, TAGS.shown(wanted.tags)),
+        ]  # fmt: skip
+        return together(steps, put(group, resource))
     found = there.get("properties", {})
     sku = str(there.get("sku", {}).get("name", ""))
     steps = [
         Step(name, "account", Verb.KEEP, f"{sku}, in {wanted.location}", sku),
         *_properties(name, resource, found),
+        (signed := _signed_urls(name, resource, there)),
         _tags(name, wanted, there),
     ]
-    changed: dict[str, Any] = {}
-    if properties := _differing(resource, found):
-        changed["properties"] = properties
+    properties = _differing(resource, found)
+    if signed.writes:
+        properties["sasPolicy"] = resource.body["properties"]["sasPolicy"]
+    changed: dict[str, Any] = {"properties": properties} if properties else {}
     if missing(wanted.tags, there.get("tags") or {}):
         changed["tags"] = merged(wanted.tags, there.get("tags") or {})
     return together(steps, patch(group, resource, changed)) if changed else steps
@@ -72,6 +85,10 @@ def _properties(name: str, resource: Resource, found: Mapping[str, Any]) -> Iter
         yield compared(
             name, label, wanted=shown[want], was=text, good=_good(key, want, was), calls=[]
         )
+
+
+def _signed_urls(name: str, resource: Resource, there: Mapping[str, Any] | None) -> Step:
+    return plan_sas_policy(name, resource.body["properties"]["sasPolicy"], there)
 
 
 def _differing(resource: Resource, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +109,8 @@ def _tags(name: str, wanted: Baseline, there: Mapping[str, Any]) -> Step:
 
 
 def _service(name: str, wanted: Baseline, group: str, state: State) -> list[Step]:
-    """One call sets all of the blob service, so what others set is sent again."""
+    """One call sets all of the blob service, so what others set is sent again, as it is when
+    the call is made."""
     resource = desired.blob_service(wanted)
     there = state.blobs.get("properties", {})
     want = resource.body["properties"]
@@ -106,14 +124,17 @@ def _service(name: str, wanted: Baseline, group: str, state: State) -> list[Step
         _retention(name, "deleted containers", "containerDeleteRetentionPolicy", wanted, there),
         _cors(name, wanted, there),
     ]  # fmt: skip
-    body = {**_writable(there), "isVersioningEnabled": True}
-    for key in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
-        if not _kept(wanted, there.get(key, {})):
-            body[key] = {**there.get(key, {}), **want[key]}
-    if wanted.allow_origins:
-        body["cors"] = {"corsRules": _rules(wanted, there)}
-    changed = Resource(resource.kind, resource.name, {"properties": body})
-    return together(steps, put(group, changed)) if any(step.writes for step in steps) else steps
+    changed = [key for key in _RETENTIONS if not _kept(wanted, there.get(key, {}))]
+
+    def remade(found: Mapping[str, Any]) -> dict[str, Any]:
+        body = {**_writable(found), "isVersioningEnabled": True}
+        body |= {key: {**found.get(key, {}), **want[key]} for key in changed}
+        if wanted.allow_origins:
+            body["cors"] = {"corsRules": _rules(wanted, found)}
+        return body
+
+    call = put_again(group, resource, remade)
+    return together(steps, call) if any(step.writes for step in steps) else steps
 
 
 def _writable(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,10 +222,10 @@ def _ours(wanted: Baseline, state: State) -> Mapping[str, Any] | None:
 
 
 def _lifecycle(name: str, wanted: Baseline, group: str, state: State) -> list[Step]:
-    """One call sets all rules, so those of others are sent again."""
-    rules = _rules_there(state)
-    made = list(rules)
-    steps = []
+    """One call sets all rules, so those of others are sent again, as they are when the call
+    is made."""
+    rules = _rules_of((state.lifecycle or {}).get("properties", {}))
+    steps, changed = [], dict[str, Any]()
     for label, want, shown in (
         ("old versions", desired.versions_rule(wanted), "removed, then kept as deleted files are"),
         ("staged uploads", desired.staged_rule(wanted), f"gone after {STAGED_DAYS} days"),
@@ -215,18 +236,20 @@ def _lifecycle(name: str, wanted: Baseline, group: str, state: State) -> list[St
             continue
         good = found is not None and _same_rule(found, want)
         if not good:
-            made = [*(each for each in made if each.get("name") != want["name"]), want]
+            changed[want["name"]] = want
         was = shown if good else "another rule" if found else ""
         steps.append(compared(name, label, wanted=shown, was=was, good=good, calls=[]))
-    resource = desired.lifecycle(wanted)
-    body = {"properties": {"policy": {"rules": made}}}
-    call = put(group, Resource(resource.kind, resource.name, body))
-    return together(steps, call) if any(step.writes for step in steps) else steps
+
+    def remade(found: Mapping[str, Any]) -> dict[str, Any]:
+        others = [each for each in _rules_of(found) if each.get("name") not in changed]
+        return {"policy": {"rules": [*others, *changed.values()]}}
+
+    call = put_again(group, desired.lifecycle(wanted), remade)
+    return together(steps, call) if changed else steps
 
 
-def _rules_there(state: State) -> Sequence[Mapping[str, Any]]:
-    policy = (state.lifecycle or {}).get("properties", {}).get("policy", {})
-    rules: Sequence[Mapping[str, Any]] = policy.get("rules", [])
+def _rules_of(properties: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    rules: Sequence[Mapping[str, Any]] = properties.get("policy", {}).get("rules", [])
     return rules
 
 

@@ -57,7 +57,7 @@ def azure(
     policy: str = typer.Option(
         "", "--policy", metavar="setup|workspace|surface",
         help="Print the commands that assign the roles for setting up, serving or syncing, "
-        "and end.",
+        "each after the name of its role, and end.",
     ),
 ) -> None:
     """Make or harden the storage account and the Cosmos DB account of a workspace.

@@ -99,7 +99,7 @@ class Copying:
                     content_type=content_type,
                 )  # fmt: skip
             except Refused as refused:
-                if refused.taken or refused.code == "InvalidBlockList":
+                if refused.taken or refused.of_another_kind or refused.code == "InvalidBlockList":
                     continue  # by others, who took our blocks with them
                 if refused.source_taken or refused.wrong:
                     raise Replaced("the blob was replaced while it was copied") from refused

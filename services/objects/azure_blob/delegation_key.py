@@ -64,13 +64,17 @@ class DelegationKeys:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._starting = asyncio.Lock()
+        self._closed = False
 
     async def start(self) -> None:
         """Fetch the first key, once. Raises Refused, StoreUnavailable."""
         async with self._starting:
             if self._task is not None:
                 return
-            self._held = await self._fetched()
+            held = await self._fetched()
+            if self._closed:
+                raise StoreUnavailable("the object store is closed")
+            self._held = held
             self._loop = asyncio.get_running_loop()
             # Not in the context of a call: the task lives as long as the driver.
             self._task = self._loop.create_task(self._keep(), context=Context())
@@ -87,7 +91,7 @@ class DelegationKeys:
 
     async def close(self) -> None:
         """End the task. The key is forgotten."""
-        self._held = None
+        self._closed, self._held = True, None
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

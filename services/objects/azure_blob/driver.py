@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 
 from azure.storage.blob import UserDelegationKey
 
 from services.azure.clients import AzureClients
 from services.azure.failures import refusal
-from services.model.errors import Reason, WorkspaceError
 from services.objects.azure_blob.clock import ServiceClock
 from services.objects.azure_blob.copying import Copying
 from services.objects.azure_blob.delegation_key import DelegationKeys
@@ -45,19 +43,15 @@ from services.objects.azure_blob.staging import Staging, deleted
 from services.objects.azure_blob.transfers import Transfers
 from services.objects.azure_blob.wire import Wire
 from services.objects.azure_blob.writing import PART_BYTES, Writing
-from services.objects.keys import validate_key, validate_prefix
+from services.objects.keys import validate_key
 from services.objects.port import (
-    ByteRange,
     ConstraintKind,
     ObjectCapabilities,
     ObjectInfo,
     ObjectMissing,
-    ObjectPage,
-    PartInfo,
-    SignedTransfer,
-    SignRequest,
     StoreUnavailable,
 )
+from services.objects.remote import RemoteObjects
 
 __all__ = ["AzureBlobDriver"]
 
@@ -73,7 +67,7 @@ _CAPABILITIES = ObjectCapabilities(
 )
 
 
-class AzureBlobDriver:
+class AzureBlobDriver(RemoteObjects):
     """`ObjectDriver` over a container; made by `open`. `now` returns unix seconds."""
 
     def __init__(
@@ -82,7 +76,6 @@ class AzureBlobDriver:
         part_bytes: int,
     ) -> None:
         self._clients = clients
-        self._read_only = read_only
         self._signing = signing and not read_only
         self._patience = min(patience, _OPEN_PATIENCE)
         self._clock = ServiceClock(now)
@@ -92,9 +85,13 @@ class AzureBlobDriver:
         self._signer = Signer(account, container)
         self._reading = Reading(self._wire, self._seals)
         self._copying = Copying(self._wire, self._reading, self._seals, self._source_url)
-        self._transfers = Transfers(self._wire, self._signer, self._clock, self._keys.current)
+        transfers = Transfers(self._wire, self._signer, self._clock, self._keys.current)
         self._writing = Writing(self._wire, self._copying, self._seals, part_bytes=part_bytes)
         self._staging = Staging(self._wire, self._reading, self._copying)
+        super().__init__(
+            "container", read_only=read_only, reads=self._reading, writes=self._writing,
+            uploads=self._staging, signs=transfers.sign,
+        )  # fmt: skip
 
     @classmethod
     async def open(
@@ -139,35 +136,6 @@ class AzureBlobDriver:
         except Refused as refused:
             raise StoreUnavailable(str(refused.failure)) from refused
 
-    def sign(self, request: SignRequest) -> SignedTransfer:
-        """See `transfers.Transfers.sign`."""
-        return self._transfers.sign(request)
-
-    async def head(self, key: str) -> ObjectInfo:
-        """The SHA-256 is that of our seal. Raises ObjectMissing, StoreUnavailable."""
-        found = await self._reading.find(validate_key(key))
-        if found is None:
-            raise ObjectMissing(key)
-        return found.info
-
-    async def open_read(
-        self, key: str, span: ByteRange | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """See `reading.Reading.read`."""
-        async with aclosing(self._reading.read(validate_key(key), span)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    async def write(
-        self, key: str, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str | None,
-        content_type: str,
-    ) -> ObjectInfo:
-        """As the port says; memory for about six blocks."""
-        self._require_writable(key)
-        return await self._writing.write(
-            key, chunks, size=size, sha256=sha256, content_type=content_type
-        )
-
     async def copy(self, source: str, target: str) -> ObjectInfo:
         """Inside the store. A source whose SHA-256 is not known is read once."""
         self._require_writable(target)
@@ -191,34 +159,9 @@ class AzureBlobDriver:
         except Refused as refused:
             raise port_error(refused) from refused
 
-    async def list(self, prefix: str, after: str | None = None, limit: int = 1000) -> ObjectPage:
-        """`limit` is coerced to 1..1000. Neither SHA-256 nor type are listed."""
-        return await self._reading.page(
-            validate_prefix(prefix), after or "", max(1, min(limit, 1000))
-        )
-
-    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
-        self._require_writable(key)
-        return await self._staging.create(key, content_type, sha256)
-
-    async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
-        """Raises ObjectMissing for an unknown id or another key."""
-        return await self._staging.parts(validate_key(key), multipart_id)
-
-    async def multipart_complete(
-        self, key: str, multipart_id: str, parts: Sequence[PartInfo], *, size: int, sha256: str
-    ) -> ObjectInfo:
-        """Repeating a completion that was cut off finishes it."""
-        self._require_writable(key)
-        return await self._staging.complete(key, multipart_id, parts, size, sha256)
-
-    async def multipart_abort(self, key: str, multipart_id: str) -> None:
-        """Only the upload of that key; anything else is left alone."""
-        self._require_writable(key)
-        await self._staging.abort(key, multipart_id)
-
     async def close(self) -> None:
-        """Afterwards every call fails."""
+        """Calls under way end with StoreUnavailable, as does every one afterwards. Whether a
+        write had its effect is not known then."""
         await self._keys.close()
         await self._wire.close()
         await self._clients.close()
@@ -250,10 +193,3 @@ class AzureBlobDriver:
         held, now = self._keys.current(), self._clock()
         query, _ = self._signer.query(held, key, READ, _SOURCE_SECONDS, now)
         return f"{self._wire.url(key)}?{query}"
-
-    def _require_writable(self, key: str) -> None:
-        validate_key(key)
-        if self._read_only:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_INVALID_STATE, "the container was opened for reading only"
-            )

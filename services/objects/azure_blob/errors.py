@@ -12,6 +12,7 @@ from azure.core.exceptions import AzureError, HttpResponseError
 
 from services.azure.failures import Failure, Kind, failure_of
 from services.objects.port import ObjectMissing, StoreFull, StoreUnavailable, WrongBytes
+from services.objects.settling import Refusal
 
 __all__ = ["FAILURES", "Refused", "Replaced", "port_error", "refused_of"]
 
@@ -36,7 +37,7 @@ class Replaced(WrongBytes):
     """A blob was written anew while it was read or copied: another look may help."""
 
 
-class Refused(Exception):
+class Refused(Refusal):
     """A call that did not succeed. `status` is 0 where no answer came."""
 
     def __init__(self, failure: Failure, status: int) -> None:
@@ -57,6 +58,11 @@ class Refused(Exception):
     def taken(self) -> bool:
         """A condition on what is there did not hold: create-only, or the tag of a read."""
         return self.code in _TAKEN
+
+    @property
+    def of_another_kind(self) -> bool:
+        """A page blob, or one to append to, is where blocks should go: not one of ours."""
+        return self.code == "InvalidBlobType"
 
     @property
     def source_taken(self) -> bool:

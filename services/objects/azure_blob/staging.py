@@ -172,13 +172,17 @@ class Staging:
             raise StoreUnavailable("the record of the upload cannot be read") from error
 
     async def _parts(self, upload: _Upload) -> tuple[PartInfo, ...]:
-        """Also those of a staged blob that was joined and not yet copied."""
+        """Also those of a staged blob that was joined and not yet copied. One of another kind,
+        which the URL of a part can make, has none and takes none: it is removed, so that they
+        can be sent again."""
         try:
             blocks = await self._wire.call(self._wire.blob(upload.name).get_block_list, "all")
         except Refused as refused:
-            if refused.absent:
-                return ()
-            raise
+            if refused.of_another_kind:
+                await deleted(self._wire, upload.name)
+            elif not refused.absent:
+                raise
+            return ()
         found: dict[int, PartInfo] = {}
         for block in (*blocks[0], *blocks[1]):  # what came later counts
             match = _BLOCK.fullmatch(str(block.id))
@@ -195,7 +199,12 @@ class Staging:
 
     async def _joined(self, upload: _Upload, parts: Sequence[PartInfo]) -> Found:
         blocks = [BlobBlock(block_id=block_id(part.number)) for part in parts]
-        await self._wire.call(self._wire.blob(upload.name).commit_block_list, blocks)
+        try:
+            await self._wire.call(self._wire.blob(upload.name).commit_block_list, blocks)
+        except Refused as refused:
+            if refused.of_another_kind:
+                raise WrongBytes("the parts have been replaced since they were listed") from refused
+            raise
         return await self._there(upload)
 
     async def _there(self, upload: _Upload) -> Found:

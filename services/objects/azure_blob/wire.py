@@ -18,6 +18,7 @@ import aiohttp
 from services.azure.clients import AzureClients
 from services.azure.failures import Failure, Kind
 from services.azure.one_resource import STORAGE, OneResource
+from services.call_scopes import CallScopes
 from services.objects.azure_blob.errors import FAILURES, Refused, refused_of
 from services.objects.azure_blob.transport import BoundedTransport
 from services.objects.port import StoreUnavailable
@@ -49,7 +50,7 @@ class Wire:
         self._url = clients.place.blob_url(account).rstrip("/")
         self._patience = patience
         self._seconds = 3 * clients.place.call_seconds
-        self._closed = False
+        self._scopes = CallScopes(_closed)
         options = clients.options()
         self._transport = BoundedTransport(**options)
         self._service = BlobServiceClient(
@@ -106,8 +107,8 @@ class Wire:
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """End the connections; afterwards every call fails."""
-        self._closed = True
+        """End the calls under way and the connections; afterwards every call fails."""
+        await self._scopes.close()
         await self._service.close()
         await self._transport.close()
 
@@ -115,8 +116,6 @@ class Wire:
         self, work: Callable[..., Awaitable[_T]], arguments: tuple[Any, ...],
         keywords: dict[str, Any], size: int,
     ) -> tuple[_T, Headers]:
-        if self._closed:
-            raise StoreUnavailable("the object store is closed")
         heard: dict[str, str] = {}
 
         def hear(response: Any) -> None:
@@ -124,7 +123,7 @@ class Wire:
             heard.update({k.lower(): v for k, v in response.http_response.headers.items()})
 
         try:
-            async with asyncio.timeout(self._seconds + size / _SLOWEST):
+            async with self._scopes.call(), asyncio.timeout(self._seconds + size / _SLOWEST):
                 done = await work(*arguments, raw_response_hook=hear, **keywords)
         except aiohttp.ClientError as error:
             failure = Failure(Kind.UNAVAILABLE, type(error).__name__, "blob", ambiguous=True)
@@ -132,3 +131,7 @@ class Wire:
         except FAILURES as error:
             raise refused_of(error) from error
         return done, heard
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the object store is closed")

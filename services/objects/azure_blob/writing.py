@@ -20,13 +20,13 @@ from services.objects.azure_blob.errors import Refused, port_error
 from services.objects.azure_blob.sealing import Seals
 from services.objects.azure_blob.wire import Wire
 from services.objects.intake import Intake, block_size, sent
-from services.objects.port import ObjectInfo, StoreUnavailable
+from services.objects.port import ObjectExists, ObjectInfo, StoreUnavailable
+from services.objects.settling import put_or_same
 
 __all__ = ["PART_BYTES", "Writing"]
 
 PART_BYTES = 8 * 1024 * 1024
 _MAX_BLOCKS = 50_000
-_TRIES = 3
 
 
 class Writing:
@@ -53,6 +53,8 @@ class Writing:
         except Refused as refused:
             if refused.absent:
                 raise StoreUnavailable("the upload was ended by others") from refused
+            if refused.of_another_kind:
+                raise ObjectExists(key) from refused
             raise port_error(refused) from refused
 
     async def _whole(self, key: str, data: bytes, digest: str, content_type: str) -> ObjectInfo:
@@ -65,18 +67,11 @@ class Writing:
                 content_settings=ContentSettings(content_type=content_type or None), **keywords,
             )  # fmt: skip
 
-        for _ in range(_TRIES):
-            try:
-                await self._wire.call(put, size=len(data))
-            except Refused as refused:
-                if not refused.taken:
-                    raise
-            else:
-                return ObjectInfo(key, len(data), digest, content_type, time.time())
-            there = await self._copying.same(key, len(data), digest)
-            if there is not None:
-                return there
-        raise StoreUnavailable("the key is being written and removed by others")
+        there = await put_or_same(
+            partial(self._wire.call, put, size=len(data)),
+            partial(self._copying.same, key, len(data), digest),
+        )
+        return there or ObjectInfo(key, len(data), digest, content_type, time.time())
 
     async def _by_blocks(
         self, key: str, first: bytes, intake: Intake, sha256: str | None, content_type: str

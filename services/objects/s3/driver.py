@@ -17,24 +17,18 @@ way may still leave its object, complete.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 
 from services.aws.clients import AwsClients
-from services.model.errors import Reason, WorkspaceError
-from services.objects.keys import validate_key, validate_prefix
+from services.objects.keys import validate_key
 from services.objects.port import (
-    ByteRange,
     ConstraintKind,
     ObjectCapabilities,
     ObjectInfo,
     ObjectMissing,
-    ObjectPage,
-    PartInfo,
-    SignedTransfer,
-    SignRequest,
     StoreUnavailable,
 )
+from services.objects.remote import RemoteObjects
 from services.objects.s3.addressing import address_of
 from services.objects.s3.copying import Copying
 from services.objects.s3.errors import Refused, port_error
@@ -62,7 +56,7 @@ _CAPABILITIES = ObjectCapabilities(
 )
 
 
-class S3Driver:
+class S3Driver(RemoteObjects):
     """`ObjectDriver` over a bucket; made by `open`. `now` returns unix seconds."""
 
     def __init__(
@@ -75,18 +69,20 @@ class S3Driver:
         )
         signer, identities = Signer(place.region), Identities(clients, now)
         self._clients = clients
-        self._read_only = read_only
         self._wire = Wire(
             clients, address, signer=signer, identities=identities, now=now, patience=patience
         )
-        self._transfers = Transfers(address, signer=signer, identities=identities, now=now)
+        transfers = Transfers(address, signer=signer, identities=identities, now=now)
         self._reading = Reading(self._wire)
         self._turns = Turns()
         parts = Parts(self._wire)
         self._copying = Copying(self._wire, self._reading, parts, bucket=bucket)
         common = (self._wire, self._reading, parts, self._copying, self._turns)
-        self._writing = Writing(*common, part_bytes=part_bytes)
-        self._staging = Staging(*common)
+        super().__init__(
+            "bucket", read_only=read_only, reads=self._reading,
+            writes=Writing(*common, part_bytes=part_bytes), uploads=Staging(*common),
+            signs=transfers.sign,
+        )  # fmt: skip
 
     @classmethod
     async def open(
@@ -128,35 +124,6 @@ class S3Driver:
         except Refused as refused:
             raise StoreUnavailable(str(refused.failure)) from refused
 
-    def sign(self, request: SignRequest) -> SignedTransfer:
-        """See `transfers.Transfers.sign`."""
-        return self._transfers.sign(request)
-
-    async def head(self, key: str) -> ObjectInfo:
-        """Raises ObjectMissing, StoreUnavailable."""
-        found = await self._reading.find(validate_key(key))
-        if found is None:
-            raise ObjectMissing(key)
-        return found.info
-
-    async def open_read(
-        self, key: str, span: ByteRange | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """See `reading.Reading.read`."""
-        async with aclosing(self._reading.read(validate_key(key), span)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    async def write(
-        self, key: str, chunks: AsyncIterator[bytes], *, size: int | None, sha256: str | None,
-        content_type: str,
-    ) -> ObjectInfo:
-        """As the port says; memory for about six parts."""
-        self._require_writable(key)
-        return await self._writing.write(
-            key, chunks, size=size, sha256=sha256, content_type=content_type
-        )
-
     async def copy(self, source: str, target: str) -> ObjectInfo:
         """Inside S3. One whose SHA-256 is not known is read once."""
         self._require_writable(target)
@@ -181,40 +148,7 @@ class S3Driver:
             if not refused.absent:
                 raise port_error(refused) from refused
 
-    async def list(self, prefix: str, after: str | None = None, limit: int = 1000) -> ObjectPage:
-        """`limit` is coerced to 1..1000. S3 lists neither SHA-256 nor type."""
-        return await self._reading.page(
-            validate_prefix(prefix), after or "", max(1, min(limit, 1000))
-        )
-
-    async def multipart_create(self, key: str, content_type: str, sha256: str = "") -> str:
-        self._require_writable(key)
-        return await self._staging.create(key, content_type, sha256)
-
-    async def multipart_parts(self, key: str, multipart_id: str) -> Sequence[PartInfo]:
-        """Raises ObjectMissing for an unknown id or another key."""
-        return await self._staging.parts(key, multipart_id)
-
-    async def multipart_complete(
-        self, key: str, multipart_id: str, parts: Sequence[PartInfo], *, size: int, sha256: str
-    ) -> ObjectInfo:
-        """Repeating a completion that was cut off finishes it."""
-        self._require_writable(key)
-        return await self._staging.complete(key, multipart_id, parts, size, sha256)
-
-    async def multipart_abort(self, key: str, multipart_id: str) -> None:
-        """Only the upload of that key; anything else is left alone."""
-        self._require_writable(key)
-        await self._staging.abort(key, multipart_id)
-
     async def close(self) -> None:
         """Wait for what is under way; afterwards nothing may be called."""
         await self._clients.close()
         self._wire.close()
-
-    def _require_writable(self, key: str) -> None:
-        validate_key(key)
-        if self._read_only:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_INVALID_STATE, "the bucket was opened for reading only"
-            )

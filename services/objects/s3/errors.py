@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from services.aws.failures import Failure, Kind, failure_of
 from services.objects.port import ObjectMissing, StoreFull, StoreUnavailable, WrongBytes
+from services.objects.settling import Refusal
 
 __all__ = ["Refused", "document", "failed", "port_error", "text_of", "unanswered"]
 
@@ -35,7 +36,7 @@ _AGAIN = frozenset({
 _ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound", "404"})
 
 
-class Refused(Exception):
+class Refused(Refusal):
     """A call that did not succeed. `status` is 0 where no answer came."""
 
     def __init__(self, failure: Failure, status: int, headers: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ holds a URL of a careless store might add it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -88,7 +89,7 @@ class Reading:
                         raise WrongBytes("the stored bytes no longer have their SHA-256")
                     yield chunk
             finally:
-                await self._wire.run(body.close)
+                await asyncio.to_thread(body.close)  # also when the store is closed
             if place.complete:
                 if place.end == 0 and place.sha256 not in ("", EMPTY_SHA256):
                     raise WrongBytes("the stored bytes no longer have their SHA-256")

@@ -115,15 +115,18 @@ class Wire:
         """The answer; a failure that may pass is tried again, with full jitter. Raises
         Refused. Only what may be repeated is called by this."""
         wait = self._patience if patience is None else patience
-        return await self._again(lambda: self._once(self.send, call), wait)
+        return await self._again(lambda: self.run(self.send, call), wait)
 
     async def open(self, call: Call) -> tuple[Answer, Body]:
         """Like `call`; the body is read by the caller, who closes it."""
-        return await self._again(lambda: self._once(self.begin, call), self._patience)
+        return await self._again(lambda: self.run(self.begin, call), self._patience)
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Blocking `work` in a thread."""
-        return await self._clients.run(work, *arguments)
+        """Blocking `work` in a thread. Raises StoreUnavailable once the clients are closed."""
+        try:
+            return await self._clients.run(work, *arguments)
+        except ClientsClosed as error:
+            raise StoreUnavailable("the object store is closed") from error
 
     def send(self, call: Call) -> Answer:
         """One attempt; blocking. Raises Refused."""
@@ -162,12 +165,6 @@ class Wire:
             raise unanswered(call.operation, error) from error
         found = {name.lower(): value for name, value in answer.headers.items()}
         return answer.raw, int(answer.status_code), found
-
-    async def _once(self, work: Callable[[Call], _T], call: Call) -> _T:
-        try:
-            return await self._clients.run(work, call)
-        except ClientsClosed as error:
-            raise StoreUnavailable("the object store is closed") from error
 
     async def _again(self, attempt: Callable[[], Awaitable[_T]], patience: float) -> _T:
         end, number = time.monotonic() + patience, 0

@@ -26,13 +26,13 @@ from services.objects.s3.reading import Reading
 from services.objects.s3.staging import STAGED
 from services.objects.s3.turns import Turns
 from services.objects.s3.wire import Call, Wire
+from services.objects.settling import put_or_same
 
 __all__ = ["PART_BYTES", "Writing"]
 
 _MIB = 1024 * 1024
 PART_BYTES = 16 * _MIB
 _MAX_PARTS = 10_000
-_TRIES = 3
 
 
 class Writing:
@@ -75,18 +75,11 @@ class Writing:
             headers["content-type"] = content_type
         call = Call("PutObject", "PUT", key, (), headers, data, digest)
         async with self._turns.of(key):
-            for _ in range(_TRIES):
-                try:
-                    await self._wire.call(call)
-                except Refused as refused:
-                    if not refused.taken:
-                        raise
-                else:
-                    return ObjectInfo(key, len(data), digest, content_type, time.time())
-                there = await self._copying.same(key, len(data), digest)
-                if there is not None:
-                    return there
-        raise StoreUnavailable("the key is being written and removed by others")
+            there = await put_or_same(
+                partial(self._wire.call, call),
+                partial(self._copying.same, key, len(data), digest),
+            )
+        return there or ObjectInfo(key, len(data), digest, content_type, time.time())
 
     async def _by_parts(
         self, key: str, first: bytes, intake: Intake, sha256: str | None, content_type: str

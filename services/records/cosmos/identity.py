@@ -16,7 +16,7 @@ from azure.cosmos.exceptions import CosmosResourceExistsError
 
 from services.records.cosmos.calls import ContainerCalls
 from services.records.cosmos.codec import Document
-from services.records.cosmos.schema import OWN_PK, refused
+from services.records.cosmos.schema import OWN_ID, OWN_PK, refused
 from services.records.port import DriverUnavailable
 from services.records.retrying import Deadline
 
@@ -24,7 +24,6 @@ __all__ = ["StoreIdentity"]
 
 _SECONDS = 20.0
 _KNOWN_SECONDS, _LOOK_SECONDS = 30.0, 5.0
-_ID = "STORE"
 
 
 class StoreIdentity:
@@ -71,7 +70,7 @@ class StoreIdentity:
 
     async def _row(self, deadline: Deadline) -> Document | None:
         return await self._calls.repeated(
-            lambda: self._calls.document_of_id(OWN_PK, _ID), deadline
+            lambda: self._calls.document_of_id(OWN_PK, OWN_ID), deadline
         )
 
     async def _make(self, deadline: Deadline) -> None:
@@ -81,7 +80,7 @@ class StoreIdentity:
                 "holds no workspace yet: open it once with the right to write",
                 store="unused",
             )
-        row = {"id": _ID, "pk": OWN_PK, "store_id": secrets.token_hex(16)}
+        row = {"id": OWN_ID, "pk": OWN_PK, "store_id": secrets.token_hex(16)}
 
         async def create() -> None:
             with suppress(CosmosResourceExistsError):  # another process, or our own attempt

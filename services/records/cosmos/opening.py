@@ -13,6 +13,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.records.cosmos.account import looked_around
 from services.records.cosmos.calls import ContainerCalls, attempt
 from services.records.cosmos.failing import CallFailed, setup_error
+from services.records.cosmos.gathering import Gathering
 from services.records.cosmos.identity import StoreIdentity
 from services.records.cosmos.schema import check_container
 from services.records.port import DriverUnavailable
@@ -25,18 +26,19 @@ _SECONDS = 20.0
 _STRONG = "Strong"
 
 
-async def open_account(client: CosmosClient, account: str) -> bool:
-    """Connect; whether regions write side by side. Raises WorkspaceError with the remedy,
-    also for an account whose reads may be old: conditions and decisions need Strong."""
+async def open_account(client: CosmosClient, account: str) -> None:
+    """Connect. Raises WorkspaceError with the remedy, also for an account that is no store
+    for us, whether it would be the workspace's own or a surface: conditions and decisions
+    need Strong consistency, and regions that write side by side keep the later write,
+    whatever its condition was."""
     await _answered(client.__aenter__, f"Cosmos DB account {account}")
     await looked_around(client)
     manager: Any = client.client_connection._global_endpoint_manager
     found = manager._database_account_cache  # what connecting has just read
     level = str((found.ConsistencyPolicy or {}).get("defaultConsistencyLevel", ""))
     several = bool(found._EnableMultipleWritableLocations)
-    if level != _STRONG:
-        raise _too_weak(account, level, several=several)
-    return several
+    if several or level != _STRONG:
+        raise _unfit(account, level, several=several)
 
 
 async def open_container(calls: ContainerCalls) -> dict[str, Any]:
@@ -47,10 +49,14 @@ async def open_container(calls: ContainerCalls) -> dict[str, Any]:
     return properties
 
 
-async def open_identity(calls: ContainerCalls, identity: StoreIdentity) -> None:
-    """Read, or make, the row that names the store. Raises WorkspaceError with the remedy."""
+async def open_identity(
+    calls: ContainerCalls, identity: StoreIdentity, gathering: Gathering
+) -> None:
+    """Read, or make, the row that names the store, and see where it lies. Raises
+    WorkspaceError with the remedy."""
     try:
         await identity.read()
+        await gathering.prove(Deadline(_SECONDS))
     except DriverUnavailable as error:
         cause = error.__cause__
         if isinstance(cause, CallFailed):
@@ -58,18 +64,30 @@ async def open_identity(calls: ContainerCalls, identity: StoreIdentity) -> None:
         raise
 
 
-def _too_weak(account: str, level: str, *, several: bool) -> WorkspaceError:
-    """Accounts with `several` write regions have no Strong consistency."""
-    regions = (
-        "and writes in several regions: leave one of them, `az cosmosdb update "
-        "--enable-multiple-write-locations false`, then "
-    )
+def _unfit(account: str, level: str, *, several: bool) -> WorkspaceError:
+    """Both faults at once, where both are there: mending one would only show the other."""
+    faults, remedies = [], []
+    if several:
+        faults.append(
+            "merges the writes of several regions by time, so that an acknowledged change may "
+            "vanish"
+        )
+        remedies.append(
+            "use one write region, `az cosmosdb update --enable-multiple-write-locations false`"
+        )
+    if level != _STRONG:
+        faults.append(f"has the default consistency {level or 'unknown'}")
+        remedies.append(
+            "set it to Strong, `az cosmosdb update --default-consistency-level Strong`"
+        )
     return WorkspaceError(
         Reason.ERROR_REASON_INVALID_STATE,
-        f"the Cosmos DB account {account} has the default consistency {level or 'unknown'}"
-        f"{f' {regions}' if several else ': '}set it to Strong, `az cosmosdb update "
-        "--default-consistency-level Strong` (`wm setup azure` does it)",
-        metadata={"field": "WM_AZURE_COSMOS_ACCOUNT", "capability": "consistency"},
+        f"the Cosmos DB account {account} {' and '.join(faults)}: {', then '.join(remedies)} "
+        "(`wm setup azure` does it)",
+        metadata={
+            "field": "WM_AZURE_COSMOS_ACCOUNT",
+            "capability": "last_writer_wins" if several else "consistency",
+        },
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from services.records.cosmos.bounds import Bounds, bounds_of, scan_bounds
 from services.records.cosmos.calls import ContainerCalls, Page
 from services.records.cosmos.codec import Document, key_of, visible
-from services.records.cosmos.gathering import KEYS_A_QUERY, gathered, query_of
+from services.records.cosmos.gathering import KEYS_A_QUERY, Gathering, query_of
 from services.records.cosmos.merging import merged
 from services.records.cosmos.schema import OWN_PK
 from services.records.port import Index, Item, ItemPage, Key
@@ -36,9 +36,12 @@ class Reader:
     """Reads of one container. `now` tells unix seconds, whole ones. A public call ends
     within 20 seconds with DriverUnavailable at the latest."""
 
-    def __init__(self, calls: ContainerCalls, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self, calls: ContainerCalls, *, now: Callable[[], int], gathering: Gathering
+    ) -> None:
         self._calls = calls
         self._now = now
+        self._gathering = gathering
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def get(self, key: Key) -> Item | None:
@@ -55,7 +58,8 @@ class Reader:
 
     async def documents(self, keys: Sequence[Key], deadline: Deadline) -> dict[Key, Document]:
         """The rows of these keys that are there, expired ones too: by point reads, by
-        queries where several lie in one partition, or of each physical partition."""
+        queries where several lie in one partition, or of each physical partition (unless
+        it is not to be told which one that is)."""
         partitions: dict[str, list[Key]] = defaultdict(list)
         for key in dict.fromkeys(keys):
             if key.pk != OWN_PK:
@@ -63,7 +67,9 @@ class Reader:
         if sum(map(_requests, partitions.values())) > _MOST_JOBS and len(partitions) > 1:
             every = [key for found in partitions.values() for key in found]
             async with self._turns:
-                return {key_of(row): row for row in await gathered(self._calls, every, deadline)}
+                gathered = await self._gathering.rows(every, deadline)
+            if gathered is not None:
+                return {key_of(row): row for row in gathered}
         jobs = [job for found in partitions.values() for job in self._jobs(found, deadline)]
         rows = [row for part in await all_of(jobs) for row in part]
         return {key_of(row): row for row in rows}

@@ -14,12 +14,12 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.indexes import Index
 
 __all__ = [
-    "INDEXES", "KEY_PROPERTY", "OWN_PK", "check_container", "container_definition",
-    "index_property", "refused",
+    "INDEXES", "KEY_PROPERTY", "OWN_ID", "OWN_PK", "check_container", "container_definition",
+    "index_property", "is_own", "refused",
 ]  # fmt: skip
 
-OWN_PK = "~STORE"
-"""The partition of the driver's own row; no item has it."""
+OWN_PK, OWN_ID = "~STORE", "STORE"
+"""The partition of the driver's own row, which no item has, and its id."""
 KEY_PROPERTY = "k"
 """What keys are ordered by."""
 INDEXES: tuple[Index, ...] = tuple(index for index in Index if index is not Index.BASE)
@@ -28,6 +28,11 @@ _WRONG = (
     "use a new container name and `wm setup azure`, which makes the right one; what is in this "
     "container is left alone"
 )
+
+
+def is_own(pk: str) -> bool:
+    """Whether a partition is the driver's own, and no item's."""
+    return pk == OWN_PK
 
 
 def index_property(index: Index) -> str:
@@ -65,8 +70,9 @@ def check_container(properties: Mapping[str, Any]) -> None:
         differences.append("it has unique keys")
     if differences:
         raise refused(
-            str(properties.get("id", "")), f"has another form: {'; '.join(differences)}; {_WRONG}"
-        )
+            str(properties.get("id", "")), f"has another form: {'; '.join(differences)}; {_WRONG}",
+            schema="another",
+        )  # fmt: skip
 
 
 def refused(container: str, what: str, **metadata: str) -> WorkspaceError:

@@ -8,11 +8,9 @@ each 1 KB of each row and 2 for its feed row; a point read takes 1 for each 4 KB
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from services.aws.clients import AwsClients
@@ -26,23 +24,12 @@ from services.records.dynamodb.provision import await_active
 from services.records.dynamodb.reading import Reader
 from services.records.dynamodb.recent import RecentEntries
 from services.records.dynamodb.schema import check_table, is_own
-from services.records.port import (
-    Capabilities,
-    ChangePage,
-    DriverUnavailable,
-    Index,
-    Item,
-    ItemPage,
-    Key,
-    Put,
-)
-from services.records.port_texts import check_puts
-from services.records.under_way import UnderWay
+from services.records.port import Capabilities, ChangePage, Put
+from services.records.remote import RemoteDriver
 
 __all__ = ["DynamoDriver"]
 
 _OPEN_SECONDS = 20.0
-_FEED_SECONDS = 25.0
 _TTL_SECONDS = 48 * 3600.0  # Developer Guide, "Time to Live": typically within two days
 _CAPABILITIES = Capabilities(
     consistent_index_reads=False,
@@ -53,7 +40,7 @@ _CAPABILITIES = Capabilities(
 )
 
 
-class DynamoDriver:
+class DynamoDriver(RemoteDriver):
     """The record driver for a DynamoDB table. Make one with `open`."""
 
     name = "dynamodb"
@@ -74,19 +61,19 @@ class DynamoDriver:
         self._clients = clients
         self._table = table
         self._clock = clock
-        self._identity = identity
         self._recent = RecentEntries()
-        self._reader = Reader(calls, now=self._now, recent=self._recent)
         self._lanes = Lanes(feed_table, clock=clock)
-        identity.changed = self._lanes.disown
-        self._feed = Feed(
-            feed_table, identity=identity.read, read=self._reader.batch_get,
-            settled=self._reader.settled,
-            scan=self._reader.scan, clock=clock, read_only=read_only,
-        )  # fmt: skip
         self._committer = Committer(calls, self._lanes, now=self._now)
-        self._commits = UnderWay()
-        self._closed = False
+        identity.changed = self._lanes.disown
+        reader = Reader(calls, now=self._now, recent=self._recent)
+        feed = Feed(
+            feed_table, identity=identity.read, read=reader.batch_get, settled=reader.settled,
+            scan=reader.scan, clock=clock, read_only=read_only,
+        )  # fmt: skip
+        super().__init__(
+            f"DynamoDB table {table}", reader=reader, feed=feed, identity=identity.read,
+            commit=self._commit, is_own=is_own,
+        )  # fmt: skip
 
     @classmethod
     async def open(
@@ -115,68 +102,18 @@ class DynamoDriver:
             read_only=read_only,
         )  # fmt: skip
 
-    async def get(self, key: Key) -> Item | None:
-        self._check_open()
-        return await self._reader.get(key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Item | None]:
-        self._check_open()
-        return await self._reader.batch_get(keys)
-
-    async def query(
-        self,
-        index: Index,
-        partition: str,
-        *,
-        lower: str = "",
-        upper: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-        descending: bool = False,
-    ) -> ItemPage:
-        self._check_open()
-        return await self._reader.query(
-            index, partition, lower=lower, upper=upper, limit=limit, after=after,
-            descending=descending,
-        )
-
-    async def commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
-        """See the port. A caller that leaves does not stop it: half a story helps no one."""
-        check_puts(pk, puts)
-        if is_own(pk):
-            raise ValueError(f"the partition {pk} is the driver's own")
-        self._check_open()
-        return await self._commits.run(self._commit(pk, puts))
-
     async def changes(self, cursor: str | None, limit: int) -> ChangePage:
-        self._check_open()
-        async with self._bounded():
-            page = await self._feed.changes(cursor, limit)
+        page = await super().changes(cursor, limit)
         if len(page.items) < limit:  # near its end; what is older the indexes have
             self._recent.note(page.items)
         return page
 
-    async def tail(self) -> str:
-        self._check_open()
-        async with self._bounded():
-            return await self._feed.tail()
-
-    async def scan(self, after: Key | None, limit: int) -> Sequence[Item]:
-        self._check_open()
-        return await self._reader.scan(after, limit)
-
-    async def identity(self) -> str:
-        self._check_open()
-        return await self._identity.read()
-
     async def close(self) -> None:
-        """Waits for commits under way, and ends this process's part of the feed."""
-        if self._closed:
-            return
-        self._closed = True
-        await self._commits.wait()
-        await self._lanes.close()
-        await self._clients.close()
+        """Reads under way are ended, commits are waited for, and this process's part of the
+        feed ends."""
+        if await self._end():
+            await self._lanes.close()
+            await self._clients.close()
 
     async def _commit(self, pk: str, puts: Sequence[Put]) -> list[str]:
         try:
@@ -186,17 +123,3 @@ class DynamoDriver:
 
     def _now(self) -> int:
         return math.floor(self._clock())
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DriverUnavailable("the record store is closed")
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_FEED_SECONDS):
-                yield
-        except TimeoutError:
-            raise DriverUnavailable(
-                f"DynamoDB table {self._table}: reading the change feed takes too long"
-            ) from None

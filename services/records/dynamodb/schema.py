@@ -72,7 +72,9 @@ def check_table(description: Mapping[str, Any]) -> bool:
     name = str(description.get("TableName", ""))
     differences = _differences(description, table_definition(name))
     if differences:
-        raise _refused(name, f"has another schema: {'; '.join(differences)}; {_WRONG}")
+        raise _refused(
+            name, f"has another schema: {'; '.join(differences)}; {_WRONG}", schema="another"
+        )
     if description.get("MultiRegionConsistency") == "STRONG":
         raise _refused(
             name,
@@ -130,9 +132,9 @@ def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     ]
 
 
-def _refused(table: str, what: str) -> WorkspaceError:
+def _refused(table: str, what: str, **metadata: str) -> WorkspaceError:
     return WorkspaceError(
         Reason.ERROR_REASON_INVALID_STATE,
         f"the DynamoDB table {table} {what}",
-        metadata={"field": "WM_AWS_DYNAMODB_TABLE"},
+        metadata={"field": "WM_AWS_DYNAMODB_TABLE", **metadata},
     )

@@ -18,15 +18,12 @@ from typing import Any
 
 from services.aws.clients import AwsClients
 from services.aws.place import AwsPlace
-from services.backends import wall_millis
-from services.model.clocks import HybridClock
 from services.objects.s3 import S3Driver
 from services.objects.store import ObjectStore
 from services.records.dynamodb.driver import DynamoDriver
 from services.records.dynamodb.provision import ensure_table
-from services.records.instance import open_instance
-from services.records.store import RecordStore
 from sync_svc.surfaces.surface import Surface
+from tests.bench.surfaces import surface_of
 from tests.servers import aws, tools
 from tests.servers.buckets import credentials, new_bucket
 from tests.servers.process import Server, free_port
@@ -94,10 +91,5 @@ async def opened_aws(name: str) -> AsyncIterator[Surface]:
     driver = await DynamoDriver.open(clients, table_name)
     files: Any = await S3Driver.open(AwsClients(place(s3=url)), bucket_name, path_style=True)
     objects = ObjectStore(files)
-    try:
-        instance = await open_instance(driver)
-        records = RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis))
-        yield Surface(name, instance, records, objects)
-    finally:
-        await objects.close()
-        await driver.close()
+    async with surface_of(name, driver, objects) as surface:
+        yield surface

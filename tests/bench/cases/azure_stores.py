@@ -15,15 +15,12 @@ from urllib.parse import urlsplit
 
 from services.azure.clients import AzureClients
 from services.azure.place import AzurePlace
-from services.backends import wall_millis
-from services.model.clocks import HybridClock
 from services.objects.azure_blob import AzureBlobDriver
 from services.objects.store import ObjectStore
 from services.records.cosmos import CosmosDriver
 from services.records.cosmos.schema import container_definition
-from services.records.instance import open_instance
-from services.records.store import RecordStore
 from sync_svc.surfaces.surface import Surface
+from tests.bench.surfaces import surface_of
 from tests.servers import azure, tools
 from tests.servers.containers import credentials, local_clients, new_container
 
@@ -77,10 +74,5 @@ async def opened_azure(name: str) -> AsyncIterator[Surface]:
     """A new surface of both."""
     driver = await opened_records(container())
     objects = await opened_blobs(new_container())
-    try:
-        instance = await open_instance(driver)
-        records = RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis))
-        yield Surface(name, instance, records, objects)
-    finally:
-        await objects.close()
-        await driver.close()
+    async with surface_of(name, driver, objects) as surface:
+        yield surface

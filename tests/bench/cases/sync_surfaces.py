@@ -21,24 +21,22 @@ from workspace.sync.v1.connection_pb2 import Connection, Trust
 from workspace.sync.v1.run_pb2 import SyncDirection, SyncOptions
 
 from services.backends import wall_millis
-from services.model.clocks import HybridClock
 from services.model.families import FAMILIES, family_of
 from services.objects.filesystem import FilesystemDriver
 from services.objects.keyring import Keyring
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
-from services.records.instance import open_instance
 from services.records.plan import CommitPlan
 from services.records.port import Key, Put, RecordDriver
 from services.records.record import Activity, Head, Write
 from services.records.sql import SqliteDriver
 from services.records.sql.rows import parameters
 from services.records.sql.statements import SqliteStatements
-from services.records.store import RecordStore
 from sync_svc.engine.pull import pull
 from sync_svc.engine.push import push
 from sync_svc.engine.task import Tally, Task
 from sync_svc.surfaces.surface import Surface
+from tests.bench.surfaces import surface_of
 
 __all__ = [
     "FILE", "Counting", "Pair", "commit_of", "document", "edit", "fill", "opened", "pair",
@@ -128,16 +126,10 @@ async def opened(folder: Path, *, portable: bool = False) -> AsyncIterator[Surfa
     """A surface; `portable` as backup folders are."""
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     driver = await SqliteDriver.open(folder / FILE, portable=portable)
-    instance = await open_instance(driver)
-    records = RecordStore(driver, actor=instance.actor, clock=HybridClock(wall_millis))
     signer = UrlSigner(Keyring.open(folder / "keys", create=True))
     files = FilesystemDriver(folder / "objects", signer=signer, public_url="http://localhost")
-    objects = ObjectStore(files)
-    try:
-        yield Surface("", instance, records, objects)
-    finally:
-        await objects.close()
-        await driver.close()
+    async with surface_of("", driver, ObjectStore(files)) as surface:
+        yield surface
 
 
 async def fill(folder: Path, records: int) -> None:

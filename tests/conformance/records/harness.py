@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import tempfile
 import uuid
 import warnings
@@ -33,6 +32,7 @@ from services.records.port import (
 from services.records.sql import PostgresDriver, SqliteDriver
 from services.records.sql.snapshot import postgres_snapshot, sqlite_snapshot
 from tests.servers import tools
+from tests.servers.process import remove_later
 
 LIVE_AZURE = os.environ.get("WM_LIVE_AZURE") == "1"
 """Whether tests use an Azure account (tests/conformance/records/cosmos_stores.py)."""
@@ -295,5 +295,4 @@ class PostgresServer:
     def stop(self) -> None:
         """End it. Its hundreds of databases are removed by a process that nobody waits for."""
         self._server.cleanup()
-        command = ["rm", "-rf", str(self._folder)]
-        subprocess.Popen(command, start_new_session=True)
+        remove_later(self._folder)

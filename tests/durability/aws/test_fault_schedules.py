@@ -19,7 +19,7 @@ from services.aws.place import AwsPlace
 from services.objects.s3 import S3Driver
 from services.records.dynamodb import DynamoDriver
 from services.records.port import RecordDriver
-from tests.durability.schedules import AT_ONCE, CALL_SECONDS, SILENCE, TIMEOUT, WRITERS, hope, run
+from tests.durability.schedules import CALL_SECONDS, SILENCE, TIMEOUT, WRITERS, hope, run
 from tests.servers import aws
 from tests.servers.faulty import Asked, Fault, Faulty, Plan
 from tests.servers.marks import needs_servers
@@ -31,6 +31,8 @@ pytestmark = [
     needs_servers,
 ]
 
+LANES = 4
+"""They wait little; to make the clients of one takes seconds of processor time."""
 WEIGHTS = {
     Fault.THROTTLED: 5, Fault.BROKEN: 3, Fault.BROKEN_AFTER: 3, Fault.CUT: 3, Fault.CUT_AFTER: 3,
     Fault.SILENT_AFTER: 1, Fault.PARTIAL: 3, Fault.EXPIRED: 1, Fault.SKEWED: 1,
@@ -62,7 +64,13 @@ class AwsLane:
 @pytest.fixture
 async def lanes() -> AsyncIterator[list[AwsLane]]:
     async with AsyncExitStack() as stack:
-        yield [await open_lane(stack) for _ in range(AT_ONCE)]
+        yield [await open_lane(stack) for _ in range(LANES)]
+
+
+@pytest.fixture
+async def lane() -> AsyncIterator[AwsLane]:
+    async with AsyncExitStack() as stack:
+        yield await open_lane(stack)
 
 
 async def open_lane(stack: AsyncExitStack) -> AwsLane:
@@ -105,8 +113,8 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(
     assert seen >= set(Fault.__members__), "a fault that never came proves nothing"
 
 
-async def test_a_driver_that_hopes_is_caught(lanes: list[AwsLane]) -> None:
-    assert await hope(lanes[0]) == ["acknowledged and lost: ['ROW#0#0', 'ROW#0#1']"]
+async def test_a_driver_that_hopes_is_caught(lane: AwsLane) -> None:
+    assert await hope(lane) == ["acknowledged and lost: ['ROW#0#0', 'ROW#0#1']"]
 
 
 def expires_at_once(asked: Asked) -> Fault | None:

@@ -15,9 +15,12 @@ _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$web|[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
 _KNOWN = {
     "accessTier", "allowBlobPublicAccess", "allowCrossTenantReplication", "allowSharedKeyAccess",
-    "defaultToOAuthAuthentication", "isHnsEnabled", "minimumTlsVersion", "networkAcls",
-    "publicNetworkAccess", "supportsHttpsTrafficOnly",
+    "allowedCopyScope", "defaultToOAuthAuthentication", "isHnsEnabled", "minimumTlsVersion",
+    "networkAcls", "publicNetworkAccess", "sasPolicy", "supportsHttpsTrafficOnly",
 }  # fmt: skip
+_SCOPES = {"AAD", "PrivateLink", "All"}
+_PERIOD = re.compile(r"\d{2}\.\d{2}:\d{2}:\d{2}")
+_MADE = "2025-06-01T12:00:00.0000000Z"
 _TLS = {"TLS1_0", "TLS1_1", "TLS1_2", "TLS1_3"}
 _SERVICE = {
     "changeFeed", "containerDeleteRetentionPolicy", "cors", "defaultServiceVersion",
@@ -40,6 +43,7 @@ def account(name: str, body: Body) -> Body:
         "accessTier": "Hot", "allowBlobPublicAccess": False, "allowCrossTenantReplication": False,
         "minimumTlsVersion": "TLS1_0", "supportsHttpsTrafficOnly": True,
         "publicNetworkAccess": "Enabled",
+        "keyCreationTime": {"key1": _MADE, "key2": _MADE},
         "primaryEndpoints": {"blob": f"https://{name}.blob.core.windows.net/"},
     }  # fmt: skip
     properties = _checked(body.get("properties", {}))
@@ -60,6 +64,10 @@ def changed_account(there: Body, body: Body) -> Body:
     properties = _checked(body.get("properties", {}))
     if "isHnsEnabled" in properties:
         raise Refused(400, "PropertyIsNotUpdatable", "isHnsEnabled")
+    dates = there["properties"].get("keyCreationTime", {})
+    if "sasPolicy" in properties and not (dates.get("key1") and dates.get("key2")):
+        # What is documented is that it fails, not how.
+        raise Refused(409, "KeysNotRotated", "sasPolicy needs keys whose creation is known")
     made = copy.deepcopy(there)
     made["properties"] |= properties
     if "tags" in body:
@@ -113,12 +121,25 @@ def _checked(properties: Body) -> Body:
     if unknown := set(properties) - _KNOWN:
         raise Refused(400, "InvalidRequestContent", f"unknown {sorted(unknown)}")
     for key, value in properties.items():
-        is_flag = key.startswith(("allow", "is", "supports", "defaultTo"))
+        is_flag = key.startswith(("allow", "is", "supports", "defaultTo")) and (
+            key != "allowedCopyScope"
+        )
         if is_flag and not isinstance(value, bool):
             raise Refused(400, "InvalidRequestContent", key)
     if properties.get("minimumTlsVersion", "TLS1_2") not in _TLS:
         raise Refused(400, "InvalidRequestPropertyValue", "minimumTlsVersion")
+    if properties.get("allowedCopyScope", "AAD") not in _SCOPES:
+        raise Refused(400, "InvalidRequestPropertyValue", "allowedCopyScope")
+    if "sasPolicy" in properties:
+        _check_policy(properties["sasPolicy"])
     return copy.deepcopy(properties)
+
+
+def _check_policy(policy: Body) -> None:
+    _only(policy, {"expirationAction", "sasExpirationPeriod"})
+    good = policy.get("expirationAction") in ("Log", "Block")
+    if not good or not _PERIOD.fullmatch(policy.get("sasExpirationPeriod", "")):
+        raise Refused(400, "InvalidRequestPropertyValue", "sasPolicy")
 
 
 def _check_rule(rule: Body) -> None:

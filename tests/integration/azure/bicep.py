@@ -52,6 +52,10 @@ class Reference(str):
     """What only a deployment knows, as `identity.properties.clientId`."""
 
 
+class DeploymentRefused(Exception):
+    """`fail()` of a template."""
+
+
 class Template:
     """One file: its declarations by sort and name."""
 
@@ -72,7 +76,7 @@ class Template:
 
 
 def template(name: str) -> Template:
-    """`baseline`, `runtime`, `registry` or `registration`."""
+    """`baseline`, `roles`, `runtime`, `registry` or `registration`."""
     return Template((FOLDER / f"{name}.bicep").read_text(encoding="utf-8"))
 
 
@@ -224,6 +228,12 @@ class Resolver:
 
     def _call_empty(self, value: Any) -> bool:
         return not value
+
+    def _call_contains(self, text: str, part: str) -> bool:
+        return part in text
+
+    def _call_fail(self, why: str) -> Any:
+        raise DeploymentRefused(why)
 
     def _call_union(self, *given: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for each in given for key, value in each.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,11 +76,16 @@ class Rig:
         async with _Api(self.arm) as api:
             return await make_plan(api, wanted, subscription)
 
-    async def set_up(self, wanted: Baseline, *, told_every: float = 60.0) -> list[Step]:
-        """Plan and apply; what was done."""
+    async def set_up(
+        self, wanted: Baseline, *, told_every: float = 60.0,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> list[Step]:
+        """Plan and apply; what was done. `meanwhile` is done between the two."""
         self.told = Telling()
         async with _Api(self.arm, told_every=told_every) as api:
-            await apply_plan(api, await make_plan(api, wanted), self.told)
+            plan = await make_plan(api, wanted)
+            meanwhile()
+            await apply_plan(api, plan, self.told)
         return self.told.made
 
 

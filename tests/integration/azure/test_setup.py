@@ -53,6 +53,8 @@ async def test_what_is_made_is_private_and_strong(rig: Rig) -> None:
     assert storage["allowSharedKeyAccess"] is False
     assert storage["allowBlobPublicAccess"] is False
     assert storage["minimumTlsVersion"] == "TLS1_2"
+    assert storage["allowedCopyScope"] == "AAD"
+    assert storage["sasPolicy"]["expirationAction"] == "Block"
     cosmos = rig.arm.of(f"/databaseAccounts/{wanted.cosmos_account}")["properties"]
     assert cosmos["consistencyPolicy"]["defaultConsistencyLevel"] == "Strong"
     assert cosmos["disableLocalAuth"] is True
@@ -128,11 +130,60 @@ async def test_what_exists_is_hardened_and_what_is_in_it_stays(rig: Rig) -> None
     assert (await rig.plan(wanted)).changes == []
 
 
+async def test_what_others_changed_since_the_plan_stays(rig: Rig) -> None:
+    """Rules of the account and of the blob service are written as a whole."""
+    wanted = baseline(allow_origins=("https://app.example.com",))
+    await rig.set_up(wanted)
+    service = rig.arm.of("/blobServices/default")["properties"]
+    rules = rig.arm.of("/managementPolicies/default")["properties"]["policy"]["rules"]
+    logs, gone = ({**copy.deepcopy(rules[0]), "name": name} for name in ("logs", "gone"))
+    rules[:] = [rules[0], gone]
+    service["cors"]["corsRules"] = []
+    theirs = {
+        "allowedOrigins": ["https://other.example.com"], "allowedMethods": ["GET"],
+        "allowedHeaders": ["*"], "exposedHeaders": ["*"], "maxAgeInSeconds": 5,
+    }  # fmt: skip
+
+    def meanwhile() -> None:
+        rules[:] = [logs, rules[0]]
+        service["cors"]["corsRules"] = [theirs]
+        service["changeFeed"] = {"enabled": True}
+
+    assert {step.name for step in await rig.set_up(wanted, meanwhile=meanwhile)} == {
+        "browsers", "staged uploads",
+    }  # fmt: skip
+    rules = rig.arm.of("/managementPolicies/default")["properties"]["policy"]["rules"]
+    assert [rule["name"] for rule in rules] == [
+        "logs", "workspace-expire-old-versions", "workspace-expire-staged",
+    ]  # fmt: skip
+    service = rig.arm.of("/blobServices/default")["properties"]
+    origins = [each["allowedOrigins"][0] for each in service["cors"]["corsRules"]]
+    assert origins == ["https://app.example.com", "https://other.example.com"]
+    assert service["changeFeed"] == {"enabled": True}
+    assert (await rig.plan(wanted)).changes == []
+
+
+async def test_a_policy_that_was_removed_since_the_plan_is_made(rig: Rig) -> None:
+    wanted = baseline()
+    await rig.set_up(wanted)
+    policy = rig.arm.of("/managementPolicies/default")
+    policy["properties"]["policy"]["rules"].pop()
+    path = policy["id"].lower()
+    await rig.set_up(wanted, meanwhile=lambda: rig.arm.resources.pop(path))
+    rules = rig.arm.of("/managementPolicies/default")["properties"]["policy"]["rules"]
+    assert [rule["name"] for rule in rules] == ["workspace-expire-staged"]
+    await rig.set_up(replace(wanted, keep_versions_days=30))
+    assert (await rig.plan(wanted)).changes == []
+
+
 STORAGE: list[tuple[str, Any]] = [
     ("allowBlobPublicAccess", True), ("allowSharedKeyAccess", True),
     ("allowSharedKeyAccess", None), ("allowCrossTenantReplication", True),
     ("defaultToOAuthAuthentication", False), ("minimumTlsVersion", "TLS1_1"),
-    ("supportsHttpsTrafficOnly", False),
+    ("supportsHttpsTrafficOnly", False), ("allowedCopyScope", None), ("allowedCopyScope", "All"),
+    ("sasPolicy", None),
+    ("sasPolicy", {"expirationAction": "Log", "sasExpirationPeriod": "00.01:15:00"}),
+    ("sasPolicy", {"expirationAction": "Block", "sasExpirationPeriod": "07.00:00:00"}),
 ]  # fmt: skip
 SERVICE: list[tuple[str, Any]] = [
     ("isVersioningEnabled", False), ("deleteRetentionPolicy", {"enabled": False}),
@@ -286,6 +337,7 @@ async def test_a_stronger_choice_is_kept(rig: Rig, made: dict[str, Any]) -> None
     wanted = await _made_once(rig, made)
     storage = rig.arm.of(f"/storageAccounts/{wanted.storage_account}")["properties"]
     storage["minimumTlsVersion"] = "TLS1_3"
+    storage["allowedCopyScope"] = "PrivateLink"
     cosmos = rig.arm.of(f"/databaseAccounts/{wanted.cosmos_account}")["properties"]
     cosmos["backupPolicy"]["continuousModeProperties"] = {"tier": "Continuous30Days"}
     throughput = rig.arm.of("/throughputSettings/default")["properties"]["resource"]
@@ -295,6 +347,35 @@ async def test_a_stronger_choice_is_kept(rig: Rig, made: dict[str, Any]) -> None
     shown = {step.name: step.wanted for step in plan.steps}
     assert shown["throughput"] == "autoscale to 4000 RU/s"
     assert shown["backup"] == "continuous, 30 days"
+
+
+async def test_a_period_that_azure_writes_another_way_is_the_same(
+    rig: Rig, made: dict[str, Any]
+) -> None:
+    wanted = await _made_once(rig, made)
+    storage = rig.arm.of(f"/storageAccounts/{wanted.storage_account}")["properties"]
+    storage["sasPolicy"]["sasExpirationPeriod"] = "01:15:00"
+    assert (await rig.plan(wanted)).changes == []
+
+
+@pytest.mark.parametrize("dates", [None, {"key1": "2025-06-01T12:00:00Z", "key2": None}])
+async def test_keys_older_than_the_limit_of_urls_are_renewed_first_by_people(
+    rig: Rig, made: dict[str, Any], dates: Any
+) -> None:
+    """The rest of the account is hardened all the same."""
+    wanted = await _made_once(rig, made)
+    storage = rig.arm.of(f"/storageAccounts/{wanted.storage_account}")["properties"]
+    renewed, storage["keyCreationTime"] = storage["keyCreationTime"], dates
+    del storage["sasPolicy"]
+    storage["allowedCopyScope"] = "All"
+    plan = await rig.plan(wanted)
+    assert named(plan.steps, Verb.LEAVE) == {"storage signed URLs"}
+    assert any("az storage account keys renew" in step.wanted for step in plan.steps)
+    assert named(await rig.set_up(wanted), Verb.CHANGE) == {"storage copies from others"}
+    storage = rig.arm.of(f"/storageAccounts/{wanted.storage_account}")["properties"]
+    storage["keyCreationTime"] = renewed
+    assert named(await rig.set_up(wanted), Verb.CHANGE) == {"storage signed URLs"}
+    assert (await rig.plan(wanted)).changes == []
 
 
 @pytest.mark.parametrize("how", ["serverless", "free_tier"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection
 
-from services.azure.permissions import GRANTS, SERVICES, grants_of
+from services.azure.permissions import GRANTS, NARROWER, SERVICES, grants_of
 from services.azure.roles import ROLES
 from services.azure.setup.desired import API_VERSIONS, Baseline, resources
 from services.config import load_settings
@@ -31,6 +31,7 @@ from sync_svc.connections.reach import Reach
 from tests.integration.azure.bicep import (
     FOLDER,
     Declared,
+    DeploymentRefused,
     Reference,
     Resolver,
     Template,
@@ -40,11 +41,11 @@ from tests.integration.azure.bicep import (
     walk,
 )
 
-NAMES = ("baseline", "runtime", "registry", "registration")
+NAMES = ("baseline", "roles", "runtime", "registry", "registration")
 _KIND = re.compile(r"Microsoft\.[A-Z][A-Za-z]+(/[A-Za-z]+)+@(\d{4}-\d{2}-\d{2}(-preview)?|v1\.0)")
 _OF_BICEP = {"name", "parent", "scope", "dependsOn"}
 _PEOPLE = {
-    "entraTenantId": "1" * 36, "entraClientIds": "2" * 36, "image": "r/workspace:1",
+    "entraTenantId": "1" * 36, "entraClientIds": "2" * 36, "image": "r/workspace@sha256:1",
     "frontImage": "r/caddy@sha256:0",
 }  # fmt: skip
 TENANT = "11111111-2222-3333-4444-555555555555"
@@ -259,6 +260,33 @@ def test_roles_of_the_identity_are_the_table_of_permissions() -> None:
     made["imageRole"] = (pull["scope"], pull["properties"]["roleDefinitionId"].rpartition("/")[2])
     assert made == wanted
     assert "imageRole" in found.source.of("module")
+
+
+def test_narrower_roles_are_those_of_the_table_and_can_be_assigned() -> None:
+    found = Resolver(template("roles"))
+    for grant, actions in NARROWER.items():
+        resource, parameter = f"{grant.lower()}Role", f"{grant.lower()}RoleId"
+        (allowed,) = found.body(resource)["properties"]["permissions"]
+        given = [*allowed["actions"], *allowed["dataActions"]]
+        assert sorted(given) == sorted(actions)
+        assert not any("*" in each or "delete" in each.lower() for each in given)
+        of_data = all("vaults/secrets" in each for each in actions)
+        assert bool(allowed["dataActions"]) == of_data
+        role = found.output(parameter)
+        assigned = runtime(**{parameter: role}).body(resource)
+        assert assigned["properties"]["roleDefinitionId"].endswith(f"/{role}")
+        # The role of an assignment never changes: another role is another assignment.
+        assert assigned["name"] != runtime().body(resource)["name"]
+
+
+@pytest.mark.parametrize("name", ["image", "frontImage"])
+def test_images_are_named_by_their_digest(name: str) -> None:
+    assert template("runtime").all[name].value is None, "there is no default"
+    for moving in ("docker.io/library/caddy:2", "r.azurecr.io/caddy", "r.azurecr.io/caddy:sha256"):
+        with pytest.raises(DeploymentRefused, match=f"{name}: .*digest"):
+            containers(**{name: moving})
+    pinned = "r.azurecr.io/caddy:2@sha256:" + "0" * 64
+    assert pinned in {each["image"] for each in containers(**{name: pinned}).values()}
 
 
 def test_a_grant_without_its_resource_is_not_given() -> None:

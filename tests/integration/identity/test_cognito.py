@@ -14,7 +14,7 @@ from workspace.identity.v1.user_pb2 import User
 
 from services.model.ids import user_id
 from tests.cognito_pool import ABSENT, CLIENT, OTHER_CLIENT, CognitoPool
-from tests.integration.identity.people import ANN, People, refused
+from tests.integration.identity.people import ANN, refused
 from tests.integration.identity.trusting import Deployment, opened
 
 Trusting = Deployment[CognitoPool]
@@ -23,12 +23,6 @@ Trusting = Deployment[CognitoPool]
 @pytest.fixture
 async def access(tmp_path: Path) -> AsyncIterator[Trusting]:
     async with opened(CognitoPool(tmp_path), tmp_path) as deployment:
-        yield deployment
-
-
-@pytest.fixture
-async def identity(tmp_path: Path) -> AsyncIterator[Trusting]:
-    async with opened(CognitoPool(tmp_path), tmp_path, token_use="id") as deployment:
         yield deployment
 
 
@@ -50,19 +44,6 @@ async def test_a_person_is_known_by_pool_and_subject(access: Trusting) -> None:
     )
     found = [(each.provider, each.issuer, each.primary) for each in links.identity_links]
     assert found == [("cognito", access.issuer.issuer, True)]
-
-
-async def test_id_tokens_bring_a_verified_address_where_they_are_taken(
-    identity: Trusting,
-) -> None:
-    token = identity.issuer.id_token
-    user: User = (await identity.sign_in(token("zoe"))).user
-    assert (user.name, user.email, user.email_verified) == ("Zoe", "zoe@corp.test", True)
-    changed = token("zoe", email="root@corp.test", email_verified=False)
-    user = (await identity.sign_in(changed)).user
-    assert (user.email, user.email_verified) == ("", False)
-    with refused("UNAUTHENTICATED"):
-        await identity.session(identity.issuer.access_token("zoe"))
 
 
 async def test_t55_to_t59_are_refused(access: Trusting) -> None:
@@ -123,55 +104,3 @@ async def test_t60_ten_thousand_groups_are_refused(access: Trusting) -> None:
         await access.sign_in(token)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert await access.sign_in(access.issuer.access_token("zoe"))
-
-
-async def test_t61_our_state_decides_whatever_the_pool_says(access: Trusting) -> None:
-    people = People(access.ws)
-    await people.sign_in(ANN)
-    await people.bootstrap(ANN)
-    token = access.issuer.access_token("zoe")
-    zoe = (await access.sign_in(token)).user.user_id
-    admin = people.identity(ANN)
-    await admin.DisableUser(ids.DisableUserRequest(user_id=zoe, reason="left"))
-    for again in (token, access.issuer.access_token("zoe")):  # a fresh one helps nobody
-        with refused("USER_DISABLED"):
-            await access.session(again)
-        with refused("USER_DISABLED"):
-            await access.sign_in(again)
-    await admin.EnableUser(ids.EnableUserRequest(user_id=zoe))
-    with refused("UNAUTHENTICATED"):  # from before the end of his sessions
-        await access.session(token)
-    soon = int(time.time()) + 30
-    fresh = access.issuer.access_token("zoe", iat=soon, exp=soon + 600)
-    assert (await access.session(fresh)).user.user_id == zoe
-
-
-async def test_t54_t61_sessions_of_a_deleted_pool_user_are_revoked(access: Trusting) -> None:
-    people = People(access.ws)
-    await people.sign_in(ANN)
-    await people.bootstrap(ANN)
-    token = access.issuer.access_token("zoe")
-    zoe = (await access.sign_in(token)).user.user_id
-    assert await access.session(token)
-    await people.identity(ANN).RevokeSessions(ids.RevokeSessionsRequest(user_id=zoe))
-    with refused("UNAUTHENTICATED"):
-        await access.session(token)
-
-
-async def test_t72_an_outage_of_the_pool_stops_nobody_else(access: Trusting) -> None:
-    access.issuer.answers[access.issuer.keys_path] = (503, {}, b"")
-    assert await access.ws.sign_in(ANN)
-    with refused("BACKEND_UNAVAILABLE"):
-        await access.sign_in(access.issuer.access_token("zoe"))
-
-
-async def test_t68_an_address_joins_nobody(identity: Trusting) -> None:
-    ann = await identity.ws.sign_in(ANN)
-    token = identity.issuer.id_token("zoe", email=ANN)
-    zoe = (await identity.sign_in(token)).user.user_id
-    assert zoe != ann
-    linked = await identity.stub(identity.ws.token(ANN)).LinkIdentity(
-        ids.LinkIdentityRequest(other_token=token)
-    )
-    assert (linked.user.user_id, linked.identity_link.provider) == (ann, "cognito")
-    assert (await identity.session(token)).user.user_id == ann

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import httpx
 from google.protobuf.field_mask_pb2 import FieldMask
 from workspace.identity.v1.identity_service_pb2 import BootstrapPlatformAdminRequest
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -57,6 +54,7 @@ from services.model.versions import State
 from services.records.port import Key
 from services.records.replica import Replica
 from sync_svc.engine.reading import is_synced
+from tests.chosen_records import plain_client
 from tests.harness import Workspace
 from tests.integration.sync.backups import Backups, Folders
 
@@ -66,12 +64,6 @@ ENDED = (RunStatus.RUN_STATUS_SUCCEEDED, RunStatus.RUN_STATUS_SUCCEEDED_WITH_ISS
 
 def request_id() -> str:
     return str(uuid.uuid4())
-
-
-@cache
-def _no_tls() -> ssl.SSLContext:
-    """Without authorities: to load them takes longer than a run."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -169,11 +161,11 @@ class Node:
                 request_id=request_id(),
             )
         )
-        async with httpx.AsyncClient(timeout=30, verify=_no_tls()) as client:
+        async with plain_client() as client:
             sent = await client.put(
                 made.transfer.url, content=data, headers=dict(made.transfer.headers)
             )
-        assert sent.status_code == 200, sent.text
+        assert sent.is_success, sent.text
         await storage.CompleteUpload(
             CompleteUploadRequest(upload_id=made.upload.upload_id, request_id=request_id())
         )
@@ -195,7 +187,7 @@ class Node:
         made = await self.stub(StorageServiceStub).CreateDownload(
             CreateDownloadRequest(document_id=document_id)
         )
-        async with httpx.AsyncClient(timeout=30, verify=_no_tls()) as client:
+        async with plain_client() as client:
             got = await client.get(made.transfer.url, headers=dict(made.transfer.headers))
         assert got.status_code == 200, got.text
         return got.content

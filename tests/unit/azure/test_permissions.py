@@ -85,7 +85,8 @@ def test_what_runs_cannot_change_resources() -> None:
 def test_commands_assign_each_role_on_its_resource() -> None:
     found = assignment_commands(SURFACE, group=GROUP, principal="p", names=NAMES)
     storage = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/wmdocs"
-    assert found == [
+    assert found[0::2] == [f"# {grant.definition.label}: {grant.why}" for grant in SURFACE]
+    assert found[1::2] == [
         "az cosmosdb sql role assignment create --account-name wm-cosmos --resource-group wm "
         "--role-definition-id 00000000-0000-0000-0000-000000000002 --principal-id p --scope /",
         "az role assignment create --assignee-object-id p --role "
@@ -99,7 +100,7 @@ def test_commands_name_only_what_there_is() -> None:
     found = assignment_commands(GRANTS, group=GROUP, principal="p", names=NAMES)
     assert found == assignment_commands(SURFACE, group=GROUP, principal="p", names=NAMES)
     setup = assignment_commands(SETUP, group=GROUP, principal="p", names={})
-    assert [each.rpartition(" ")[2] for each in setup] == [GROUP, GROUP]
+    assert [each.rpartition(" ")[2] for each in setup[1::2]] == [GROUP, GROUP]
 
 
 def test_the_guide_has_the_table_of_permissions() -> None:
@@ -123,6 +124,10 @@ def test_wm_prints_the_commands(
     setup = ["setup", "azure", "--location", "westeurope", "--policy"]
     assert run([*setup, which]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == count
-    assert all(line.startswith("az ") and "PRINCIPAL" in line for line in lines)
+    assert len(lines) == 2 * count
+    labels = {role.label for role in ROLES.values()}
+    for said, command in zip(lines[0::2], lines[1::2], strict=True):
+        assert said.removeprefix("# ").partition(":")[0] in labels
+        assert command.startswith("az ")
+        assert "PRINCIPAL" in command
     assert run([*setup, "all"]) == ExitCode.USAGE

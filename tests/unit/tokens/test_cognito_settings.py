@@ -60,76 +60,6 @@ def test_pools_beside_other_issuers_by_the_selection(
     assert [each.user_pool_id for each in pools()] == ["eu-west-1_Zz", POOL]
 
 
-@pytest.mark.parametrize(
-    ("pool", "clients", "field"),
-    [
-        (POOL, "", "WM_COGNITO_CLIENT_IDS"),
-        (POOL, " , ", "WM_COGNITO_CLIENT_IDS"),
-        (POOL, "not/a/client", "WM_COGNITO_CLIENT_IDS"),
-        ("", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("", "", "WM_COGNITO_USER_POOL_ID"),
-        ("AbCdEfGhI", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        (ISSUER, CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1_", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1_Ab/../x", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("evil.test/us-east-1_Ab", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("evil.test#-east-1_Ab", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1.evil.test_Ab", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1@evil_Ab", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1_Ab\n", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("us-east-1:93b4e2a4-0000-4000-8000-000000000000", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-        ("cn-north-1_Ab", CLIENT, "WM_COGNITO_USER_POOL_ID"),
-    ],
-)
-def test_an_empty_or_odd_setting_stops_the_start(
-    pool: str, clients: str, field: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WM_COGNITO_USER_POOL_ID", pool)
-    monkeypatch.setenv("WM_COGNITO_CLIENT_IDS", clients)
-    with pytest.raises(WorkspaceError, match=field):
-        load_settings()
-
-
-@pytest.mark.parametrize("name", ["USER_POOL_ID", "CLIENT_IDS", "TOKEN_USE"])
-def test_one_of_the_variables_alone_stops_the_start(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    value = {"USER_POOL_ID": POOL, "CLIENT_IDS": CLIENT, "TOKEN_USE": "id"}[name]
-    monkeypatch.setenv(f"WM_COGNITO_{name}", value)
-    with pytest.raises(WorkspaceError, match=r"WM_COGNITO_(USER_POOL_ID|CLIENT_IDS)"):
-        load_settings()
-
-
-CLIENTS = f'client_ids = ["{CLIENT}"]\n'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        TABLE,
-        TABLE + "client_ids = []\n",
-        TABLE + 'client_ids = [""]\n',
-        TABLE + f'client_ids = "{CLIENT}"\n',
-        TABLE + CLIENTS + 'region = "eu-west-1"\n',
-        TABLE + CLIENTS + 'token_use = "any"\n',
-        TABLE + CLIENTS + 'token_use = ["access", "id"]\n',
-        TABLE + CLIENTS + "max_token_seconds = 86401\n",
-        TABLE + CLIENTS + 'issuer = "https://evil.test"\n',
-        TABLE + CLIENTS + 'endpoint = "http://127.0.0.1:5000"\n',
-        TABLE + CLIENTS + 'audience = "workspace"\n',
-        TABLE + CLIENTS + 'algorithm = "ES256"\n',
-        (TABLE + CLIENTS) * 2,
-        (TABLE + CLIENTS).replace("cognito", "Cognito"),
-        (TABLE + CLIENTS).replace('"cognito"', "[]"),
-        (TABLE + CLIENTS).replace('kind = "cognito"\n', ""),
-    ],
-)
-def test_a_selection_that_is_not_whole_is_refused(text: str, folder: Path) -> None:
-    select(folder, text)
-    with pytest.raises(WorkspaceError, match=r"identity\.issuers"):
-        load_settings()
-
-
 @pytest.mark.parametrize("kind", ["saml", ["cognito"], None])
 def test_an_unknown_kind_in_the_variable_is_refused(
     kind: Any, monkeypatch: pytest.MonkeyPatch
@@ -138,31 +68,3 @@ def test_an_unknown_kind_in_the_variable_is_refused(
     monkeypatch.setenv("WM_OIDC_ISSUERS", json.dumps([table]))
     with pytest.raises(WorkspaceError, match="WM_OIDC_ISSUERS"):
         load_settings()
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:5000", "https://127.0.0.1:1", "http://[::1]:80"])
-def test_an_emulator_is_one_of_this_machine(url: str) -> None:
-    assert load_settings(cognito_endpoint=url).cognito_endpoint == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://moto:5000", "https://evil.test", "http://127.0.0.1@evil.test", "http://10.0.0.1",
-        "http://localhost:5000", "http://127.0.0.1.evil.test", "ftp://127.0.0.1", "127.0.0.1:5000",
-        "http://127.0.0.1:5000/", "http://127.0.0.1:5000/x", "http://127.0.0.1?x", "http://0.0.0.0",
-        "http://127.0.0.1#x", "http://u:p@127.0.0.1", "http://[::1%25x]", "http://169.254.169.254",
-        "http://2130706433", "http://127.1", "http://127.0.0.1:", "http://127.0.0.1\n", "http://[",
-    ],
-)  # fmt: skip
-def test_an_emulator_elsewhere_stops_the_start(url: str) -> None:
-    with pytest.raises(WorkspaceError, match="WM_COGNITO_ENDPOINT"):
-        load_settings(cognito_endpoint=url)
-
-
-def test_a_workspace_that_others_reach_has_no_emulator(folder: Path) -> None:
-    given = {"tls_certificate": folder / "c.pem", "tls_key": folder / "k.pem"}
-    assert load_settings(grpc_host="0.0.0.0", **given)
-    for port in ("grpc_host", "http_host"):
-        with pytest.raises(WorkspaceError, match="WM_COGNITO_ENDPOINT"):
-            load_settings(cognito_endpoint="http://127.0.0.1:5000", **given, **{port: "0.0.0.0"})

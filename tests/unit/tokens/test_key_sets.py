@@ -12,18 +12,10 @@ import pytest
 
 from services.model.errors import Reason, WorkspaceError
 from services.tokens.key_sets import MAX_DOCUMENT_BYTES, RemoteKeySet
-from tests.oidc_issuer import DISCOVERY, HttpsIssuer, RsaKey
+from tests.oidc_issuer import DISCOVERY, HttpsIssuer, RsaKey, made_key
+from tests.unit.tokens.verifying import DAY, HOUR, Clock
 
-OLD, NEW = RsaKey("old"), RsaKey("new")
-HOUR, DAY = 3600.0, 86_400.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+OLD, NEW = made_key("old"), made_key("new")
 
 
 @pytest.fixture

@@ -51,25 +51,30 @@ async def test_an_account_that_reads_what_is_old_is_refused(
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
     assert level in error.message
     assert "--default-consistency-level Strong" in error.message
-    assert "regions" not in error.message
+    assert "region" not in error.message
+    assert error.metadata["capability"] == "consistency"
 
 
-async def test_an_account_that_writes_in_several_regions_is_told_so(
-    azure_environment: None,
+@pytest.mark.parametrize("level", ["Strong", "Session"])
+async def test_an_account_that_writes_in_several_regions_is_refused(
+    azure_environment: None, level: str
 ) -> None:
-    error = await refusal(FakeContainer(consistency="Session", multi_write=True))
-    assert "--enable-multiple-write-locations false" in error.message
-    assert "--default-consistency-level Strong" in error.message
+    """Whatever consistency it declares, and for whoever opens it: a workspace, to read, a
+    surface (tests/unit/sync_svc/connections/test_opening_azure.py)."""
+    place = FakeContainer(consistency=level, multi_write=True)
+    for read_only in (False, True):
+        error = await refusal(place, read_only=read_only)
+        assert error.reason == Reason.ERROR_REASON_INVALID_STATE
+        assert error.metadata["capability"] == "last_writer_wins"
+        assert "--enable-multiple-write-locations false" in error.message
+        strong = "--default-consistency-level Strong" in error.message
+        assert strong == (level != "Strong")
 
 
-@pytest.mark.parametrize("multi", [False, True])
-async def test_regions_side_by_side_are_declared(azure_environment: None, multi: bool) -> None:
-    """No surface for us, and no backend either, since such an account is never Strong; the
-    declaration is for whoever relaxes that."""
-    place = FakeContainer(multi_write=multi)
-    clients = place.clients()
-    driver = await CosmosDriver.open(clients, ACCOUNT, DATABASE, CONTAINER)
-    assert driver.capabilities.last_writer_wins is multi
+async def test_an_account_that_writes_in_one_region_is_taken(azure_environment: None) -> None:
+    place = FakeContainer(multi_write=False)
+    driver = await CosmosDriver.open(place.clients(), ACCOUNT, DATABASE, CONTAINER)
+    assert driver.capabilities.last_writer_wins is False
     await driver.close()
 
 

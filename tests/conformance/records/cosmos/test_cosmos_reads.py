@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from azure.cosmos import PartitionKey
 from azure.cosmos.exceptions import CosmosResourceNotFoundError
 
 from services.model.errors import WorkspaceError
-from services.records.cosmos import CosmosDriver
+from services.records.cosmos import CosmosDriver, gathering
 from services.records.port import DriverUnavailable, Index, Item, Key, Match
 from tests.conformance.records.cosmos_stores import (
     CONTAINER,
@@ -109,6 +110,67 @@ async def test_keys_of_many_partitions_are_found_after_splits(
     for _ in range(4):
         fake.split(DATABASE, CONTAINER)
         assert keys_of(await driver.batch_get(keys)) == keys
+
+
+def other_side(text: str) -> str:
+    """A hash that lies in the other of two equal ranges."""
+    return f"{int(text, 16) ^ (1 << 125):032X}"
+
+
+@pytest.fixture(params=["published", "own row", "gone", "of another type"])
+def strange_hash(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The private part of the SDK is another: in its values, in all values but those that are
+    published (so it is the service that differs), or in its form."""
+    real, kind = PartitionKey._get_effective_partition_key_string, request.param
+
+    def strange(this: PartitionKey, values: Any) -> Any:
+        hashed = str(real(this, values))
+        if kind == "of another type":
+            return bytes.fromhex(hashed)
+        keeps = kind == "own row" and values[0] in gathering._PUBLISHED
+        return hashed if keeps else other_side(hashed)
+
+    if kind == "gone":
+        monkeypatch.delattr(PartitionKey, "_get_effective_partition_key_string")
+    else:
+        monkeypatch.setattr(PartitionKey, "_get_effective_partition_key_string", strange)
+
+
+async def test_no_row_is_missing_though_the_sdk_hashes_in_another_way(
+    store: CosmosStore, fake: CosmosControl, strange_hash: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = await store.open()
+    keys = await filled(driver)
+    assert keys_of(await driver.batch_get(keys)) == keys
+    fake.split(DATABASE, CONTAINER)
+    assert keys_of(await driver.batch_get(keys)) == keys
+    assert "does not tell where keys lie" in caplog.text
+
+
+async def test_where_keys_lie_is_looked_at_once_for_each_set_of_partitions(
+    driver: CosmosDriver, fake: CosmosControl
+) -> None:
+    keys = await filled(driver)
+    fake.split(DATABASE, CONTAINER)
+    for _ in range(2):
+        await driver.batch_get(keys)
+    fake.reset()
+    await driver.batch_get(keys)
+    assert fake.counts() == {"query": 3}
+
+
+async def test_of_one_partition_nothing_is_looked_at(
+    environment: Environment, azure_environment: None, strange_hash: None
+) -> None:
+    """Until it is split."""
+    place = FakeContainer(partitions=1)
+    driver = await CosmosStore(environment, lambda: place).open()
+    keys = await filled(driver)
+    place.fake.reset()
+    assert keys_of(await driver.batch_get(keys)) == keys
+    assert place.fake.counts() == {"query": 1}
+    place.fake.split(DATABASE, CONTAINER)
+    assert keys_of(await driver.batch_get(keys)) == keys
 
 
 async def test_a_walk_goes_on_through_splits(driver: CosmosDriver, fake: CosmosControl) -> None:

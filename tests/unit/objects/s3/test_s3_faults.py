@@ -125,6 +125,29 @@ async def test_calls_after_the_end_are_refused(kit: Kit) -> None:
         await kit.driver.head("k")
 
 
+async def test_a_read_that_is_cut_off_by_the_end_says_so(kit: Kit) -> None:
+    kit.fake.objects["k"] = (DATA * 20, "a/b")
+    chunks = kit.driver.open_read("k")
+    assert await anext(chunks)
+    await kit.driver.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await anext(chunks)
+
+
+@pytest.mark.parametrize("size", [1_000, 3 * 1024 * 1024])
+async def test_a_write_that_is_cut_off_by_the_end_says_so(kit: Kit, size: int) -> None:
+    """Also one whose SHA-256 is the work of a thread."""
+
+    async def ending() -> AsyncIterator[bytes]:
+        yield bytes(size - 1)
+        await kit.driver.close()
+        yield b"x"
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await kit.driver.write("k", ending(), size=size, sha256=None, content_type="a/b")
+    assert kit.fake.objects == {}
+
+
 async def test_after_a_lost_answer_other_bytes_are_still_others(kit: Kit) -> None:
     kit.fake.objects["k"] = (b"theirs", "a/b")
     kit.fake.faults = [Fault(0, method="PUT")]

@@ -204,7 +204,7 @@ async def test_a_server_that_says_nothing_does_not_hang_it(
     assert error.reason == Reason.ERROR_REASON_BACKEND_UNAVAILABLE
 
 
-async def test_a_table_of_something_else_is_refused(setenv: Setenv) -> None:
+async def test_a_table_of_something_else_is_refused(setenv: Setenv, tmp_path: Path) -> None:
     connection = manifest()
     clients = aws.clients_of(aws.dynamodb_local())
     with as_maker():
@@ -217,6 +217,9 @@ async def test_a_table_of_something_else_is_refused(setenv: Setenv) -> None:
     error = await refused(open_dynamodb_records, connection)
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
     assert "PK" in error.message or "key" in error.message
+    tester = testing.Tester(opening=opener(tmp_path), now=lambda: wall_millis() / 1000)
+    report = await tester.run(connection, read_only=False)
+    assert [each.check for each in report.checks if each.outcome == FAILED] == ["format"]
 
 
 def opener(tmp_path: Path) -> SurfaceOpener:

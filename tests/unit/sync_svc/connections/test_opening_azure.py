@@ -27,6 +27,7 @@ from tests.servers.marks import needs_azurite
 
 pytestmark = [pytest.mark.usefixtures("azure_environment"), needs_azurite]
 FAILED, WARNING = CheckOutcome.CHECK_OUTCOME_FAILED, CheckOutcome.CHECK_OUTCOME_WARNING
+PASSED = CheckOutcome.CHECK_OUTCOME_PASSED
 PARTS = ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")
 BOTH = pytest.mark.parametrize("opening", [open_cosmos_records, open_blob_objects])
 
@@ -184,6 +185,20 @@ async def test_a_container_of_something_else_is_refused(stores: Stores) -> None:
     assert "wm setup azure" in error.message
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_another_partition_key_is_a_matter_of_the_form_and_of_no_credentials(
+    tmp_path: Path, stores: Stores, read_only: bool
+) -> None:
+    other = container_definition("other")
+    other["partitionKey"]["paths"] = ["/tenant"]
+    stores.account.make_container(DATABASE, other)
+    report = await checked(tmp_path, at(stores, cosmos_container="other"), read_only=read_only)
+    assert not report.usable
+    assert said(report, FAILED).keys() == {"format"}
+    assert "/tenant, not /pk" in said(report, FAILED)["format"]
+    assert said(report, PASSED).keys() == {"credentials"}
+
+
 @pytest.mark.parametrize("level", ["Session", "BoundedStaleness", "Eventual"])
 async def test_an_account_of_a_weaker_consistency_is_refused(tmp_path: Path, level: str) -> None:
     connection = at(new_stores(consistency=level))
@@ -203,6 +218,8 @@ async def test_an_account_that_is_written_in_several_regions_is_refused(tmp_path
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
     assert "one write region" in error.message
     assert error.metadata["capability"] == "last_writer_wins"
+    report = await checked(tmp_path, connection, read_only=False)
+    assert said(report, FAILED).keys() == {"consistency"}
 
 
 async def checked(tmp_path: Path, connection: Connection, *, read_only: bool) -> testing.Report:

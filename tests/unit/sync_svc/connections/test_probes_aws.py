@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection
 
-from sync_svc.connections.notable import Notable
 from sync_svc.connections.probes import probes_of
 from sync_svc.surfaces.aws import variable_of
-from sync_svc.surfaces.surface import Surface
 from tests.servers import aws
-
-NOWHERE = cast("Surface", None)
+from tests.unit.sync_svc.connections.judging import said_of_recovery
 
 
 @pytest.fixture
@@ -32,16 +29,8 @@ def connection(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Connec
     return Connection(connection_id="cloud", provider="aws", settings=settings)
 
 
-async def said(connection: Connection) -> str:
-    try:
-        await probes_of(connection)["recovery"](NOWHERE, connection, 0.0)
-    except Notable as notable:
-        return notable.error.message
-    return ""
-
-
 async def test_what_is_off_is_named_until_it_is_on(connection: Connection) -> None:
-    text = await said(connection)
+    text = await said_of_recovery(connection)
     assert "former versions" in text
     assert "point-in-time" in text
     clients = aws.clients_of(aws.moto())
@@ -49,18 +38,18 @@ async def test_what_is_off_is_named_until_it_is_on(connection: Connection) -> No
     clients.client("s3", path_style=True).put_bucket_versioning(
         Bucket=name, VersioningConfiguration={"Status": "Enabled"}
     )
-    assert "former versions" not in await said(connection)
+    assert "former versions" not in await said_of_recovery(connection)
     clients.client("dynamodb").update_continuous_backups(
         TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )
-    assert await said(connection) == ""
+    assert await said_of_recovery(connection) == ""
     await clients.close()
 
 
 async def test_what_is_not_there_to_ask_is_no_warning(connection: Connection) -> None:
     gone: dict[str, Any] = {"bucket": "ways-none", "table": "ways-none"}
     connection.settings.update(gone)
-    assert await said(connection) == ""
+    assert await said_of_recovery(connection) == ""
 
 
 def test_folders_have_no_such_check() -> None:

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.storage.blob import BlobServiceClient, RetentionPolicy
 from workspace.sync.v1.connection_pb2 import Connection
 
 from sync_svc.connections import probes_azure
-from sync_svc.connections.notable import Notable
-from sync_svc.connections.probes import probes_of
-from sync_svc.surfaces.surface import Surface
 from tests.servers import azure
 from tests.servers.azure_stores import Stores, new_stores
 from tests.servers.containers import Credential
+from tests.servers.left_open import nothing_left_open
 from tests.servers.marks import needs_azurite
+from tests.unit.sync_svc.connections.judging import said_of_recovery
 
 pytestmark = [pytest.mark.usefixtures("azure_environment"), needs_azurite]
-NOWHERE = cast("Surface", None)
 
 
 def at(stores: Stores, **settings: str) -> Connection:
     there = {**stores.settings, **settings}
     return Connection(connection_id="cloud", provider="azure", settings=there)
-
-
-async def said(connection: Connection) -> str:
-    try:
-        await probes_of(connection)["recovery"](NOWHERE, connection, 0.0)
-    except Notable as notable:
-        return notable.error.message
-    return ""
 
 
 def keep_deleted(policy: RetentionPolicy) -> None:
@@ -46,13 +34,13 @@ def keep_deleted(policy: RetentionPolicy) -> None:
 async def test_what_is_off_is_named_until_it_is_on() -> None:
     stores = new_stores()
     keep_deleted(RetentionPolicy(enabled=False))
-    text = await said(at(stores))
+    text = await said_of_recovery(at(stores))
     assert "soft delete" in text
     assert "continuous backup" in text
     assert "wm setup azure" in text
     keep_deleted(RetentionPolicy(enabled=True, days=7))
     stores.account.settings(continuous_backup=True)
-    assert await said(at(stores)) == ""
+    assert await said_of_recovery(at(stores)) == ""
     keep_deleted(RetentionPolicy(enabled=False))
 
 
@@ -67,7 +55,8 @@ async def test_what_may_not_be_asked_is_no_warning(monkeypatch: pytest.MonkeyPat
     stores.account.settings(default_role="none")
     with monkeypatch.context() as patch:
         patch.setattr(probes_azure, "_blobs", _giving(Denied()))
-        assert await said(at(stores)) == ""
+        with nothing_left_open():
+            assert await said_of_recovery(at(stores)) == ""
 
 
 def _giving(service: object) -> object:

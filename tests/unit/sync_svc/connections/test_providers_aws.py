@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection
 
 from services.model.errors import Reason, WorkspaceError
 from services.settings import Settings
-from sync_svc.connections.providers import PROVIDERS, normalise, place_of, places_of
+from sync_svc.connections.providers import PROVIDERS, place_of, places_of
 from sync_svc.connections.reach import Reach
-from sync_svc.connections.secrets import refuse_secrets_in
 from sync_svc.connections.stores import own_stores, store_name, stores_of
 from sync_svc.connections.stores_aws import endpoint, is_aws
 from sync_svc.surfaces.aws import keys_of, variable_of
 from sync_svc.surfaces.openers import OPENERS
+from tests.unit.sync_svc.connections.judging import check, refused
 
 AWS = {"region": "eu-central-1", "table": "prod", "bucket": "prod-docs"}
 DATABASE = {"host": "db.example.org", "database": "w", "user": "u"}
@@ -34,18 +33,6 @@ def postgres(**settings: str) -> Connection:
     return Connection(
         connection_id="db", provider="postgres", settings={**DATABASE, **settings}
     )
-
-
-def check(connection: Connection, tmp_path: Path, **more: Any) -> None:
-    refuse_secrets_in(connection)
-    normalise(connection, base=tmp_path, data_dir=tmp_path / "wm-data", **more)
-
-
-def refused(connection: Connection, tmp_path: Path, **more: Any) -> str:
-    with pytest.raises(WorkspaceError) as caught:
-        check(connection, tmp_path, **more)
-    assert caught.value.reason == Reason.ERROR_REASON_INVALID_FIELD
-    return caught.value.metadata["field"].removeprefix("connection.")
 
 
 def test_every_provider_has_what_opens_it() -> None:

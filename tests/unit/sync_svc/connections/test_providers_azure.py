@@ -4,7 +4,6 @@ whose tokens open them."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from workspace.sync.v1.connection_pb2 import Connection
@@ -18,6 +17,7 @@ from sync_svc.connections.stores import own_stores, store_name
 from sync_svc.surfaces import azure as surfaces
 from sync_svc.surfaces.azure import secret_of
 from sync_svc.surfaces.cloud import variable_of
+from tests.unit.sync_svc.connections.judging import check, refused
 
 AZURE = {
     "cosmos_account": "prod-cosmos", "cosmos_database": "workspace",
@@ -39,18 +39,6 @@ def azure(connection_id: str = "cloud", **settings: str) -> Connection:
     return Connection(
         connection_id=connection_id, provider="azure", settings={**AZURE, **settings}
     )
-
-
-def check(connection: Connection, tmp_path: Path, **more: Any) -> None:
-    refuse_secrets_in(connection)
-    normalise(connection, base=tmp_path, data_dir=tmp_path / "wm-data", **more)
-
-
-def refused(connection: Connection, tmp_path: Path, **more: Any) -> str:
-    with pytest.raises(WorkspaceError) as caught:
-        check(connection, tmp_path, **more)
-    assert caught.value.reason == Reason.ERROR_REASON_INVALID_FIELD
-    return caught.value.metadata["field"].removeprefix("connection.")
 
 
 @pytest.mark.parametrize(
