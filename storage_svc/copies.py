@@ -16,6 +16,7 @@ from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
 from services.model.paths import parse_storage_key
 from services.records.record import Activity
+from storage_svc.digests import digest_of
 from storage_svc.old_objects import OldObjects
 from storage_svc.usage import Ledger, Quota
 
@@ -53,8 +54,12 @@ class ObjectCopies:
         )
 
     async def _require_source(self, request: CopyObjectRequest) -> None:
+        """Where the store keeps no SHA-256 its bytes are read."""
         found = await self._objects.head(request.source_key)
-        if found.size != request.size_bytes or found.sha256 not in ("", request.sha256):
+        if (
+            found.size != request.size_bytes
+            or await digest_of(self._objects, found) != request.sha256
+        ):
             raise WorkspaceError(
                 Reason.ERROR_REASON_CHECKSUM_MISMATCH,
                 "the source key holds other bytes than sha256 and size_bytes say; nothing was "

@@ -18,9 +18,7 @@ under the old prefix and is moved by the next pass.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from contextlib import aclosing
 from weakref import WeakValueDictionary
 
 import grpc.aio
@@ -35,6 +33,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.paths import Home, parse_storage_key
 from services.rpc.context import set_current_call
 from services.rpc.errors import peer_status, to_status
+from storage_svc.digests import digest_of
 from storage_svc.gate import ProjectGate, reason_of
 from storage_svc.old_objects import OldObjects
 from storage_svc.relocation_rows import RelocationRows, State, has_ended
@@ -188,7 +187,7 @@ class Relocator:
     async def _verify(self, file: ProjectFile, target: str) -> None:
         """Raises OBJECT_CORRUPT unless the copy is the recorded file."""
         info = await self._objects.head(target)
-        sha256 = info.sha256 or await self._digest(target)
+        sha256 = await digest_of(self._objects, info)
         if (info.size, sha256) != (file.file.size_bytes, file.file.sha256):
             raise WorkspaceError(
                 Reason.ERROR_REASON_OBJECT_CORRUPT,
@@ -196,13 +195,6 @@ class Relocator:
                 "the object from a backup and relocate again",
                 metadata={"storage_key": file.file.storage_key},
             )
-
-    async def _digest(self, key: str) -> str:
-        digest = hashlib.sha256()
-        async with aclosing(self._objects.open_read(key)) as chunks:
-            async for chunk in chunks:
-                digest.update(chunk)
-        return digest.hexdigest()
 
     async def _end(self, state: State) -> None:
         failed = state.relocation.objects_failed

@@ -20,6 +20,8 @@ settings.register_profile(
 )
 _FIRST = ("simulation", "durability", "worlds", "e2e", "integration", "security", "conformance")
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+# Hundreds of tests start `wm`: in a clean clone each would compile all of it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from functools import cache
@@ -18,7 +17,7 @@ from pathlib import Path
 from services.aws.clients import AwsClients
 from services.aws.place import AwsPlace
 from tests.servers import tools
-from tests.servers.process import Server, free_port
+from tests.servers.process import Server, free_port, remove_later
 
 __all__ = [
     "ACCESS_KEY", "REGION", "SECRET_KEY", "clients_of", "dynamodb_local", "environment",
@@ -111,10 +110,11 @@ def make_bucket(server: Server, name: str) -> None:
 
 
 def stop_servers() -> None:
-    """End those that were started."""
+    """End those that were started. What they kept is removed later: a process of xdist has
+    ten seconds for its end, and whatever it has not ended by then goes on."""
     for start in (moto, moto_of_messages, dynamodb_local, versitygw):
         if start.cache_info().currsize:
             start().stop()
             start.cache_clear()
     while _FOLDERS:
-        shutil.rmtree(_FOLDERS.pop(), ignore_errors=True)
+        remove_later(_FOLDERS.pop())

@@ -12,6 +12,7 @@ import pytest
 from workspace.common.v1.consistency_pb2 import Consistency
 
 from project_svc.access.gate import Access
+from tests.chosen_records import in_cloud
 from tests.harness import Workspace
 from tests.worlds.making import Cast, random_world
 from tests.worlds.mutants import LISTS, MUTANTS, SHIELDED, UNFILTERED
@@ -20,6 +21,8 @@ from tests.worlds.questions import Asker
 from tests.worlds.stored import stored_world
 from tests.worlds.transplant import changed
 
+# Each mutant asks all worlds again: on an emulator of a cloud that takes a quarter of an hour.
+pytestmark = pytest.mark.timeout(1800 if in_cloud() else 120)
 SEEDS = range(500, 536)
 Mutant = tuple[str, str, str]
 

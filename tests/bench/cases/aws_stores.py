@@ -7,7 +7,6 @@ would not, and answer in a millisecond, which it would not either.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +25,7 @@ from sync_svc.surfaces.surface import Surface
 from tests.bench.surfaces import surface_of
 from tests.servers import aws, tools
 from tests.servers.buckets import credentials, new_bucket
-from tests.servers.process import Server, free_port
+from tests.servers.process import Server, free_port, remove_later
 
 __all__ = ["MISSING_GO", "MISSING_JAVA", "bucket", "opened_aws", "place", "servers", "table"]
 
@@ -47,7 +46,7 @@ def servers() -> Iterator[None]:
                 _versitygw().stop()
                 _versitygw.cache_clear()
             while _FOLDERS:
-                shutil.rmtree(_FOLDERS.pop(), ignore_errors=True)
+                remove_later(_FOLDERS.pop())
 
 
 def place(**endpoints: str) -> AwsPlace:

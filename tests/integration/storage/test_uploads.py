@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from workspace.storage.v1.transfer_pb2 import TransferConstraint
 from workspace.storage.v1.upload_pb2 import UploadStatus
 
-from tests.chosen_records import chosen, needs_data_plane
+from tests.chosen_records import chosen, in_cloud, needs_data_plane
 from tests.integration.storage.people import (
     ANN,
     BOB,
@@ -119,8 +120,13 @@ async def test_a_file_name_with_folders_is_refused(desk: Desk) -> None:
 async def test_a_repeat_answers_the_same_upload_with_a_fresh_transfer(desk: Desk) -> None:
     document_id, once = await desk.document(), request_id()
     first = await desk.announce(document_id, DATA, request_id=once)
-    second = await desk.announce(document_id, DATA, request_id=once)
-    assert second.upload == first.upload
+    async with asyncio.timeout(60):
+        while True:
+            second = await desk.announce(document_id, DATA, request_id=once)
+            assert second.upload == first.upload
+            # What a cloud signs within the same second is the same.
+            if second.transfer.url != first.transfer.url or not in_cloud():
+                break
     assert second.transfer.url != first.transfer.url
     other = await refused(desk.announce(document_id, DATA, request_id=once, filename="x.pdf"))
     assert other.reason == "REQUEST_ID_REUSED"

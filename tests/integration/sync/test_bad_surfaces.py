@@ -39,6 +39,7 @@ from workspace.sync.v1.sync_service_pb2 import (
 
 from services.model.clocks import HybridClock
 from services.model.families import FAMILIES
+from services.objects.port import ObjectMissing
 from services.records.instance import read_instance
 from services.records.port import DriverUnavailable, Key, RecordDriver, StorageFull
 from services.records.record import Activity, Write
@@ -540,12 +541,13 @@ async def test_a_bit_that_turned_in_an_object(here: Node, tmp_path: Path) -> Non
         run = await there.pull()
         assert run.status == RunStatus.RUN_STATUS_SUCCEEDED_WITH_ISSUES
         assert await health(there) == SyncHealth.SYNC_HEALTH_YELLOW
-        objects = there.ws.process.settings.data_dir / "objects"
-        assert not (objects / key).exists()
+        objects = there.ws.process.kernel.objects.driver
+        with pytest.raises(ObjectMissing):
+            await objects.head(key)
         turn(path)
         run = await there.pull()
         assert run.status == RunStatus.RUN_STATUS_SUCCEEDED
-        assert (objects / key).read_bytes() == b"bytes of a plan"
+        assert b"".join([each async for each in objects.open_read(key)]) == b"bytes of a plan"
     await equal(here)
 
 

@@ -79,6 +79,7 @@ class Echo:
             await context.abort(grpc.StatusCode.ABORTED, "kept")
         except grpc.aio.AbortError:
             self.seen.append((context.code(), context.details()))
+            self.ended.set()
         return StringValue(value="never sent")
 
     async def boom(self, request: StringValue, context: Any) -> StringValue:
@@ -326,6 +327,8 @@ async def test_errors(client: Client, method: str, code: grpc.StatusCode, detail
 async def test_context_knows_the_code_after_abort(client: Client) -> None:
     with pytest.raises(grpc.aio.AioRpcError):
         await client.unary("swallow")
+    async with asyncio.timeout(10):  # over a socket the answer is there first
+        await client.echo.ended.wait()
     assert client.echo.seen == [(grpc.StatusCode.ABORTED, "kept")]
 
 
