@@ -10,7 +10,7 @@ GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configu
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_ANY_STORE := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres test-aws test-azure servers simulate check lint types contracts generate generated imports bench lock clean
+.PHONY: help run test test-postgres test-aws test-azure test-docker servers images fixture simulate check lint types contracts generate clients generated imports bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the 
 	@$(VENV)/bin/wm serve
 
 test: $(VENV)/.dev servers ## Run every test; ends with pytest's summary
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/docker
 
 test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
 	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
@@ -30,8 +30,17 @@ test-aws: $(VENV)/.dev servers ## Run them on DynamoDB and S3 (DynamoDB Local an
 test-azure: $(VENV)/.dev servers ## Run them on Cosmos DB and Blob Storage (a fake of ours and Azurite; needs npm)
 	WM_TEST_RECORDS=cosmos WM_FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE) tests/durability/azure
 
+test-docker: $(VENV)/.dev servers ## Build the images and test the composed stack (needs Docker, or root on Debian)
+	$(PY) -m tests.docker.compose && $(PY) -m pytest -n 0 tests/docker
+
+images: ## Build the container image and its bill of materials (needs Docker)
+	deploy/docker/build.sh
+
 servers: $(VENV)/.dev ## Make the servers that tests of clouds talk to, as far as this machine can
 	@$(PY) -m tests.servers.tools
+
+fixture: $(VENV)/.dev ## Data of a release for the upgrade tests (NAME=azure COMMIT=cdb99fe)
+	$(PY) -m tests.upgrade.make_fixture $(NAME) $(COMMIT)
 
 simulate: $(VENV)/.dev servers ## 10,000 random schedules of sync, and a fiftieth of them on each cloud (WM_SIM_SEEDS, WM_SIM_FIRST)
 	WM_SIM_SEEDS=$${WM_SIM_SEEDS:-10000} $(PY) -m pytest -n 2 --dist loadfile tests/simulation/test_schedules_*.py
@@ -57,14 +66,20 @@ generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	  --python_out=gen/.next --grpc_python_out=gen/.next \
 	  --mypy_out=quiet:gen/.next --mypy_grpc_out=quiet:gen/.next \
 	  --include_imports --include_source_info --descriptor_set_out=gen/.descriptors $(PROTOS)
+	@cd protos && find workspace -name '*_service_config.json' | while read -r f; do cp "$$f" "gen/.next/$$f"; done
 	@find protos/gen/.next -name '*_pb2_grpc.py' | xargs grep -L 'class .*Stub' | sed 'p;s/$$/i/' | xargs rm -f
-	@cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f -name '*_pb2*') | \
+	@cd protos/gen && cp -R .next/. python/ && (cd python && find . -type f '(' -name '*_pb2*' -o -name '*_service_config.json' ')') | \
 	  while read -r f; do [ -e ".next/$$f" ] || rm -f "python/$$f"; done; rm -rf .next
 	@$(PY) protos/reference.py protos/gen/.descriptors docs/api
 	@$(PY) protos/comments.py protos/gen/.descriptors services/http/openapi/comments.json
 	@rm -f protos/gen/.descriptors
 	@$(PY) -m services.model.reference > docs/data-identity-model.md
 	@$(PY) -m services.config_reference > docs/operations/configuration.md
+
+clients: $(VENV)/.dev ## Go, TypeScript and Java clients from protos/ (needs Go, npm, Maven)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash protos/clients/go.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash protos/clients/ts.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash protos/clients/java.sh
 
 generated: generate ## Fails when the committed generated code is not what protos/ say
 	git diff --exit-code --stat -- $(GENERATED)

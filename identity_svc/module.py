@@ -111,7 +111,9 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
             ACCOUNT_PURGE: Deletion(kernel, directory, _grants(peers)).run,
             ERASURE: erasures.run,
         },
-        background=(arrivals.follower.run,),
+        # Who owns what is looked for by indexes, and nothing else here follows the feed.
+        background=(kernel.feed.keep_up,),
+        chores=(arrivals.follower.run,),
         consumers=notifications.consumers,
     )
 

@@ -87,9 +87,8 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
         name=_ME,
         registrations=registrations,
         policy=POLICY,
-        background=(
-            *freshness.background, webhooks.run, indexing.run, arrivals.follower.run
-        ),
+        background=(*freshness.background, indexing.run),
+        chores=(webhooks.run, arrivals.follower.run),
         due={
             **due_work(kernel, access, _storage(peers)),
             **arrivals.due,

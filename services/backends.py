@@ -137,7 +137,7 @@ async def open_record_driver(settings: Settings) -> RecordDriver:
         return await _open_cosmos(settings)
     from services.records.sql import PostgresDriver
 
-    return await PostgresDriver.open(_dsn(settings))
+    return await PostgresDriver.open(_dsn(settings), migrate=settings.migrate_at_start)
 
 
 def record_snapshot(settings: Settings) -> AsyncIterator[list[Item]]:

@@ -19,6 +19,7 @@ from services.azure.selected import azure_selection, check_azure
 from services.azure.selected import from_environment as from_azure_environment
 from services.model.errors import FieldViolation, Reason, WorkspaceError, invalid_field
 from services.model.selection import refuse_secrets
+from services.processes.target_settings import check_targets
 from services.settings import Settings, is_loopback
 from services.tokens.issuers import (
     AnyIssuer,
@@ -49,6 +50,7 @@ def load_settings(**overrides: Any) -> Settings:
     check_azure(settings)
     _check_tls(settings)
     _check_mail(settings)
+    check_targets(settings)
     return settings.model_copy(update={"oidc_issuers": one_of_each(_issuers(settings))})
 
 
@@ -145,16 +147,17 @@ def _table(selection: dict[str, Any], section: str) -> dict[str, Any]:
 
 
 def _check_tls(settings: Settings) -> None:
-    for given, missing in (("certificate", "key"), ("key", "certificate")):
-        if getattr(settings, f"tls_{given}") and not getattr(settings, f"tls_{missing}"):
-            raise invalid_field(
-                f"WM_TLS_{missing.upper()}", f"is needed with WM_TLS_{given.upper()}"
-            )
-    if not settings.loopback_only and settings.tls_certificate is None:
+    for kind in ("tls", "peer"):
+        for given, missing in (("certificate", "key"), ("key", "certificate")):
+            if getattr(settings, f"{kind}_{given}") and not getattr(settings, f"{kind}_{missing}"):
+                raise invalid_field(
+                    f"WM_{kind.upper()}_{missing.upper()}",
+                    f"is needed with WM_{kind.upper()}_{given.upper()}",
+                )
+    if settings.tls_client_ca is not None and settings.tls_certificate is None:
         raise invalid_field(
-            "WM_GRPC_HOST/WM_HTTP_HOST",
-            "listening beyond loopback needs TLS: set WM_TLS_CERTIFICATE and WM_TLS_KEY, "
-            "or listen on 127.0.0.1",
+            "WM_TLS_CERTIFICATE",
+            "is needed with WM_TLS_CLIENT_CA: without TLS nobody is asked for a certificate",
         )
 
 

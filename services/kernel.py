@@ -80,9 +80,11 @@ class ServiceModule:
 
     `policy` has a row for every RPC that is served. `authenticator` is given
     by identity alone, `url_revocation` (principal, scope, revision) by storage.
-    `background` coroutines run until they are cancelled. `due` has a handler for
-    each kind of due work that this package schedules. `consumers` are given the
-    activity events of this instance (services/events/relay.py).
+    `background` coroutines belong to the servicers: they run in each process that has
+    them. The rest is done where the relay is, once for a deployment: `chores` are more
+    such loops, `due` has a handler for each kind of due work that this package
+    schedules, `consumers` are given the activity events of this instance
+    (services/events/relay.py).
     """
 
     name: str
@@ -91,5 +93,6 @@ class ServiceModule:
     authenticator: Authenticator | None = None
     url_revocation: Callable[[str, str, int], Awaitable[bool]] | None = None
     background: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
+    chores: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
     due: Mapping[str, DueHandler] = field(default_factory=dict)
     consumers: Sequence[Consumer] = field(default_factory=tuple)

@@ -16,6 +16,7 @@ __all__ = [
     "install_private",
     "load_or_create_secret",
     "make_folder",
+    "make_key_file",
     "read_private",
     "refused",
     "sync_folder",
@@ -36,8 +37,7 @@ def load_or_create_secret(path: Path) -> bytes:
     for a file that is short, or that others can read.
     """
     if not path.exists():
-        make_folder(path.parent)
-        install_private(path, secrets.token_bytes(SECRET_BYTES))
+        make_key_file(path, secrets.token_bytes(SECRET_BYTES))
     try:
         data = read_private(path)
     except PrivateFileError as error:
@@ -45,6 +45,19 @@ def load_or_create_secret(path: Path) -> bytes:
     if len(data) != SECRET_BYTES:
         raise refused(path, f"must hold {SECRET_BYTES} bytes; restore it from your backup")
     return data
+
+
+def make_key_file(path: Path, data: bytes) -> None:
+    """A key file of a first start, unless another process was quicker. Raises
+    INVALID_STATE where none can be made, as in a folder that is mounted to be read."""
+    try:
+        make_folder(path.parent)
+        install_private(path, data)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise refused(
+            path, f"is missing and cannot be made ({why}); put the keys there, or mount it writable"
+        ) from error
 
 
 def make_folder(path: Path) -> None:

@@ -46,6 +46,14 @@ class Settings(BaseSettings):
     aws_s3_endpoint: str = Field(
         "", description="URL of an S3-compatible store; default: the region's own"
     )
+    aws_s3_public_endpoint: str = Field(
+        "", description="where clients reach that store, if elsewhere: begins signed URLs"
+    )
+    object_proxy: str = Field(
+        "",
+        description="URL of an S3-compatible store that the gateway alone reaches: it passes "
+        "signed requests for the bucket on to it",
+    )
     aws_s3_path_style: bool = Field(
         False, description="the bucket in the path of URLs, as many compatible stores want it"
     )
@@ -99,6 +107,57 @@ class Settings(BaseSettings):
     tls_certificate: Path | None = Field(None, description="PEM chain; reloaded when it changes")
     tls_key: Path | None = Field(None, description="PEM key of tls_certificate")
     tls_client_ca: Path | None = Field(None, description="PEM of the CA for client certificates")
+    max_connection_age: int = Field(
+        1800, ge=10, le=86_400, description="seconds; clients then look up the addresses again"
+    )
+
+    targets: str = Field(
+        "",
+        description="what this process serves, as `project,storage`: of identity, project, "
+        "storage, sync, gateway, relay; empty: all of it. See docs/operations/clusters.md",
+    )
+    peer_identity: str = Field(
+        "", description="gRPC target of identity where another process serves it, as "
+        "`dns:///identity:50051`"
+    )
+    peer_project: str = Field("", description="the same for project")
+    peer_storage: str = Field("", description="the same for storage")
+    peer_sync: str = Field("", description="the same for sync")
+    peer_ca: Path | None = Field(
+        None, description="PEM of the authority of the peers' certificates; reloaded"
+    )
+    peer_certificate: Path | None = Field(
+        None,
+        description="PEM chain that is shown to peers; reloaded. Default: tls_certificate",
+    )
+    peer_key: Path | None = Field(None, description="PEM key of peer_certificate")
+    peer_trust_domain: str = Field(
+        "workspace",
+        pattern=r"^[a-z0-9._-]{1,255}$",
+        description="SPIFFE trust domain: a certificate with the name "
+        "`spiffe://<trust domain>/project` may call as project",
+    )
+    operations_host: str = Field(
+        "127.0.0.1",
+        description="address of the two ports below; nothing secret passes there, so they are "
+        "without TLS",
+    )
+    probe_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="gRPC health alone, for probes of an orchestrator. With it a process whose "
+        "backends are not there yet starts all the same, says why, and waits",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="/metrics, /healthz and /readyz; the HTTP port has no /metrics then",
+    )
+    migrate_at_start: bool = Field(
+        True, description="off: `wm migrate` makes and changes the tables of PostgreSQL, no server"
+    )
 
     drain_delay: float = Field(0.0, ge=0, le=60, description="wait after health goes down")
     drain_grace: float = Field(10.0, ge=0, le=120, description="time for calls to finish")
@@ -222,9 +281,9 @@ class Settings(BaseSettings):
     keys_secret: str = Field(
         "",
         description="where the key files of `keys/` are kept, for containers without a lasting "
-        "folder: `secretsmanager:NAME`, `ssm:/path` or `keyvault:VAULT/NAME`; others of these "
-        "settings that are secret may be such references too, or `appconfig:STORE/KEY`, each "
-        "with `#member` for one member of a JSON object",
+        "folder: `secretsmanager:NAME`, `ssm:/path`, `keyvault:VAULT/NAME` or `file:/path`; others "
+        "of these settings that are secret may be such references too, or `appconfig:STORE/KEY`, "
+        "each with `#member` for one member of a JSON object",
     )
 
     webhook_networks: str = Field(
@@ -238,7 +297,8 @@ class Settings(BaseSettings):
         description="folders, hosts and stores, as `/srv/backup,db.example.org,"
         "s3:backup-bucket,dynamodb:eu-central-1/backup,cosmos:account/db/items,"
         "blob:account/files`, to which account owners may connect; empty: any while both ports are "
-        "local and nobody signs in from elsewhere, else none (platform admins: always any)",
+        "local, the gateway is in this process and nobody signs in from elsewhere, else none "
+        "(platform admins: always any)",
     )
     trash_days: int = Field(30, ge=1, le=3650, description="retention of the trash")
     sync_node_lease_days: int = Field(

@@ -93,7 +93,8 @@ def build(
         name=_ME,
         registrations=registrations,
         policy=POLICY,
-        background=(collector.run, relocator.run, arrivals.follower.run),
+        background=(relocator.run,),
+        chores=(collector.run, arrivals.follower.run),
         due={
             upload_rows.DUE_KIND: collector.look,
             relocation.DUE_KIND: relocator.look,

@@ -68,5 +68,6 @@ def build(kernel: Kernel, peers: Peers) -> ServiceModule:
     ]
     return ServiceModule(
         name=_ME, registrations=registrations, policy=POLICY, due={KIND: daily.handle},
-        background=(*runs.background, daily.start)
+        background=runs.background,
+        chores=(daily.start,),
     )

@@ -20,7 +20,7 @@ from workspace.identity.v1.identity_service_pb2 import (
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from services.config import load_settings
-from services.process import WorkspaceProcess
+from services.processes.workspace import WorkspaceProcess
 from services.rpc.local import LocalChannel
 from tests.chosen_records import settings_of
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 _PROGRAM = """
 import asyncio, json, sys
 from services.config import load_settings
-from services.process import WorkspaceProcess
+from services.processes.workspace import WorkspaceProcess
 
 async def main():
     process = WorkspaceProcess(load_settings(**json.loads(sys.argv[1])))

@@ -6,7 +6,7 @@ fact never claims a version newer than what it was read from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -34,6 +34,8 @@ from identity_svc.directory import (
     TEAM,
     TEAM_MEMBER,
     USER,
+    account_pk,
+    team_pk,
     timestamp,
     user_pk,
 )
@@ -68,17 +70,21 @@ class Memberships:
     async def batch_get(self, request: BatchGetMembershipsRequest) -> BatchGetMembershipsResponse:
         """One result per scope, in order. Raises BACKEND_UNAVAILABLE only when
         the user itself cannot be read."""
-        user = request.user_id
+        user, scopes = request.user_id, request.scopes
         answer = BatchGetMembershipsResponse(read_started_at=timestamp(self._kernel.now()))
-        own = [user_pk(user), _PLATFORM]
-        heads = await self._heads(own)
-        found = await self._records.get(USER, Key(own[0], own[0]))
-        admin = await self._records.get(PLATFORM_ADMIN, Key(_PLATFORM, f"ADMIN#{user}"))
-        answer.user_status = found.message.status if found else 0  # type: ignore[assignment]
-        answer.is_platform_admin = admin is not None
-        answer.user_partitions.extend(_versions(own, heads))
-        if request.scopes:
-            await self._add_results(answer, user, request.scopes)
+        try:
+            facts = await self._facts(user, scopes)
+        except WorkspaceError:
+            if not scopes:
+                raise
+            facts = await self._facts(user, ())
+            results = [await self._alone(user, scope) for scope in scopes]
+        else:
+            results = [_result(facts, scope) for scope in scopes]
+        answer.user_status = facts.status  # type: ignore[assignment]
+        answer.is_platform_admin = facts.is_platform_admin
+        answer.user_partitions.extend(facts.versions([user_pk(user), _PLATFORM]))
+        answer.results.extend(results)
         return answer
 
     async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsResponse:
@@ -115,78 +121,93 @@ class Memberships:
         rows = await self._records.batch_get(family, [record.key for record in page.records])
         return Page([row for row in rows if row is not None], page.next)
 
-    async def _add_results(
-        self, answer: BatchGetMembershipsResponse, user: str, scopes: Sequence[ScopeRef]
-    ) -> None:
-        try:
-            results = await self._results(user, answer.user_status, scopes)
-        except WorkspaceError:
-            results = [await self._alone(user, answer.user_status, scope) for scope in scopes]
-        answer.results.extend(results)
-
-    async def _alone(self, user: str, status: int, scope: ScopeRef) -> MembershipResult:
+    async def _alone(self, user: str, scope: ScopeRef) -> MembershipResult:
         """One scope by itself, so that it can fail alone."""
         try:
-            return (await self._results(user, status, [scope]))[0]
+            return _result(await self._facts(user, [scope]), scope)
         except WorkspaceError as error:
             return MembershipResult(scope=scope, error=Status.FromString(_status(error)))
 
-    async def _results(
-        self, user: str, status: int, scopes: Sequence[ScopeRef]
-    ) -> list[MembershipResult]:
-        teams = [scope.team_id for scope in scopes if scope.team_id]
+    async def _facts(self, user: str, scopes: Sequence[ScopeRef]) -> _Facts:
+        """Everything about the user in these scopes: two reads, three with teams."""
+        teams = list(dict.fromkeys(scope.team_id for scope in scopes if scope.team_id))
         accounts = {scope.account_id: None for scope in scopes if scope.account_id}
         if teams:  # the account of a team never changes, so it may be read first
-            for team in await self._rows(TEAM, teams, "TEAM#{0}", "TEAM#{0}"):
+            for team in await self._records.batch_get(TEAM, [_own_key(team_pk(t)) for t in teams]):
                 if team is not None and team.message.account_id:
                     accounts[team.message.account_id] = None
-        facts = await _Facts.read(self, user, status, list(accounts), teams)
-        return [MembershipResult(scope=scope, fact=facts.fact(scope)) for scope in scopes]
-
-    async def _heads(self, partitions: Sequence[str]) -> dict[str, int]:
-        """Sequence numbers of partitions."""
-        return {head.pk: head.pseq for head in await self._records.heads(partitions)}
-
-    async def _rows(
-        self, family: Family, ids: Sequence[str], pk: str, sk: str
-    ) -> list[Record[Any] | None]:
-        keys = [Key(pk.format(each), sk.format(each)) for each in ids]
-        return await self._records.batch_get(family, keys) if keys else []
+        facts = _Facts(user, list(accounts), teams)
+        partitions = [user_pk(user), _PLATFORM, *map(account_pk, accounts), *map(team_pk, teams)]
+        facts.heads = {head.pk: head.pseq for head in await self._records.heads(partitions)}
+        keys = facts.keys()
+        rows = await self._records.batch_get_mixed(keys)
+        facts.rows = {
+            key: row.message for (_, key), row in zip(keys, rows, strict=True) if row is not None
+        }
+        # A team that was made meanwhile has an account that was not read.
+        return facts if facts.whole else await self._facts(user, scopes)
 
 
 class _Facts:
-    """Everything read about one user and some accounts and teams."""
+    """Everything read about one user and some accounts and teams: `rows` by their
+    keys, and `heads`, sequence numbers by partition."""
 
-    def __init__(self, user: str, status: int, heads: dict[str, int]) -> None:
+    def __init__(self, user: str, accounts: Sequence[str], teams: Sequence[str]) -> None:
         self._user = user
-        self._status = status
-        self._heads = heads
-        self._accounts: dict[str, tuple[Account, AccountMember]] = {}
-        self._teams: dict[str, tuple[Team, TeamMember]] = {}
+        self._accounts = accounts
+        self._teams = teams
+        self.heads: Mapping[str, int] = {}
+        self.rows: Mapping[Key, Any] = {}
 
-    @classmethod
-    async def read(
-        cls, reader: Memberships, user: str, status: int, accounts: list[str], teams: list[str]
-    ) -> _Facts:
-        partitions = [f"ACCOUNT#{each}" for each in accounts] + [f"TEAM#{each}" for each in teams]
-        facts = cls(user, status, await reader._heads(partitions))
-        member = f"MEMBER#{user}"
-        rows = await reader._rows(ACCOUNT, accounts, "ACCOUNT#{0}", "ACCOUNT#{0}")
-        members = await reader._rows(ACCOUNT_MEMBER, accounts, "ACCOUNT#{0}", member)
-        for each, row, own in zip(accounts, rows, members, strict=True):
-            facts._accounts[each] = (_or(row, _NO_ACCOUNT), _or(own, _NO_ACCOUNT_MEMBER))
-        rows = await reader._rows(TEAM, teams, "TEAM#{0}", "TEAM#{0}")
-        members = await reader._rows(TEAM_MEMBER, teams, "TEAM#{0}", member)
-        for each, row, own in zip(teams, rows, members, strict=True):
-            facts._teams[each] = (_or(row, _NO_TEAM), _or(own, _NO_TEAM_MEMBER))
-        return facts
+    def keys(self) -> list[tuple[Family, Key]]:
+        """What has to be read."""
+        found = [
+            (USER, _own_key(user_pk(self._user))),
+            (PLATFORM_ADMIN, Key(_PLATFORM, f"ADMIN#{self._user}")),
+        ]
+        for pk in map(account_pk, self._accounts):
+            found += [(ACCOUNT, _own_key(pk)), (ACCOUNT_MEMBER, self._member_key(pk))]
+        for pk in map(team_pk, self._teams):
+            found += [(TEAM, _own_key(pk)), (TEAM_MEMBER, self._member_key(pk))]
+        return found
+
+    @property
+    def status(self) -> int:
+        """Of the user; 0: there is none."""
+        user = self.rows.get(_own_key(user_pk(self._user)))
+        return int(user.status) if user is not None else 0
+
+    @property
+    def is_platform_admin(self) -> bool:
+        return Key(_PLATFORM, f"ADMIN#{self._user}") in self.rows
+
+    @property
+    def whole(self) -> bool:
+        """Whether the account of each team was read, too."""
+        teams = [self._row(team_pk(each), _NO_TEAM) for each in self._teams]
+        wanted = {account_pk(team.account_id) for team in teams if team.account_id}
+        return wanted <= self.heads.keys()
+
+    def versions(self, partitions: Sequence[str]) -> list[PartitionVersion]:
+        """What a fact of these partitions rests on."""
+        return [PartitionVersion(partition=pk, sequence=self.heads[pk]) for pk in partitions]
+
+    def _member_key(self, pk: str) -> Key:
+        return Key(pk, f"MEMBER#{self._user}")
+
+    def _row(self, pk: str, default: Message) -> Any:
+        return self.rows.get(_own_key(pk), default)
+
+    def _member(self, pk: str, default: Message) -> Any:
+        return self.rows.get(self._member_key(pk), default)
 
     def fact(self, scope: ScopeRef) -> MembershipFact:
         if scope.team_id:
             return self._team_fact(scope)
-        account, member = self._accounts[scope.account_id]
+        pk = account_pk(scope.account_id)
+        account, member = self._row(pk, _NO_ACCOUNT), self._member(pk, _NO_ACCOUNT_MEMBER)
         fact = MembershipFact(
-            scope=scope, user_id=self._user, user_status=self._status,  # type: ignore[arg-type]
+            scope=scope, user_id=self._user, user_status=self.status,  # type: ignore[arg-type]
             member_status=member.status,
         )
         self._add_account(fact, scope.account_id)
@@ -195,11 +216,12 @@ class _Facts:
         return fact
 
     def _team_fact(self, scope: ScopeRef) -> MembershipFact:
-        team, member = self._teams[scope.team_id]
+        pk = team_pk(scope.team_id)
+        team, member = self._row(pk, _NO_TEAM), self._member(pk, _NO_TEAM_MEMBER)
         fact = MembershipFact(
             scope=scope,
             user_id=self._user,
-            user_status=self._status,  # type: ignore[arg-type]
+            user_status=self.status,  # type: ignore[arg-type]
             member_status=member.status,
             team_status=team.status,
             scope_type=team.scope_type,
@@ -208,13 +230,14 @@ class _Facts:
             root_admin=bool(team.root_admin_user_id) and team.root_admin_user_id == self._user,
             workspace_id=team.workspace_id,
         )
-        fact.partitions.extend(_versions([f"TEAM#{scope.team_id}"], self._heads))
+        fact.partitions.extend(self.versions([pk]))
         if team.account_id:
             self._add_account(fact, team.account_id)
         return fact
 
     def _add_account(self, fact: MembershipFact, account_id: str) -> None:
-        account, member = self._accounts[account_id]
+        pk = account_pk(account_id)
+        account, member = self._row(pk, _NO_ACCOUNT), self._member(pk, _NO_ACCOUNT_MEMBER)
         fact.account_id = account_id
         fact.account_status = account.status
         fact.account_member_status = member.status
@@ -225,15 +248,16 @@ class _Facts:
         fact.quota_documents = account.quota_documents
         held = capabilities(member.role, member.permissions)
         fact.capabilities.extend(sorted(held))  # type: ignore[arg-type]
-        fact.partitions.extend(_versions([f"ACCOUNT#{account_id}"], self._heads))
+        fact.partitions.extend(self.versions([pk]))
 
 
-def _or(row: Record[Any] | None, default: Message) -> Any:
-    return default if row is None else row.message
+def _own_key(pk: str) -> Key:
+    """Of the record that a partition is named after."""
+    return Key(pk, pk)
 
 
-def _versions(partitions: Sequence[str], heads: dict[str, int]) -> list[PartitionVersion]:
-    return [PartitionVersion(partition=pk, sequence=heads[pk]) for pk in partitions]
+def _result(facts: _Facts, scope: ScopeRef) -> MembershipResult:
+    return MembershipResult(scope=scope, fact=facts.fact(scope))
 
 
 def _status(error: WorkspaceError) -> bytes:

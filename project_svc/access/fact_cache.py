@@ -124,8 +124,8 @@ class FactCache(Generic[K, V]):
             return False
         if self._exact:
             return True
-        fresh = self._now() - self._watermark <= MOST_STALE_SECONDS
-        return fresh and demand.level is not Level.AS_OF_NOW
+        age = self._now() - self._watermark
+        return 0 <= age <= MOST_STALE_SECONDS and demand.level is not Level.AS_OF_NOW
 
     @contextmanager
     def filling(self) -> Iterator[Filling[K, V]]:
@@ -161,9 +161,11 @@ class FactCache(Generic[K, V]):
         self._dependents.clear()
 
     def delivered(self, watermark: float) -> None:
-        """Every change that was committed before `watermark` (unix seconds) has
-        been told to `invalidate`."""
-        self._watermark = max(self._watermark, watermark)
+        """Every change that was committed before `watermark` (unix seconds, by the
+        clock of who read them) has been told to `invalidate`."""
+        # A clock that is ahead must not prolong the time after the last message.
+        now = self._now()
+        self._watermark = min(max(self._watermark, watermark), now)
 
     def _store(self, key: K, entry: Cached[V]) -> None:
         if key in self._entries:

@@ -21,6 +21,7 @@ from workspace.identity.v1.identity_service_pb2 import (
     WatchMembershipsResponse,
 )
 
+from project_svc.access.fact_cache import MOST_STALE_SECONDS
 from project_svc.access.facts import ProjectViews, project_views
 from project_svc.access.membership_cache import MembershipCache
 from services.events.feed import Feed
@@ -72,7 +73,8 @@ def open_freshness(kernel: Kernel, identity: IdentityServiceAsyncStub) -> Freshn
 
 
 class MembershipFollower:
-    """Tells the cache what identity says became stale."""
+    """Tells the cache what identity says became stale. `silence`: seconds without a
+    message, of which one comes each second, after which a stream is given up."""
 
     def __init__(
         self,
@@ -80,26 +82,45 @@ class MembershipFollower:
         cache: MembershipCache,
         identity: IdentityServiceAsyncStub,
         retry: float = _RETRY_SECONDS,
+        silence: float = MOST_STALE_SECONDS,
     ) -> None:
         self._facts = cache.facts
         self._identity = identity
         self._retry = retry
+        self._silence = silence
+        self._trouble = _Trouble("memberships")
         self._token = ""
 
     async def run(self) -> None:
         """Until cancelled. A broken stream goes on from its last token."""
         while True:
             try:
-                request = WatchMembershipsRequest(resume_token=self._token)
-                async for message in self._identity.WatchMemberships(request):
-                    self._take(message)
+                await self._follow()
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.OUT_OF_RANGE:
                     self._token = ""
                     self._facts.clear()
                 elif error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                    _log.warning("memberships are not watched now; facts are read each time")
+                    self._trouble.begins(error.code().name)
+            except TimeoutError:  # the peer hangs: another replica may not
+                self._trouble.begins("no message")
+            except Exception as error:  # whatever it is, the next stream may do
+                self._trouble.begins(type(error).__name__)
             await asyncio.sleep(self._retry)
+
+    async def _follow(self) -> None:
+        call = self._identity.WatchMemberships(WatchMembershipsRequest(resume_token=self._token))
+        try:
+            messages = aiter(call)
+            while True:
+                async with asyncio.timeout(self._silence):
+                    message = await anext(messages, None)
+                if message is None:
+                    return
+                self._take(message)
+                self._trouble.ends()
+        finally:
+            call.cancel()
 
     def _take(self, message: WatchMembershipsResponse) -> None:
         if not self._token:  # what was read before the stream began is not covered by it
@@ -118,6 +139,7 @@ class ViewFollower:
         self._views = views
         self._feed = feed
         self._retry = retry
+        self._trouble = _Trouble("projects")
         self._cursor: str | None = None
 
     async def run(self) -> None:
@@ -129,7 +151,9 @@ class ViewFollower:
                 if error.reason == Reason.ERROR_REASON_CURSOR_LOST:
                     self._cursor = None
                 else:
-                    _log.warning("projects are not watched now; facts are read each time")
+                    self._trouble.begins(Reason.Name(error.reason))
+            except Exception as error:  # whatever it is, the next read may do
+                self._trouble.begins(type(error).__name__)
             await asyncio.sleep(self._retry)
 
     async def _follow(self) -> None:
@@ -146,3 +170,22 @@ class ViewFollower:
                 self._cursor = batch.cursor
                 if batch.complete:
                     self._views.delivered(batch.started_at)
+                self._trouble.ends()
+
+
+class _Trouble:
+    """Says once that something is not watched, and once that it is again."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._there = False
+
+    def begins(self, why: str) -> None:
+        if not self._there:
+            _log.warning("%s are not watched now (%s); facts are read each time", self._what, why)
+        self._there = True
+
+    def ends(self) -> None:
+        if self._there:
+            _log.info("%s are watched again", self._what)
+        self._there = False

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
+from workspace.project.v1.document_pb2 import Document
+
 from project_svc.access.facts import project_key
 from project_svc.documents.link_index import LinkIndex
 from project_svc.documents.rows import DOCUMENT, document_key
@@ -118,24 +120,31 @@ class Indexing:
         """Index what changed; whether anything of it concerns the indexes."""
         documents = {i.key.pk.removeprefix("DOCUMENT#") for i in items if i.family == DOCUMENT.name}
         projects = {i.key.pk.removeprefix("PROJECT#") for i in items if i.family == _PROJECT.name}
-        gate = asyncio.Semaphore(_AT_ONCE)
+        sequences, gate = dict(self._pending), asyncio.Semaphore(_AT_ONCE)
+        settled = await self._settled(documents - sequences.keys())
         await asyncio.gather(
-            *(self._document(gate, document_id) for document_id in sorted(documents)),
+            *(self._document(gate, each, settled.get(each)) for each in sorted(documents)),
             *(self._project(gate, project_id) for project_id in sorted(projects)),
         )
+        for document_id in documents:  # a later commit comes by the feed, too
+            if self._pending.get(document_id) == sequences.get(document_id):
+                self._pending.pop(document_id, None)
         if documents:
             self._applied.set()
             self._applied = asyncio.Event()
         return bool(documents or projects)
 
-    async def _document(self, gate: asyncio.Semaphore, document_id: str) -> None:
+    async def _settled(self, elsewhere: set[str]) -> dict[str, Document]:
+        """What was written by another process may be indexed by it already."""
+        return await self.terms.settled(sorted(elsewhere)) if elsewhere else {}
+
+    async def _document(
+        self, gate: asyncio.Semaphore, document_id: str, settled: Document | None
+    ) -> None:
         async with gate:
-            sequence = self._pending.get(document_id)
-            document = await self.terms.refresh(document_id)
+            document = settled or await self.terms.refresh(document_id)
             if document is not None:
                 await self.links.ensure(document)
-            if self._pending.get(document_id) == sequence:
-                self._pending.pop(document_id, None)
 
     async def _project(self, gate: asyncio.Semaphore, project_id: str) -> None:
         async with gate:

@@ -61,6 +61,18 @@ class TermIndex:
         self._records = records
         self._now = now
 
+    async def settled(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Those of the documents whose postings are as they should be, by id: most of
+        what another replica wrote, for it heard of it first. Two reads for all."""
+        records = await self._records.batch_get(DOCUMENT, [document_key(i) for i in document_ids])
+        documents: list[Document] = [record.message for record in records if record is not None]
+        states = await self._records.get_rows([_state_key(each) for each in documents])
+        return {
+            document.document_id: document
+            for document, state in zip(documents, states, strict=True)
+            if _words_in(state) == _words_for(document)
+        }
+
     async def refresh(self, document_id: str) -> Document | None:
         """Bring the postings of a document up to date; idempotent, and safe
         beside other processes that do the same. Answers the document."""
@@ -101,8 +113,7 @@ class TermIndex:
         whoever wrote them was cut off before the last commit."""
         pk, state_key = _pk(document.project_id), _state_key(document)
         state = await self._records.get_row(state_key)
-        old = set(json.loads(state.body).get("words", ())) if state is not None else set()
-        new = {encoded(word) for word in words_of(document)} if is_found(document) else set()
+        old, new = _words_in(state), _words_for(document)
         if old == new:
             return
         added = [_posting(pk, word, document) for word in sorted(new - old)]
@@ -132,6 +143,16 @@ class TermIndex:
                 yield Put(
                     key, Match(row.token), "search_term", _ENDED, deleted=True, expires_at=expires
                 )
+
+
+def _words_in(state: Item | None) -> set[str]:
+    """What a document is found by, as its state row says."""
+    return set(json.loads(state.body).get("words", ())) if state is not None else set()
+
+
+def _words_for(document: Document) -> set[str]:
+    """What it should be found by."""
+    return {encoded(word) for word in words_of(document)} if is_found(document) else set()
 
 
 def _read(sk: str) -> Posting:

@@ -23,6 +23,8 @@ class AwsPlace:
 
     `endpoints` are URLs by service (`s3`, `dynamodb`, ...) of servers that speak the
     protocol and are not AWS; `endpoint` is for services that are not named.
+    `public_endpoints` are the URLs at which others reach those servers, where these are
+    not the ones by which we do: what is signed for others is signed for them.
     `call_seconds` bounds one attempt of a call, connecting included.
     """
 
@@ -31,7 +33,12 @@ class AwsPlace:
     endpoint: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     call_seconds: float = 10.0
+    public_endpoints: dict[str, str] = field(default_factory=dict)
 
     def endpoint_of(self, service: str) -> str | None:
         """The URL of a service; None: the one of AWS."""
         return self.endpoints.get(service) or self.endpoint or None
+
+    def public_endpoint_of(self, service: str) -> str | None:
+        """The URL of a service as others reach it; None: the one of AWS."""
+        return self.public_endpoints.get(service) or self.endpoint_of(service)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from services.aws.place import AwsPlace
 from services.model.errors import invalid_field
+from services.rpc.addresses import is_local
 from services.secrets.reference import is_aws_reference, keys_reference
 from services.selected import check_name, fields_of_environment, fields_of_selection
 
@@ -59,6 +60,7 @@ def check_aws(settings: Settings) -> None:
     """Raises INVALID_FIELD naming the variable."""
     for field in ("aws_s3_endpoint", "aws_dynamodb_endpoint", "aws_endpoint"):
         _check_endpoint(field, getattr(settings, field))
+    _check_public_endpoint(settings)
     if settings.records == "dynamodb":
         _check(settings, "aws_dynamodb_table", _TABLE, "3 to 255 letters, digits, `_`, `-`, `.`")
     if settings.objects == "s3":
@@ -87,11 +89,13 @@ def uses_aws(settings: Settings) -> bool:
 def aws_place(settings: Settings) -> AwsPlace:
     """Where the settings put AWS."""
     endpoints = {"s3": settings.aws_s3_endpoint, "dynamodb": settings.aws_dynamodb_endpoint}
+    public = settings.aws_s3_public_endpoint
     return AwsPlace(
         settings.aws_region,
         settings.aws_profile,
         settings.aws_endpoint,
         {service: url for service, url in endpoints.items() if url},
+        public_endpoints={"s3": public} if public else {},
     )
 
 
@@ -100,10 +104,29 @@ def _check(settings: Settings, field: str, pattern: re.Pattern[str], form: str) 
 
 
 def _check_endpoint(field: str, url: str) -> None:
-    parts = urlsplit(url)
-    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
-    if url and not (parts.scheme in ("http", "https") and parts.hostname and plain):
+    if url and not _is_plain(url):
         raise invalid_field(f"WM_{field.upper()}", "must be like https://host:port")
+
+
+def _is_plain(url: str) -> bool:
+    """Scheme, host and perhaps a port, and nothing more."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    return parts.scheme in ("http", "https") and bool(host) and bare
+
+
+def _check_public_endpoint(settings: Settings) -> None:
+    """Files travel there, and so do URLs that are as good as a password."""
+    url = settings.aws_s3_public_endpoint
+    _check_endpoint("aws_s3_public_endpoint", url)
+    if url and urlsplit(url).scheme != "https" and not is_local(urlsplit(url).netloc):
+        raise invalid_field(
+            "WM_AWS_S3_PUBLIC_ENDPOINT", "must be https beyond this machine, as https://host:port"
+        )
 
 
 def _references(settings: Settings) -> Iterator[str]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -24,15 +25,20 @@ from services.cli.failures import CliError
 from services.cli.options import Options
 from services.cli.profile import Login, Profiles
 from services.cli.signing_in import issue_token
-from services.rpc.addresses import is_local
+from services.cli.trust import Reached
+from services.rpc.errors import peer_status
 
-__all__ = ["DEFAULT_SERVER", "Session", "in_session", "open_channel", "server_of"]
+__all__ = ["DEFAULT_SERVER", "Session", "in_session", "open_channel", "reach", "server_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 CALL_SECONDS = 30.0
+_PATIENCE = 3.0
+"""How long a server may be away, in seconds, beyond what the channel repeats."""
+_PAUSE = 0.2
+_HOPELESS = ("handshake", "certificate", "check peer")
 _RENEW_SECONDS = 60
 _PAGE = 500
 _RETRIES = {
@@ -69,31 +75,44 @@ def server_of(options: Options, profiles: Profiles) -> str:
         return options.server.removeprefix("grpc://")
     endpoint = read_endpoint(options.data_dir)
     if endpoint is not None:
-        return endpoint.grpc
+        scheme = "https://" if endpoint.http.startswith("https://") else ""
+        return scheme + endpoint.grpc
     return profiles.last_server or DEFAULT_SERVER
 
 
-def open_channel(server: str) -> grpc.aio.Channel:
-    """Plain text on this machine, TLS beyond it."""
-    target = server.removeprefix("https://").rstrip("/")
-    if is_local(target) and not server.startswith("https://"):
-        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials()
-    return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+def reach(options: Options, profiles: Profiles) -> Reached:
+    """The server to talk to, and its authority: --ca or WM_CA, else what the sign-in
+    there kept."""
+    server = server_of(options, profiles)
+    kept = profiles.authority(server)
+    ca_file = options.ca or (Path(kept) if kept else None)
+    options.reached = Reached(server, ca_file)
+    return options.reached
+
+
+def open_channel(reached: Reached) -> grpc.aio.Channel:
+    """Plain text or TLS, as `Reached.tls` says. Raises CliError for its authority's file."""
+    if not reached.tls:
+        return grpc.aio.insecure_channel(reached.target, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(reached.pem())
+    return grpc.aio.secure_channel(reached.target, credentials, options=_CHANNEL_OPTIONS)
 
 
 class Session:
     """Calls as one signed-in person."""
 
     def __init__(
-        self, *, channel: grpc.aio.Channel, server: str, login: Login, profiles: Profiles
+        self, *, channel: grpc.aio.Channel, reached: Reached, login: Login, profiles: Profiles,
+        patience: float = _PATIENCE,
     ) -> None:
         self._channel = channel
+        self._patience = patience
         self._login = login
         self._profiles = profiles
         self._renewing = asyncio.Lock()
         self._stubs: dict[Any, Any] = {}
-        self.server = server
+        self.reached = reached
+        self.server = reached.server
 
     @property
     def login(self) -> Login:
@@ -135,12 +154,20 @@ class Session:
         self, method: Callable[..., Any], request: Any, *, timeout: float = CALL_SECONDS
     ) -> Any:
         """One call with the caller's token. A mutating request without a
-        `request_id` gets one, so that the channel may repeat it."""
+        `request_id` gets one, so that it may be repeated: by the channel, and here while
+        nobody answers, as when a server is started again."""
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
             request.request_id = str(uuid.uuid4())
         token = await self._token()
         metadata = (("authorization", f"Bearer {token}"),)
-        return await method(request, metadata=metadata, timeout=timeout)
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                return await method(request, metadata=metadata, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                if not _may_come_back(error) or time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     async def stream(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
         """The messages of a server stream, until it ends or the caller stops."""
@@ -202,15 +229,17 @@ class Session:
 async def open_session(options: Options) -> AsyncIterator[Session]:
     """A session as the person chosen by --as, or the current one."""
     profiles = Profiles()
-    server = server_of(options, profiles)
+    reached = reach(options, profiles)
     # Who is named is meant: WM_TOKEN stands for nobody in particular.
     token = "" if options.as_email else token_of_environment()
-    login = login_of(token) if token else profiles.find(server, options.as_email)
+    login = login_of(token) if token else profiles.find(
+        reached.server, options.as_email
+    )
     if login is None:
-        raise _signed_out(server, options.as_email)
-    channel = open_channel(server)
+        raise _signed_out(reached.server, options.as_email)
+    channel = open_channel(reached)
     try:
-        session = Session(channel=channel, server=server, login=login, profiles=profiles)
+        session = Session(channel=channel, reached=reached, login=login, profiles=profiles)
         if not login.user_id:
             await session.find_out()
         yield session
@@ -226,6 +255,13 @@ def in_session(options: Options, work: Callable[[Session], Coroutine[Any, Any, T
             return await work(session)
 
     return asyncio.run(run())
+
+
+def _may_come_back(error: grpc.aio.AioRpcError) -> bool:
+    """No connection, and no answer of ours; but a handshake that failed will fail again."""
+    details = (error.details() or "").lower()
+    lost = error.code() is grpc.StatusCode.UNAVAILABLE and peer_status(error) is None
+    return lost and not any(word in details for word in _HOPELESS)
 
 
 def _copy(request: Message) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import httpx
 import typer
 from workspace.storage.v1.storage_service_pb2 import CreateDownloadRequest
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
@@ -17,13 +19,17 @@ from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.exporting.fetch import CHUNK, opened, verify
 from services.cli.failures import CliError, usage
-from services.cli.importing.put import http_client
+from services.cli.importing.put import UrlRefused, http_client
+from services.cli.importing.retry import Unavailable, with_retries
 from services.cli.options import options_of
 from services.cli.output import human_bytes, print_json, print_line
 from services.cli.resolve import document_id_of
 from services.model.names import validate_document_name
 
 app = typer.Typer(add_completion=False)
+
+T = TypeVar("T")
+_PATIENCE = 30.0
 
 
 @app.command()
@@ -45,13 +51,10 @@ def get(
         request = CreateDownloadRequest(
             document_id=await document_id_of(session, document, project), file_revision=revision
         )
-        stub = session.stub(StorageServiceStub)
-        download = await session.call(stub.CreateDownload, request)
         if output == "-":
-            await _receive(download, sys.stdout.buffer)
+            await _again(lambda: _print(session, request))
             return
-        path = _target(output, download.filename)
-        await _save(download, path, force=force)
+        path, download = await _again(lambda: _fetch(session, request, output, force=force))
         if options.json:
             size = download.size_bytes
             print_json({"path": str(path), "size_bytes": size, "sha256": download.sha256})
@@ -59,6 +62,60 @@ def get(
             print_line(f"{path} ({human_bytes(download.size_bytes)})")
 
     in_session(options, work)
+
+
+async def _again(attempt: Callable[[], Awaitable[T]]) -> T:
+    """A store that does not answer is asked again, and for a URL that has ended another."""
+    try:
+        try:
+            return await with_retries(attempt, patience=_PATIENCE)
+        except UrlRefused:
+            return await with_retries(attempt, patience=_PATIENCE)
+    except UrlRefused:
+        raise CliError("the store refuses the URL", remedy="look at the clocks of both") from None
+    except Unavailable as error:
+        raise CliError(str(error), remedy="repeat it", exit_code=ExitCode.UNAVAILABLE) from None
+
+
+async def _fetch(
+    session: Session, request: CreateDownloadRequest, output: str, *, force: bool
+) -> tuple[Path, Any]:
+    download = await _create(session, request)
+    path = _target(output, download.filename)
+    await _save(session, download, path, force=force)
+    return path, download
+
+
+async def _print(session: Session, request: CreateDownloadRequest) -> None:
+    written = _Counted(sys.stdout.buffer)
+    try:
+        await _receive(session, await _create(session, request), written)
+    except httpx.TransportError:
+        if not written.count:
+            raise
+        raise CliError(
+            "the transfer broke off: what was written is not whole",
+            remedy="repeat it", exit_code=ExitCode.UNAVAILABLE,
+        ) from None  # fmt: skip
+
+
+async def _create(session: Session, request: CreateDownloadRequest) -> Any:
+    return await session.call(session.stub(StorageServiceStub).CreateDownload, request)
+
+
+class _Counted:
+    """Counts what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def write(self, data: bytes) -> int:
+        self.count += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def _require_folder(output: str) -> None:
@@ -77,13 +134,13 @@ def _target(output: str, filename: str) -> Path:
     return path
 
 
-async def _save(download: Any, path: Path, *, force: bool) -> None:
+async def _save(session: Session, download: Any, path: Path, *, force: bool) -> None:
     temp = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
     if not force:
         _refuse_existing(path)
     try:
-        with _create(temp) as file:
-            await _receive(download, file)
+        with _opened_for(temp) as file:
+            await _receive(session, download, file)
         temp.replace(path)
     finally:
         temp.unlink(missing_ok=True)
@@ -98,15 +155,15 @@ def _refuse_existing(path: Path) -> None:
         )
 
 
-def _create(path: Path) -> BinaryIO:
+def _opened_for(path: Path) -> BinaryIO:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
-async def _receive(download: Any, file: BinaryIO) -> None:
+async def _receive(session: Session, download: Any, file: BinaryIO | _Counted) -> None:
     digest = hashlib.sha256()
     size = 0
-    async with http_client(1) as http, opened(http, download.transfer) as response:
+    async with http_client(1, session.reached) as http, opened(http, download.transfer) as response:
         async for chunk in response.aiter_bytes(CHUNK):
             file.write(chunk)
             digest.update(chunk)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import typer
 
+from services.cli.failures import usage
 from services.cli.options import options_of
 from services.cli.output import print_json, print_line
 from services.config import load_settings
+from services.private_files import make_folder
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True,
@@ -16,9 +19,26 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _group() -> None:
-    """One sub-command, and a name for those to come."""
+@app.command()
+def new(
+    ctx: typer.Context,
+    folder: Path = typer.Argument(metavar="DIR", help="Made when it is not there."),
+) -> None:
+    """Make the key files of a new deployment: for a secret that its processes mount.
+
+    Whoever has them signs as the workspace: keep them where backups are, and nowhere else.
+    Key files that are there are never replaced.
+    """
+    from services.secrets.key_files import install_keys, new_keys, read_keys
+
+    if read_keys(folder):
+        raise usage(f"{folder} has key files already", remedy="name another folder")
+    make_folder(folder)
+    names = install_keys(folder, new_keys())
+    if options_of(ctx).json:
+        print_json({"folder": str(folder), "files": names})
+    else:
+        print_line(f"{folder} has {', '.join(names)}.")
 
 
 @app.command()

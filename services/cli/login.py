@@ -52,29 +52,32 @@ def login(
 
 async def _login(options: Options, name: str, token: str) -> None:
     from services.cli.bearers import login_of
-    from services.cli.client import Session, open_channel, server_of
+    from services.cli.client import Session, open_channel, reach
     from services.cli.output import as_json, print_json, print_line
     from services.cli.profile import Profiles
     from services.cli.signing_in import issue_token
 
     profiles = Profiles()
-    server = server_of(options, profiles)
-    channel = open_channel(server)
+    reached = reach(options, profiles)
+    server = reached.server
+    channel = open_channel(reached)
     try:
         if token:
             entry = login_of(token, email=options.as_email)
         else:
             entry = await issue_token(channel, options.data_dir, email=options.as_email, name=name)
-        session = Session(channel=channel, server=server, login=entry, profiles=profiles)
+        session = Session(channel=channel, reached=reached, login=entry, profiles=profiles)
         user, workspace = await _who(session, entry)
         entry = replace(entry, user_id=user.user_id, email=entry.email or _label(entry, user))
-        profiles.save(server, entry)
+        profiles.save(server, entry, ca_file=options.ca)
     finally:
         await channel.close()
     if options.json:
         print_json(as_json(user))
         return
     print_line(f"Signed in to {server} as {entry.email} ({user.user_id}).")
+    if options.ca is not None:
+        print_line(f"Its authority is in {options.ca.absolute()}: kept for this server.")
     if workspace:
         print_line(f"Your personal workspace is {workspace}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code."""
-    options = Options(server=os.environ.get("WM_SERVER", ""), as_email=os.environ.get("WM_AS", ""))
+    options = _options()
     try:
         result = build().main(arguments, prog_name="wm", standalone_mode=False, obj=options)
     except KeyboardInterrupt:
@@ -41,6 +42,16 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _report(error, options, arguments)
     return int(result or 0)
+
+
+def _options() -> Options:
+    """What the environment says."""
+    ca = os.environ.get("WM_CA", "")
+    return Options(
+        server=os.environ.get("WM_SERVER", ""),
+        as_email=os.environ.get("WM_AS", ""),
+        ca=Path(ca) if ca else None,
+    )
 
 
 def build() -> Any:
@@ -74,7 +85,8 @@ def _root(
 
 
 def _report(error: Exception, options: Options, arguments: list[str]) -> int:
-    from services.cli.failures import Failure, describe, print_failure
+    from services.cli.describing import describe
+    from services.cli.failures import Failure, print_failure
 
     if isinstance(error, BrokenPipeError):  # the reader has seen enough: `wm ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,10 +105,10 @@ def _report(error: Exception, options: Options, arguments: list[str]) -> int:
 
         traceback.print_exception(error)
     failure = describe(error)
-    if options.server:
+    if options.reached is not None:
         from services.cli.probing import with_probe
 
-        failure = with_probe(failure, options.server)
+        failure = with_probe(failure, options.reached)
     print_failure(failure, as_json=as_json)
     return failure.exit_code
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from services.cli.trust import Reached
 
 __all__ = ["DEFAULT_DATA", "Options", "common_parameters", "options_of"]
 
@@ -22,6 +25,9 @@ class Options:
     json: bool = False
     data: Path | None = None
     as_email: str = ""
+    ca: Path | None = None
+    reached: Reached | None = None
+    """The server that the command talks to, once it is known."""
 
     @property
     def data_dir(self) -> Path:
@@ -64,6 +70,12 @@ def _set_data(ctx: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
+def _set_ca(ctx: typer.Context, value: Path | None) -> Path | None:
+    if value is not None:
+        options_of(ctx).ca = value
+    return value
+
+
 def _set_as(ctx: typer.Context, value: str) -> str:
     if value:
         options_of(ctx).as_email = value
@@ -86,6 +98,12 @@ def _template(
     data: Path | None = typer.Option(
         None, "--data", metavar="DIR", callback=_set_data, expose_value=False,
         help="Data folder of a local workspace; default WM_DATA_DIR, then .wm-data.",
+        rich_help_panel=_PANEL, show_default=False,
+    ),
+    ca: Path | None = typer.Option(
+        None, "--ca", metavar="FILE", callback=_set_ca, expose_value=False,
+        help="Authority of the server's certificate (PEM); default WM_CA, then the one of its "
+        "sign-in, then the public ones.",
         rich_help_panel=_PANEL, show_default=False,
     ),
     as_email: str = typer.Option(

@@ -1,7 +1,8 @@
 """Who is signed in where: `credentials.json` (0600) in the user's configuration.
 
 `$WM_CONFIG_DIR`, else `$XDG_CONFIG_HOME/wm`, else `~/.config/wm`. Per server it
-holds the people who signed in and which of them is the current one.
+holds the people who signed in, which of them is the current one, and the path of the
+server's authority where it is not a public one.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class Profiles:
         """The server of the latest sign-in, or ''."""
         return str(self._read().get("last_server", ""))
 
+    def authority(self, server: str) -> str:
+        """The file of the authority that a sign-in at `server` was made with, or ''."""
+        return str(self._read().get("servers", {}).get(server, {}).get("ca", ""))
+
     def find(self, server: str, email: str = "") -> Login | None:
         """A person signed in at `server`; the current one without `email`."""
         entry = self._read().get("servers", {}).get(server, {})
@@ -69,11 +74,16 @@ class Profiles:
         entry = self._read().get("servers", {}).get(server, {})
         return [Login(**found) for found in entry.get("logins", {}).values()]
 
-    def save(self, server: str, login: Login, *, current: bool = True) -> None:
-        """Keep a sign-in, or a renewed token with `current=False`."""
+    def save(
+        self, server: str, login: Login, *, current: bool = True, ca_file: Path | None = None
+    ) -> None:
+        """Keep a sign-in, or a renewed token with `current=False`; and the path of the
+        server's authority, if it has one of its own."""
         with self._changing() as content:
             entry = content.setdefault("servers", {}).setdefault(server, {"logins": {}})
             entry["logins"][login.email.lower()] = asdict(login)
+            if ca_file is not None:
+                entry["ca"] = str(ca_file.absolute())
             if current:
                 entry["current"] = login.email.lower()
                 content["last_server"] = server

@@ -51,7 +51,7 @@ def put(
         known = await _known(session, project_id, place)
         with ThreadPoolExecutor(1) as executor:
             source = await open_source(path, executor)
-        async with http_client(_CONNECTIONS) as http:
+        async with http_client(_CONNECTIONS, session.reached) as http:
             uploader = Uploader(session, http, project_id, patience=retry_for)
             try:
                 outcome = await uploader.send(place, source, known, title=title)

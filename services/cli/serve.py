@@ -1,4 +1,4 @@
-"""`wm serve`: the whole workspace in one process."""
+"""`wm serve`: the whole workspace in one process, or some targets of a deployment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from services.cli.failures import usage
 from services.cli.options import options_of
 
 if TYPE_CHECKING:
-    from services.process import WorkspaceProcess
+    from services.processes.lifecycle import Lifecycle
     from services.settings import Settings
 
 app = typer.Typer(add_completion=False)
@@ -45,6 +44,9 @@ def serve(
     backend: Path | None = typer.Option(None, "--backend", help="Selection; backend.toml."),
     log_format: str | None = typer.Option(None, "--log-format", help="auto, json or text."),
     log_level: str | None = typer.Option(None, "--log-level", help="debug, info, warning, error."),
+    target: list[str] = typer.Option(
+        [], "--target", help="identity, project, storage, sync, gateway or relay; repeatable."
+    ),
 ) -> None:
     """Serve the workspace until Ctrl-C or SIGTERM. Settings: WM_* variables."""
     from services.config import load_settings
@@ -55,6 +57,7 @@ def serve(
     settings = load_settings(
         data_dir=data, grpc_port=grpc_port, http_port=http_port, grpc_host=grpc_host,
         http_host=http_host, backend_file=backend, log_format=log_format, log_level=log_level,
+        targets=",".join(target) or None,
     )
     _configure_logs(settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -65,36 +68,33 @@ def serve(
 async def _serve(settings: Settings, *, explicit_data: bool) -> int:
     from services.cli.endpoint import Endpoint, forget_endpoint, write_endpoint
 
-    with _uncollected():
-        from services.process import WorkspaceProcess
-
-        process = WorkspaceProcess(settings)
-        await process.start()
-    endpoint = Endpoint(process.grpc_address, process.http_url, os.getpid())
-    write_endpoint(settings.data_dir, endpoint)
-    try:
-        _announce(process, explicit_data=explicit_data)
-        return await process.run()
-    finally:
-        forget_endpoint(settings.data_dir)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Starting makes next to no garbage, and looking for it takes a tenth of the
-    time. What is there at the end stays: later collections pass over it."""
+    # Starting makes next to no garbage, and looking for it takes a tenth of the time.
+    # What is there at the end stays: later collections pass over it.
     gc.disable()
-    try:
-        yield
+    from services.processes.opening import open_process
+
+    process = open_process(settings)
+
+    def started() -> None:
         gc.freeze()
+        gc.enable()
+        if process.targets.everything:
+            where = Endpoint(process.grpc_address, process.http_url, os.getpid())
+            write_endpoint(settings.data_dir, where)
+        _announce(process, explicit_data=explicit_data)
+
+    try:
+        return await process.run(started)
     finally:
         gc.enable()
+        if process.targets.everything:
+            forget_endpoint(settings.data_dir)
 
 
-def _announce(process: WorkspaceProcess, *, explicit_data: bool) -> None:
+def _announce(process: Lifecycle, *, explicit_data: bool) -> None:
     data = process.settings.data_dir.absolute()
-    at_terminal = sys.stdout.isatty()
-    if at_terminal:
+    with_banner = sys.stdout.isatty() and process.targets.everything
+    if with_banner:
         option = f"--data {process.settings.data_dir} " if explicit_data else ""
         sys.stdout.write(
             _BANNER.format(
@@ -103,8 +103,11 @@ def _announce(process: WorkspaceProcess, *, explicit_data: bool) -> None:
             )
         )
         sys.stdout.flush()
-    where = {"grpc": process.grpc_address, "http": process.http_url, "data": str(data)}
-    level = logging.DEBUG if at_terminal else logging.INFO  # the banner said it
+    where = {
+        "targets": ",".join(sorted(process.targets.chosen)), "grpc": process.grpc_address,
+        "http": process.http_url, "data": str(data),
+    }  # fmt: skip
+    level = logging.DEBUG if with_banner else logging.INFO  # the banner said it
     logging.getLogger("workspace.serve").log(level, "ready", extra=where)
 
 

@@ -49,7 +49,11 @@ def read_local_secret(data_dir: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        problem, remedy = "is not there", "start `wm serve`, or name its data folder with --data"
+        problem = "is not there"
+        remedy = (
+            "start `wm serve`, or name its data folder, or a copy of its keys/, with --data; with "
+            "a token of a provider use WM_TOKEN or wm login --token-stdin"
+        )
     except (OSError, UnicodeDecodeError):
         problem, remedy = "cannot be read", "sign in as the user who runs `wm serve`"
     raise CliError(

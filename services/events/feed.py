@@ -7,17 +7,20 @@ process wakes them at once, commits of other processes are found by polling.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from services.model.errors import WorkspaceError
 from services.records.port import ChangePage, Item, Key
 from services.records.store import RecordStore
 
 __all__ = ["HEARTBEAT_SECONDS", "Batch", "Feed"]
 
 HEARTBEAT_SECONDS = 1.0
+_log = logging.getLogger("workspace.feed")
 _PAGE = 500
 _SETTLE_SECONDS = 5.0
 _SHARED_PAGES = 64
@@ -102,6 +105,22 @@ class Feed:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 while self._read_until < since:
                     await self._read_more.wait()
+
+    async def keep_up(self) -> None:
+        """For a process in which nothing else follows: until cancelled, what other
+        processes commit is read. At once done where indexes do not lag."""
+        if self._records.capabilities.consistent_index_reads:
+            return
+        while True:
+            try:
+                async with aclosing(self.follow(await self.tail())) as batches:
+                    async for _ in batches:
+                        continue
+            except WorkspaceError:  # others say that the store does not answer
+                pass
+            except Exception:  # whatever it is, the next read may do
+                _log.exception("the feed is not followed now")
+            await asyncio.sleep(self._poll)
 
     def close(self) -> None:
         """Stop listening to commits. Followers go on polling."""

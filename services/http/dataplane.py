@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -27,17 +27,16 @@ from starlette.types import Receive, Scope, Send
 from services.http.ranges import NOT_SATISFIABLE, parse_range
 from services.http.refusals import (
     FIXED_HEADERS,
-    RefusedError,
     bad_request,
     driver_errors,
     forbidden,
-    overloaded,
     range_behind_end,
     too_large,
     too_slow,
     unavailable,
     wrong_header,
 )
+from services.http.transfers import CutError, Slots, answered
 from services.model.errors import WorkspaceError
 from services.objects.port import (
     ByteRange,
@@ -127,10 +126,6 @@ def dataplane_routes(
     return [Route(f"{_PREFIX}{{key:path}}", endpoint=plane, include_in_schema=False)]
 
 
-class _CutError(Exception):
-    """The answer cannot be completed; the connection must be closed."""
-
-
 class _DataPlane:
     """The ASGI endpoint of all transfers."""
 
@@ -145,26 +140,15 @@ class _DataPlane:
         self._driver = driver
         self._signer = signer
         self._is_revoked = is_revoked
-        self._free = max_inflight
+        self._slots = Slots(max_inflight)
         self._grace = grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        closing = request.method not in ("GET", "HEAD") or _has_body(request)
-        try:
-            await self._admit(request, send)
-        except ClientDisconnect:
-            _LOG.info("transfer ended by the client")
-        except _CutError:
-            return  # an incomplete response: the server closes the connection
-        except RefusedError as refusal:
-            await refusal.response(close=closing)(scope, receive, send)
+        await answered(self._admit(request, send), request, send)
 
     async def _admit(self, request: Request, send: Send) -> None:
-        if self._free <= 0:
-            raise overloaded()
-        self._free -= 1
-        try:
+        with self._slots.one():
             claims = self._authorise(request)
             await self._check_revoked(claims)
             with driver_errors(upload=request.method == "PUT"):
@@ -172,8 +156,6 @@ class _DataPlane:
                     await self._put(request, claims, send)
                 else:
                     await self._get(request, claims, send)
-        finally:
-            self._free += 1
 
     def _authorise(self, request: Request) -> Claims:
         query = bytes(request.scope["query_string"])
@@ -267,7 +249,7 @@ class _DataPlane:
                 await self._stream(info.key, span, status, headers, send)
         except TimeoutError:
             _LOG.warning("download cut: the client reads too slowly")
-            raise _CutError from None
+            raise CutError from None
 
     async def _stream(
         self,
@@ -289,7 +271,7 @@ class _DataPlane:
                 if not started:
                     raise
                 _LOG.exception("download cut: the stored bytes failed verification or reading")
-                raise _CutError from None
+                raise CutError from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _seconds(self, length: int) -> float:
@@ -299,12 +281,6 @@ class _DataPlane:
 def _start(status: HTTPStatus, headers: dict[str, str]) -> dict[str, object]:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     return {"type": "http.response.start", "status": status.value, "headers": raw}
-
-
-def _has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or (
-        "transfer-encoding" in request.headers
-    )
 
 
 def _check_upload_headers(request: Request, claims: Claims) -> int:

@@ -9,14 +9,15 @@ from typing import Any
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from services.http.errors import not_served
 from services.http.templates import Template, decode_segment, parse_template, split_path
+from services.rpc.descriptors import method_descriptor
 
-__all__ = ["Route", "RouteTable", "method_descriptor", "routes_of"]
+__all__ = ["Route", "RouteTable", "routes_of"]
 
 _INTERNAL = "/internal/"
 _BODILESS = frozenset({"GET", "DELETE"})
@@ -34,19 +35,6 @@ class Route:
     streams: bool
     request: type[Message]
     response: type[Message]
-
-
-def method_descriptor(full_name: str) -> MethodDescriptor:
-    """The descriptor of `/package.Service/Method`.
-
-    Raises ValueError when its generated module is not imported in this process.
-    """
-    service, _, name = full_name.removeprefix("/").rpartition("/")
-    try:
-        found = descriptor_pool.Default().FindServiceByName(service)
-        return found.methods_by_name[name]
-    except KeyError:
-        raise ValueError(f"{full_name}: unknown method; import its generated module") from None
 
 
 def routes_of(full_name: str) -> Iterator[Route]:

@@ -11,29 +11,39 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.http.limits import HttpLimits
 from services.http.protocol import protocol_class
 from services.model.errors import Reason, WorkspaceError
-from services.rpc.addresses import is_local, literal
+from services.rpc.addresses import address_of, is_local, literal
 from services.rpc.tls import ServerTls
 
 __all__ = ["HttpServer", "bind_http"]
 
 _log = logging.getLogger("workspace.http")
 _BACKLOG = 1024
+_TICK_SECONDS, _TICKS_A_DAY = 0.1, 864_000
+_TURNS_OF_AN_ACCEPT = 5
+"""Of the event loop, until a connection that was just accepted is known."""
 
 
-def bind_http(host: str, port: int, *, tls: ServerTls | None = None) -> tuple[socket.socket, str]:
+def bind_http(
+    host: str,
+    port: int,
+    *,
+    tls: ServerTls | None = None,
+    option: str = "--http-port",
+    harmless: bool = False,
+) -> tuple[socket.socket, str]:
     """A listening socket (port 0: any free one) and the base URL it answers at.
 
     Connections wait in its queue until `HttpServer.start`. Raises
     WorkspaceError (INVALID_STATE) when the address is taken, or beyond
-    loopback without TLS.
+    loopback without TLS, unless what passes there is `harmless`. `option` sets the port.
     """
-    address = literal(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    if tls is None and not is_local(address):
+    address = literal(address_of(host, port))
+    if tls is None and not harmless and not is_local(address):
         raise _unusable(
             address,
             f"refusing to listen on {address} without TLS: bearer tokens would travel in the "
@@ -46,7 +56,7 @@ def bind_http(host: str, port: int, *, tls: ServerTls | None = None) -> tuple[so
         raise _unusable(
             address,
             f"cannot listen on {address}: {error.strerror or error}; stop the other process or "
-            "choose another port with --http-port",
+            f"choose another port with {option}",
         ) from error
     scheme = "https" if tls else "http"
     return sock, f"{scheme}://{name}:{sock.getsockname()[1]}"
@@ -73,11 +83,13 @@ def _unusable(address: str, message: str) -> WorkspaceError:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone, and says when it serves."""
+    """Leaves signals alone, says when it serves, and ends as soon as it is to: uvicorn looks
+    ten times a second, and then pauses, whether anybody is connected or not."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.serving = asyncio.Event()
+        self.ending = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -86,6 +98,24 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.serving.set()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % _TICKS_A_DAY
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), _TICK_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        for _ in range(_TURNS_OF_AN_ACCEPT):
+            await asyncio.sleep(0)
+        state = self.server_state
+        if state.connections or state.tasks or self.config.is_ssl:  # a handshake may be under way
+            await super().shutdown(sockets)
 
 
 class HttpServer:
@@ -108,11 +138,12 @@ class HttpServer:
         self._sock = sock
         self._grace = grace
         self._task: asyncio.Task[None] | None = None
+        self._leaving = False
         more: dict[str, Any] = {}
         if tls is not None:
             more["ssl_context_factory"] = lambda *_: _reloading_context(tls)
         config = uvicorn.Config(
-            app,
+            self._closing(app),
             http=protocol_class(limits),
             ws="none",
             lifespan="off",
@@ -142,15 +173,35 @@ class HttpServer:
             self._sock.close()
             task.result()
 
+    async def drain(self, delay: float) -> None:
+        """Serve for `delay` seconds more, then `stop`. Each answer closes its connection,
+        so that clients which keep theirs go elsewhere before they meet a closed one."""
+        self._leaving = True
+        await asyncio.sleep(delay)
+        await self.stop()
+
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new connections, finish running requests. May be called again."""
         seconds: Any = self._grace if grace is None else grace  # fractions work too
         self._server.config.timeout_graceful_shutdown = seconds
         self._server.should_exit = True
+        self._server.ending.set()
         task, self._task = self._task, None
         if task is not None:
             await task
         self._sock.close()
+
+    def _closing(self, app: ASGIApp) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            async def answer(message: Message) -> None:
+                if self._leaving and message["type"] == "http.response.start":
+                    headers = [*message.get("headers", ()), (b"connection", b"close")]
+                    message = {**message, "headers": headers}
+                await send(message)
+
+            await app(scope, receive, answer)
+
+        return serve
 
 
 def _context(tls: ServerTls) -> ssl.SSLContext:

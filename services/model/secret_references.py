@@ -8,6 +8,7 @@
     https://VAULT.vault.azure.net/secrets/NAME, with /VERSION and #member or not
     appconfig:STORE/KEY            appconfig:STORE/KEY@LABEL#member
     env:NAME                       another variable of the environment
+    file:/run/secrets/dsn          a file, with #member or not
 
 Named groups: `name`; `member`; `region` of an ARN; `place`, `version` and `domain` of what
 is on Azure: the vault or store, the version or label, what the host of a URL ends with.
@@ -57,6 +58,7 @@ SECRET_REFERENCES: Final[Mapping[str, tuple[re.Pattern[str], ...]]] = MappingPro
             ),
         ),
         "env": (re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)"),),
+        "file": (re.compile(rf"file:(?P<name>/[^#\x00-\x1f]{{1,1023}}){_MEMBER}"),),
     }
 )
 """By the service that has the secret."""

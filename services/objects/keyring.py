@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from services.model.errors import Reason, WorkspaceError
-from services.private_files import PrivateFileError, install_private, make_folder, read_private
+from services.private_files import PrivateFileError, install_private, make_key_file, read_private
 
 __all__ = ["KEY_BYTES", "KEY_FILE", "Keyring", "Purpose", "SigningKey"]
 
@@ -79,8 +79,7 @@ class Keyring:
         """
         path = directory / KEY_FILE
         if create and not os.path.lexists(path):
-            make_folder(directory)
-            install_private(path, _encode(_fresh_keys()), replace=False)
+            make_key_file(path, _encode(_fresh_keys()))
         return cls(path, _load(path))
 
     def current(self, purpose: Purpose) -> SigningKey:

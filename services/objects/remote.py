@@ -19,8 +19,12 @@ from services.objects.port import (
     SignRequest,
 )
 
-__all__ = ["RemoteObjects"]
+__all__ = ["PATIENCE", "RemoteObjects"]
 
+PATIENCE = 5.0
+"""How long a failing call is tried again, in seconds: with a last attempt that cannot connect
+(3 s) less than a call of a client may take, who else would hear DEADLINE_EXCEEDED, which no
+policy repeats."""
 _MOST_LISTED = 1000
 
 

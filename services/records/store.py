@@ -130,6 +130,16 @@ class RecordStore:
             for item in items
         ]
 
+    async def batch_get_mixed(
+        self, keys: Sequence[tuple[Family, Key]]
+    ) -> list[Record[Any] | None]:
+        """Like `batch_get` for any number of keys of several families, 500 a read."""
+        items = await self.get_rows([key for _, key in keys])
+        return [
+            self._decoded.record(family, item) if item is not None and not item.deleted else None
+            for (family, _), item in zip(keys, items, strict=True)
+        ]
+
     async def query(
         self,
         family: Family,
@@ -206,6 +216,14 @@ class RecordStore:
         """A kernel row (`KERNEL_ROWS` of the families table)."""
         with _reasons():
             return await self._driver.get(key)
+
+    async def get_rows(self, keys: Sequence[Key]) -> list[Item | None]:
+        """`get_row` for any number of keys, 500 a read."""
+        items: list[Item | None] = []
+        for at in range(0, len(keys), _KEYS_A_READ):
+            with _reasons():
+                items += await self._driver.batch_get(keys[at : at + _KEYS_A_READ])
+        return items
 
     async def put_row(self, put: Put) -> str:
         """Write a kernel row, or local fields of a record: no stamp, no event,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["is_local", "literal"]
+__all__ = ["address_of", "is_local", "literal"]
 
 _SCHEME = re.compile(r"^(?:dns|ipv4|ipv6|passthrough):(?:/{0,3})(?:[^/]*/)?")
 
@@ -24,6 +24,11 @@ def is_local(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def address_of(host: str, port: int) -> str:
+    """`host:port`, with the brackets that IPv6 needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def literal(address: str) -> str:

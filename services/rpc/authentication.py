@@ -24,6 +24,7 @@ from services.rpc.wrap import CallInterceptor, Context, Handler, Stream, Unary, 
 
 __all__ = [
     "MAX_AUTHORIZATION_BYTES",
+    "SERVICE_HEADER",
     "Admission",
     "AuthenticationInterceptor",
     "Authenticator",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 MAX_AUTHORIZATION_BYTES = 16 * 1024
+SERVICE_HEADER = "x-workspace-service"
+"""As which service a process calls; its certificate has to prove it."""
 RECHECK_SECONDS = 4.0
 """How long a stream goes on without asking again whether its caller may come in."""
 # RFC 9110 11.4 (the scheme is case-insensitive), RFC 6750 2.1 (b64token).
@@ -84,24 +87,33 @@ def bearer_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return match[1]
 
 
-def peer_service(auth: Mapping[str, Iterable[bytes]], services: Mapping[str, str]) -> str:
-    """The service name of the peer, from the transport's `auth_context()` only.
+def peer_service(
+    auth: Mapping[str, Iterable[bytes]],
+    services: Mapping[str, str],
+    metadata: Iterable[tuple[str, str | bytes]] = (),
+) -> str:
+    """The service name of the peer, from the transport's `auth_context()`.
 
-    The in-process channel (`local`) names it. Over mutual TLS (`ssl`) it is the
-    subject alternative name of the certificate, looked up exactly in `services`
-    (for example `{"spiffe://example.org/project": "project_svc"}`); the common
-    name is never used. '' for none, for an unknown name, or for two services.
+    The in-process channel (`local`) names it. Over mutual TLS (`ssl`) it is a URI among
+    the subject alternative names of the certificate, looked up exactly in `services`
+    (for example `{"spiffe://example.org/project": "project_svc"}`); the common name and
+    names of other types are never used. A certificate proves as which services its holder
+    may speak; that a call is one of theirs is said by its `x-workspace-service`, which
+    adds none: what a process forwards for a client is the client's, whatever the
+    certificate. '' without that word, for two of them, for one that is not proved.
     """
     transport = list(auth.get("transport_security_type", ()))
     if transport == [b"local"]:
         names = {name.decode("ascii", "replace") for name in auth.get("workspace_service", ())}
-    elif transport == [b"ssl"] and services:
-        alternatives = auth.get("x509_subject_alternative_name", ())
-        found = (services.get(name.decode("utf-8", "replace")) for name in alternatives)
-        names = {name for name in found if name}
-    else:
+        return names.pop() if len(names) == 1 else ""
+    if transport != [b"ssl"] or not services:
         return ""
-    return names.pop() if len(names) == 1 else ""
+    # Not `x509_subject_alternative_name`: a DNS name or an address with the text of a
+    # URI is in there, too.
+    found = (services.get(name.decode("utf-8", "replace")) for name in auth.get("peer_uri", ()))
+    proved = {name for name in found if name}
+    claims = [value for key, value in metadata if key == SERVICE_HEADER]
+    return next((name for name in proved if claims == [name]), "")
 
 
 class AuthenticationInterceptor(CallInterceptor):
@@ -161,7 +173,7 @@ class AuthenticationInterceptor(CallInterceptor):
 
     async def _identify(self, rule: Rule, context: Context) -> None:
         call = served_call()
-        call.service = peer_service(context.auth_context(), self._services)
+        call.service = peer_service(context.auth_context(), self._services, call.metadata)
         bearer = bearer_of(call.metadata)
         if bearer:
             await self._identify_user(call, bearer)

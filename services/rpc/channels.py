@@ -13,8 +13,11 @@ import grpc.aio
 
 from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.rpc.addresses import is_local
+from services.rpc.authentication import SERVICE_HEADER
+from services.rpc.health import ACCEPTING
 from services.rpc.limits import Limits
-from services.rpc.propagation import STREAM_TIMEOUT, UNARY_TIMEOUT, outgoing
+from services.rpc.propagation import STREAM_TIMEOUT, UNARY_TIMEOUT, Metadatum, outgoing
+from services.rpc.renewing_channel import RenewingChannel
 from services.rpc.tls import ClientTls
 
 __all__ = ["PeerChannel", "load_service_config", "open_channel"]
@@ -34,11 +37,14 @@ def open_channel(
     limits: Limits | None = None,
     unary_timeout: float = UNARY_TIMEOUT,
     stream_timeout: float = STREAM_TIMEOUT,
+    asking: str = "",
 ) -> PeerChannel:
     """A channel to `target` (`dns:///name:port` balances over all addresses).
 
-    `service_config` is the text of `load_service_config`. Raises WorkspaceError
-    without TLS beyond this machine: calls carry the bearer of the user.
+    `service_config` is the text of `load_service_config`. Replaced files of `tls` are
+    followed without a restart. `asking` is the service that calls, where the
+    certificate proves several. Raises WorkspaceError without TLS beyond this machine:
+    calls carry the bearer of the user.
     """
     if tls is None and not is_local(target):
         raise WorkspaceError(
@@ -47,17 +53,27 @@ def open_channel(
             "configure the client certificate authority of the peer",
             metadata={"target": target},
         )
-    options = (limits or Limits()).channel_options()
+    limits = limits or Limits()
+    options = limits.channel_options()
     options.append(("grpc.service_config", service_config or load_service_config(())))
+    channel: grpc.aio.Channel
     if tls is None:
         channel = grpc.aio.insecure_channel(target, options=options)
     else:
-        channel = grpc.aio.secure_channel(target, tls.credentials(), options=options)
-    return PeerChannel(channel, unary_timeout=unary_timeout, stream_timeout=stream_timeout)
+        channel = RenewingChannel(
+            tls,
+            lambda credentials: grpc.aio.secure_channel(target, credentials, options=options),
+            # After that the peer has ended the connection anyway.
+            linger=limits.max_connection_age + limits.max_connection_age_grace,
+        )
+    return PeerChannel(
+        channel, unary_timeout=unary_timeout, stream_timeout=stream_timeout, asking=asking
+    )
 
 
-def load_service_config(paths: Iterable[Path]) -> str:
+def load_service_config(paths: Iterable[Path], *, follow_health: bool = False) -> str:
     """One gRPC service config of the `*_service_config.json` files, with round_robin.
+    With `follow_health` an address is left as soon as it says that it drains (gRFC A17).
 
     A path that is a directory stands for all such files below it. Raises
     WorkspaceError on text that is not a config, on a `timeout` (it fires early
@@ -69,7 +85,10 @@ def load_service_config(paths: Iterable[Path]) -> str:
         files = sorted(path.rglob("*_service_config.json")) if path.is_dir() else [path]
         for file in files:
             methods += _method_configs(file)
-    return json.dumps({"loadBalancingConfig": _BALANCING, "methodConfig": methods})
+    config: dict[str, Any] = {"loadBalancingConfig": _BALANCING, "methodConfig": methods}
+    if follow_health:
+        config["healthCheckConfig"] = {"serviceName": ACCEPTING}
+    return json.dumps(config)
 
 
 def _method_configs(file: Path) -> list[dict[str, Any]]:
@@ -88,7 +107,10 @@ def _method_configs(file: Path) -> list[dict[str, Any]]:
 
 class PeerChannel(grpc.aio.Channel):
     """A channel whose calls run under min(own, remaining) and forward the bearer
-    and the request id of the call being served (see `propagation.outgoing`)."""
+    and the request id of the call being served (see `propagation.outgoing`).
+
+    With `asking` they say which service calls; nobody else can say it for them.
+    """
 
     def __init__(
         self,
@@ -96,10 +118,12 @@ class PeerChannel(grpc.aio.Channel):
         *,
         unary_timeout: float = UNARY_TIMEOUT,
         stream_timeout: float = STREAM_TIMEOUT,
+        asking: str = "",
     ) -> None:
         self._channel = channel
         self._unary = unary_timeout
         self._stream = stream_timeout
+        self._claim: tuple[Metadatum, ...] = ((SERVICE_HEADER, asking),) if asking else ()
 
     async def __aenter__(self) -> Self:
         await self._channel.__aenter__()
@@ -138,7 +162,7 @@ class PeerChannel(grpc.aio.Channel):
         inner = self._channel.unary_unary(
             method, request_serializer, response_deserializer, **hints
         )
-        return _UnaryUnary(inner, self._unary)
+        return _UnaryUnary(inner, self._unary, self._claim)
 
     def unary_stream(
         self,
@@ -150,7 +174,7 @@ class PeerChannel(grpc.aio.Channel):
         inner = self._channel.unary_stream(
             method, request_serializer, response_deserializer, **hints
         )
-        return _UnaryStream(inner, self._stream)
+        return _UnaryStream(inner, self._stream, self._claim)
 
     def stream_unary(
         self,
@@ -162,7 +186,7 @@ class PeerChannel(grpc.aio.Channel):
         inner = self._channel.stream_unary(
             method, request_serializer, response_deserializer, **hints
         )
-        return _StreamUnary(inner, self._stream)
+        return _StreamUnary(inner, self._stream, self._claim)
 
     def stream_stream(
         self,
@@ -174,21 +198,24 @@ class PeerChannel(grpc.aio.Channel):
         inner = self._channel.stream_stream(
             method, request_serializer, response_deserializer, **hints
         )
-        return _StreamStream(inner, self._stream)
+        return _StreamStream(inner, self._stream, self._claim)
 
 
 class _Outgoing:
     """A method of a stub that asks `outgoing` before it calls."""
 
-    __slots__ = ("_default", "_inner")
+    __slots__ = ("_claim", "_default", "_inner")
 
-    def __init__(self, inner: Any, default: float) -> None:
+    def __init__(self, inner: Any, default: float, claim: tuple[Metadatum, ...]) -> None:
         self._inner = inner
         self._default = default
+        self._claim = claim
 
     def _call(self, request: Any, timeout: float | None, metadata: Any, more: Any) -> Any:
+        if metadata:  # forwarded for a client, perhaps: it never speaks as a service
+            metadata = [entry for entry in metadata if entry[0] != SERVICE_HEADER]
         timeout, entries = outgoing(timeout, metadata, default=self._default)
-        return self._inner(request, timeout=timeout, metadata=entries, **more)
+        return self._inner(request, timeout=timeout, metadata=entries + self._claim, **more)
 
 
 class _UnaryUnary(_Outgoing, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):

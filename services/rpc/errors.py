@@ -28,6 +28,7 @@ __all__ = [
     "DETAILS_HEADER",
     "DOMAIN",
     "ErrorInterceptor",
+    "abort",
     "code_of",
     "error_info",
     "peer_status",
@@ -90,6 +91,7 @@ _MAX_TEXT = 1024
 _MAX_VALUE = 256
 _MAX_STATUS = 4096
 
+_NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
 _CODE_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _log = logging.getLogger("workspace.rpc")
 
@@ -231,13 +233,34 @@ def peer_status(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
 
 
 class _AbortStatus(grpc.Status):
-    def __init__(self, status: status_pb2.Status, request_id: str) -> None:
+    def __init__(
+        self, status: status_pb2.Status, request_id: str, *, repeated: bool = False
+    ) -> None:
         self.code = _CODE_BY_NUMBER[status.code]
         self.details = status.message
         self.trailing_metadata = (
             (REQUEST_ID_HEADER, request_id),
             (DETAILS_HEADER, status.SerializeToString()),
+            *(_NO_RETRY if repeated else ()),
         )
+
+
+def _was_repeated(exc: BaseException, context: Context) -> bool:
+    """Whether a peer failed, whom our channel asked several times, and the caller is a
+    peer too (its certificate says so): were it to repeat that, and each one before it,
+    four attempts would be sixteen, sixty-four... (gRFC A6, "pushback")."""
+    if "x509_pem_cert" not in context.auth_context():
+        return False
+    cause: BaseException | None = _unwrap(exc)
+    while cause is not None and not isinstance(cause, grpc.aio.AioRpcError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+async def abort(error: WorkspaceError, request_id: str, context: Context) -> NoReturn:
+    """End a call with the rich status of `error`, where no `ErrorInterceptor` does."""
+    await context.abort_with_status(_AbortStatus(to_status(error, request_id), request_id))
+    raise AssertionError("abort_with_status returned")
 
 
 async def _fail(exc: Exception, method: str, context: Context) -> NoReturn:
@@ -252,7 +275,8 @@ async def _fail(exc: Exception, method: str, context: Context) -> NoReturn:
         _log.error("unhandled exception", exc_info=exc, extra=extra)
     elif isinstance(exc, grpc.aio.AioRpcError) and peer_status(exc) is None:
         _log.warning("a peer failed: %s %s", exc.code().name, exc.details(), extra=extra)
-    await context.abort_with_status(_AbortStatus(status, call.request_id))
+    repeated = call.code is _C.UNAVAILABLE and _was_repeated(exc, context)
+    await context.abort_with_status(_AbortStatus(status, call.request_id, repeated=repeated))
     raise AssertionError("abort_with_status returned")
 
 

@@ -34,12 +34,22 @@ class Limits:
     """Clients resolve again only on reconnect: this makes scaling out take effect."""
     max_connection_age_grace: float = 60.0
     """For calls in flight when a connection gets too old."""
-    keepalive_time: float = 60.0
-    """How often a client pings while calls are open: finds dead peers behind NAT."""
-    keepalive_timeout: float = 20.0
+    keepalive_time: float = 20.0
+    """How often a client pings while calls are open: finds dead peers behind NAT, and
+    processes that hang, whose connections stay (calls to them end at their deadline)."""
+    keepalive_timeout: float = 10.0
     """How long a client waits for that pong."""
-    min_ping_interval: float = 30.0
+    min_ping_interval: float = 10.0
     """What the server tolerates: half of keepalive_time, change both together."""
+    connect_timeout: float = 10.0
+    """How long one attempt to connect may take; the next address waits for it."""
+    first_backoff: float = 0.2
+    """Pause after an attempt that failed, growing from one to the next."""
+    max_backoff: float = 5.0
+    """gRPC would pause two minutes: a peer that comes back would stay unknown so long."""
+    resolution_interval: float = 5.0
+    """How often a name may be asked for again (gRPC: 30 s). A rolling restart replaces all
+    addresses of a name faster than that."""
 
     def server_options(self, *, so_reuseport: bool = False) -> Options:
         """Options of `grpc.aio.server`.
@@ -65,6 +75,10 @@ class Limits:
             *self._sizes(),
             ("grpc.keepalive_time_ms", _ms(self.keepalive_time)),
             ("grpc.keepalive_timeout_ms", _ms(self.keepalive_timeout)),
+            ("grpc.min_reconnect_backoff_ms", _ms(self.connect_timeout)),
+            ("grpc.initial_reconnect_backoff_ms", _ms(self.first_backoff)),
+            ("grpc.max_reconnect_backoff_ms", _ms(self.max_backoff)),
+            ("grpc.dns_min_time_between_resolutions_ms", _ms(self.resolution_interval)),
             # Idle channels do not ping: an idle connection may close.
             ("grpc.keepalive_permit_without_calls", 0),
             # A proxy of the environment must never see calls between our services.

@@ -26,6 +26,7 @@ __all__ = [
     "PolicyInterceptor",
     "Rule",
     "merge_policies",
+    "public_methods",
     "rows",
     "service",
     "user_or_service",
@@ -66,6 +67,12 @@ class Rule:
                 return peer in self.services
             case Kind.USER_OR_SERVICE:
                 return has_user or peer in self.services
+
+
+    @property
+    def for_people(self) -> bool:
+        """Whether anybody but services may call: what a gateway publishes."""
+        return self.kind is not Kind.SERVICE
 
 
 Policy = Mapping[str, Rule]
@@ -109,6 +116,11 @@ def merge_policies(*tables: Policy) -> Policy:
                 raise ValueError(f"{method} has two policy rows; keep one")
             merged[method] = rule
     return MappingProxyType(merged)
+
+
+def public_methods(policy: Policy) -> list[str]:
+    """What needs no credentials."""
+    return [method for method, rule in policy.items() if rule.kind is Kind.PUBLIC]
 
 
 def _denied(method: str) -> WorkspaceError:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,19 @@ from grpc_reflection.v1alpha import reflection
 
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.addresses import is_local, literal
+from services.rpc.drain import DrainInterceptor
+from services.rpc.forwarding import ChannelFor, forward
+from services.rpc.hang_up import close_listeners, hang_up
 from services.rpc.health import Health, Probe, Readiness
 from services.rpc.limits import Limits
 from services.rpc.registration import register
 from services.rpc.tls import ServerTls
 
-__all__ = ["Listener", "RpcServer", "stop_signals"]
+__all__ = ["Listener", "RpcServer", "bind_port", "stop_signals"]
 
 _log = logging.getLogger(__name__)
+_TICK = 0.02
+"""Seconds between two looks for connections that are idle while draining."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class RpcServer:
 
     Construct it inside of a running event loop, `register` servicers, then
     `start`. `drain_delay` (seconds) is how long load balancers need to notice
-    the health status, `grace` how long running calls may take after that.
+    the health status, `grace` how long running calls may take after that. `health`
+    is given where another port shows it, too. Without listeners it only keeps it.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class RpcServer:
         so_reuseport: bool = False,
         drain_delay: float = 0.0,
         grace: float = 10.0,
+        health: Health | None = None,
     ) -> None:
         limits = limits or Limits()
         self._listeners = tuple(listeners)
@@ -63,12 +70,13 @@ class RpcServer:
         self._methods: list[str] = []
         self._ports: tuple[int, ...] = ()
         self._watcher: asyncio.Task[None] | None = None
+        self._calls = DrainInterceptor()
         self._server = grpc.aio.server(
-            interceptors=tuple(interceptors),
+            interceptors=(self._calls, *interceptors),
             options=limits.server_options(so_reuseport=so_reuseport),
             maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
         )
-        self.health = Health()
+        self.health = health or Health()
         self.readiness = Readiness(self.health, probes=probes or {}, interval=probe_interval)
 
     @property
@@ -84,6 +92,12 @@ class RpcServer:
     def register(self, add_fn: Callable[[Any, Any], None], servicer: object) -> tuple[str, ...]:
         """Register what `servicer` implements (see `registration.register`)."""
         added = register(self._server, add_fn, servicer)
+        self._methods += added
+        return added
+
+    def forward(self, methods: Iterable[str], channel_for: ChannelFor) -> tuple[str, ...]:
+        """Serve methods of other processes (see `forwarding.forward`)."""
+        added = forward(self._server, methods, channel_for)
         self._methods += added
         return added
 
@@ -113,11 +127,30 @@ class RpcServer:
         await self._server.stop(grace)
 
     async def drain(self) -> None:
-        """Health down, wait for the balancers, let running calls finish, stop."""
+        """Health down, wait for the balancers, let running calls finish, stop.
+
+        Clients see UNAVAILABLE at most: what is new after the wait is refused, and a
+        connection ends as soon as nothing runs on it, at the latest after `grace`.
+        """
         _log.info("draining: health down, stopping in %g s", self._drain_delay)
         await self.health.drain()
         await asyncio.sleep(self._drain_delay)
-        await self.stop(self._grace)
+        await self._hang_up()
+        await self.stop()
+
+    async def _hang_up(self) -> None:
+        """End the connections before gRPC does (see `hang_up`)."""
+        ports, loop = frozenset(self._ports) - {0, 1}, asyncio.get_running_loop()
+        end = loop.time() + self._grace
+        close_listeners(ports)
+        self._calls.refuse()
+        self.health.end_watches()
+        await asyncio.sleep(_TICK)  # for what gRPC had accepted, and not yet shown to us
+        while hang_up(ports, self._calls.is_idle) or self._calls.running:
+            if loop.time() >= end:
+                hang_up(ports, lambda _: True)
+                break
+            await asyncio.sleep(_TICK)
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, drain, and return the exit code 0."""
@@ -167,8 +200,19 @@ def _require_safe(listener: Listener) -> None:
 
 
 def _bind(server: grpc.aio.Server, listener: Listener) -> int:
-    address = literal(listener.address)
     credentials = listener.tls.credentials() if listener.tls else None
+    return bind_port(server, listener.address, credentials, option="--grpc-port")
+
+
+def bind_port(
+    server: grpc.aio.Server,
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+    *,
+    option: str,
+) -> int:
+    """The bound port. Raises INVALID_STATE naming `option` when it is taken."""
+    address = literal(address)
     try:
         if credentials is None:
             return server.add_insecure_port(address)
@@ -177,6 +221,6 @@ def _bind(server: grpc.aio.Server, listener: Listener) -> int:
         raise WorkspaceError(
             Reason.ERROR_REASON_INVALID_STATE,
             f"cannot listen on {address}: the port is in use or not allowed; stop the other "
-            "process or choose another port with --grpc-port",
+            f"process or choose another port with {option}",
             metadata={"address": address},
         ) from error

@@ -15,7 +15,7 @@ from services.rpc.wrap import CallInterceptor
 from services.telemetry.metrics import RpcMetrics
 from services.telemetry.traces import Tracing
 
-__all__ = ["ORDER", "build_interceptors"]
+__all__ = ["ORDER", "build_edge_interceptors", "build_interceptors"]
 
 ORDER = (
     "request_id",
@@ -59,3 +59,16 @@ def build_interceptors(
     if order != ORDER:
         raise RuntimeError(f"the interceptors are out of order: {order}")
     return interceptors
+
+
+def build_edge_interceptors(
+    *, metrics: RpcMetrics, tracing: Tracing, limits: DeadlineLimits | None = None
+) -> tuple[CallInterceptor, ...]:
+    """The first four of them, for a server that only forwards: who may do what is
+    decided where the call ends."""
+    return (
+        RequestIdInterceptor(),
+        TelemetryInterceptor(metrics, tracing),
+        ErrorInterceptor(),
+        DeadlineInterceptor(limits or DeadlineLimits()),
+    )

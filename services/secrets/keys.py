@@ -18,6 +18,7 @@ from services.model.errors import Reason, WorkspaceError, invalid_field
 from services.objects.keyring import KEY_FILE
 from services.secrets.key_files import (
     INSTANCE_KEY_FILE,
+    KEY_FILES,
     KeyFiles,
     dump_keys,
     install_keys,
@@ -32,7 +33,7 @@ from services.secrets.resolve import refused_secret, resolve_secrets
 from services.secrets.stores import SecretStores, open_stores
 from services.settings import Settings
 
-__all__ = ["KeysInSecret", "open_keys", "push_keys", "with_secrets"]
+__all__ = ["KeysInSecret", "open_keys", "push_keys", "require_keys", "with_secrets"]
 
 _FIELD: Final = "keys_secret"
 _REFRESH_SECONDS: Final = 120.0
@@ -56,6 +57,22 @@ async def open_keys(settings: Settings) -> KeysInSecret | None:
         await stores.close()
         raise
     return keys
+
+
+async def require_keys(settings: Settings) -> None:
+    """All key files are there: of several processes none may make its own, or what one
+    signs the others refuse. Raises INVALID_STATE naming those that are missing."""
+    folder = settings.data_dir / "keys"
+    there = await asyncio.to_thread(read_keys, folder)
+    missing = [name for name in KEY_FILES if name not in there]
+    if missing:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_INVALID_STATE,
+            f"{folder} lacks {', '.join(missing)}: the processes of a deployment share their key "
+            "files; mount the same there (`wm keys new` makes them), or name their secret in "
+            "WM_KEYS_SECRET",
+            metadata={"field": "WM_KEYS_SECRET"},
+        )
 
 
 async def with_secrets(settings: Settings) -> Settings:

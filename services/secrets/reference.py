@@ -24,6 +24,7 @@ class Service(Enum):
     KEY_VAULT = "keyvault"
     APP_CONFIGURATION = "appconfig"
     ENVIRONMENT = "env"
+    FILE = "file"
 
 
 _AWS: Final = frozenset([Service.SECRETS_MANAGER, Service.PARAMETER_STORE])
@@ -31,7 +32,7 @@ _AWS: Final = frozenset([Service.SECRETS_MANAGER, Service.PARAMETER_STORE])
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`name` is a name or an ARN, `member` one of the secret's JSON object ('': the
+    """`name` is a name, an ARN or a path, `member` one of the secret's JSON object ('': the
     whole text), `region` that of an ARN ('': the one of the settings).
 
     On Azure: `place` is the vault or store, `version` the version or the label ('': the

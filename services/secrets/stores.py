@@ -12,6 +12,7 @@ from services.aws.selected import aws_place
 from services.azure.place import AzurePlace
 from services.azure.selected import azure_place
 from services.secrets.environment import EnvironmentSecrets
+from services.secrets.files import FileSecrets
 from services.secrets.port import SecretStore
 from services.secrets.reference import Reference, Service
 
@@ -40,6 +41,8 @@ class SecretStores:
         """The store of a reference. Raises INVALID_STATE where the SDK is missing."""
         if reference.service is Service.ENVIRONMENT:
             return self._environment
+        if reference.service is Service.FILE:
+            return FileSecrets()
         if reference.service in (Service.KEY_VAULT, Service.APP_CONFIGURATION):
             return self._azure_stores().of(reference)
         clients = self._clients_of(reference.region or self._aws.region)

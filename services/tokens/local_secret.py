@@ -18,8 +18,7 @@ from typing import Final
 from services.model.errors import Reason, WorkspaceError
 from services.private_files import (
     PrivateFileError,
-    install_private,
-    make_folder,
+    make_key_file,
     read_private,
     refused,
 )
@@ -46,8 +45,7 @@ class LocalSecret:
         a file that others can read or that is damaged."""
         path = keys_dir / LOCAL_SECRET_FILE
         if not path.exists():
-            make_folder(path.parent)
-            install_private(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
+            make_key_file(path, secrets.token_urlsafe(32).encode("ascii") + b"\n")
         return cls(_read(path), now=now)
 
     def matches(self, candidate: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from workspace.sync.v1.connection_pb2 import Connection, Trust
 
 from services.model.errors import WorkspaceError, invalid_field
+from services.processes.targets import Targets
 from services.settings import Settings
 from sync_svc.connections.providers import folder_of
 from sync_svc.connections.stores import STORES, store_name, stores_of
@@ -43,7 +44,9 @@ class Reach:
         sign in to is used by whoever could open the folder himself, and read the
         credentials: signing in takes a file that only its owner can read."""
         places = [each.strip() for each in settings.sync_places.split(",") if each.strip()]
-        alone = settings.loopback_only and not settings.oidc_issuers
+        # The ports of a process without the gateway say nothing about who comes to that.
+        published = Targets.parse(settings.targets).publishes
+        alone = published and settings.loopback_only and not settings.oidc_issuers
         return cls(places, anywhere=alone and not places)
 
     def check(self, connection: Connection) -> None:

@@ -1,13 +1,13 @@
 """PlanSync: the plan is made once, and its pages are read from what was made.
 
 Making it may take longer than a call may last: it goes on without the caller, and
-the same first call again gets it.
+the same first call again gets it. A plan is known by what it says: a page may be asked
+for at another replica, which makes the plan too, and takes it if it is the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -72,10 +72,7 @@ class Planning:
         position = tokens.open(_METHOD, user, request, request.page_token)
         if position:
             plan_id, _, at = position.rpartition("#")
-            plan = self._plans.find(plan_id)
-            if plan is None:
-                raise plan_lost()
-            made, start = _Made(plan_id, plan), int(at)
+            made, start = await self._again(connection, request, user, plan_id), int(at)
         else:
             require_unchanged(connection, request.options)
             made, start = await self._made(connection, request, user), 0
@@ -100,12 +97,25 @@ class Planning:
         await self._continued.close()
         self._plans.close()
 
+    async def _again(
+        self, connection: Connection, request: PlanSyncRequest, user: str, plan_id: str
+    ) -> _Made:
+        plan = self._plans.find(plan_id)
+        if plan is not None:
+            return _Made(plan_id, plan)
+        require_unchanged(connection, request.options)
+        made = await self._made(connection, request, user)
+        if made.plan_id != plan_id:
+            raise plan_lost()
+        return made
+
     async def _made(
         self, connection: Connection, request: PlanSyncRequest, user: str
     ) -> _Made:
         arguments = PlanSyncRequest()
         arguments.CopyFrom(request)
         arguments.ClearField("page_size")
+        arguments.ClearField("page_token")
         key = (user, arguments.SerializeToString(deterministic=True))
         return await self._continued.get(key, lambda: self._make(connection, request))
 
@@ -129,13 +139,22 @@ class Planning:
         except BaseException:
             plan.close()
             raise
-        made = _Made(secrets.token_hex(16), plan)
-        self._plans.keep(made.plan_id, plan)
-        return made
+        return self._kept(plan)
+
+    def _kept(self, plan: Plan) -> _Made:
+        """The plan, or the one that says the same and is kept already."""
+        plan_id = plan.digest
+        former = self._plans.find(plan_id)
+        if former is not None:
+            former.summary.CopyFrom(plan.summary)
+            plan.close()
+            return _Made(plan_id, former)
+        self._plans.keep(plan_id, plan)
+        return _Made(plan_id, plan)
 
 
 def plan_lost() -> WorkspaceError:
-    """The plan of a token is gone."""
+    """The plan of a token is gone, and what would be done is another thing now."""
     return WorkspaceError(
         Reason.ERROR_REASON_CURSOR_LOST,
         "page_token: the plan is not kept any more; start again without a token",

@@ -6,6 +6,7 @@ A plan may have as many lines as there are records: it lies in a file without a 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -27,6 +28,7 @@ class Plan:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="workspace-plan-")  # noqa: SIM115 - closed by close
         self._ends = array("Q")
+        self._lines = hashlib.sha256()
         self.summary = PlanSummary()
 
     def __len__(self) -> int:
@@ -34,9 +36,15 @@ class Plan:
 
     def add(self, operation: PlannedOperation) -> None:
         """One more line, in the order of the run."""
-        data = operation.SerializeToString()
+        data = operation.SerializeToString(deterministic=True)
+        self._lines.update(len(data).to_bytes(8, "big") + data)
         self._file.write(data)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
+
+    @property
+    def digest(self) -> str:
+        """What plans of the same lines have in common, and no others: hex."""
+        return self._lines.hexdigest()
 
     def page(self, at: int, count: int) -> list[PlannedOperation]:
         """Lines from number `at` on."""

@@ -24,7 +24,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-__all__ = ["Call", "GhzLoad", "Load", "PythonLoad", "find_load"]
+__all__ = ["Call", "GhzLoad", "Load", "PythonLoad", "find_load", "protoset"]
 
 _GHZ = "github.com/bojand/ghz/cmd/ghz@latest"
 _INSTALL_SECONDS = 300
@@ -65,15 +65,15 @@ class GhzLoad:
     name = "ghz"
 
     def __init__(self, program: str, folder: Path) -> None:
-        self._program = program
+        self.program = program
         self._folder = folder
 
     def rate(self, call: Call) -> float:
         """See `Load`."""
         arguments = [
-            self._program, "--insecure", "--format=json",
+            self.program, "--insecure", "--format=json",
             f"--call={call.method.removeprefix('/')}",
-            f"--protoset={self._file('schema', _schema(call.method))}",
+            f"--protoset={self._file('schema', protoset(call.method))}",
             # JSON: ghz takes no binary message that is empty.
             f"--data-file={self._file('request', _json(call.request))}",
             f"--metadata-file={self._file('metadata', _metadata(call))}",
@@ -142,7 +142,7 @@ def _metadata(call: Call) -> bytes:
     return json.dumps({"authorization": f"Bearer {call.bearer}"} if call.bearer else {}).encode()
 
 
-def _schema(method: str) -> bytes:
+def protoset(method: str) -> bytes:
     """The file of a method and all it imports, imports first."""
     service = method.removeprefix("/").rpartition("/")[0]
     found: dict[str, descriptor_pb2.FileDescriptorProto] = {}

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import services.process
+import services.processes.workspace
 from services.config import load_settings
 from services.kernel import Kernel, Registration, ServiceModule
-from services.process import WorkspaceProcess, find_services
+from services.processes.workspace import WorkspaceProcess, find_services
 from services.rpc.policy import USER
 from services.telemetry.logs import configure_logging
 from tests.bench.null_service import FULL_NAME, METHOD, NullServicer, add_null_service, declare
@@ -28,7 +28,7 @@ def _null_module(kernel: Kernel, peers: Any) -> ServiceModule:
 
 async def _serve(data_dir: Path) -> None:
     declare()
-    services.process.find_services = lambda: [*find_services(), _null_module]
+    services.processes.workspace.find_services = lambda: [*find_services(), _null_module]
     process = WorkspaceProcess(load_settings(data_dir=data_dir, grpc_port=0, http_port=0))
     await process.start()
     try:

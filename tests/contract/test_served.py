@@ -15,8 +15,9 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from services.processes.gateway import find_policies, published
 from services.rpc.errors import error_info, peer_status
-from services.rpc.policy import KERNEL_POLICY, Kind
+from services.rpc.policy import KERNEL_POLICY, Kind, merge_policies
 from services.rpc.registration import contract_methods, registered_methods
 from tests.contract.served import CONTRACT, ROOT, Rpc, channel_of
 from tests.harness import Workspace
@@ -52,6 +53,15 @@ async def refusal(rpc: Rpc, channel: grpc.aio.Channel) -> grpc.aio.AioRpcError |
     except grpc.aio.AioRpcError as error:
         return error
     return None
+
+
+async def test_a_gateway_forwards_what_people_may_call_and_what_is_served(ws: Workspace) -> None:
+    """It knows the policies alone; what they name is served, and nothing is left out."""
+    policy = merge_policies(*find_policies())
+    forwarded = set(published(policy))
+    assert forwarded <= set(ws.process.rpc.methods)
+    for method in set(ws.process.rpc.methods) - forwarded:
+        assert policy[method].kind is Kind.SERVICE, method
 
 
 async def test_each_rpc_is_registered_once_and_known_to_the_contract(ws: Workspace) -> None:

@@ -34,7 +34,7 @@ __all__ = [
     "write_once",
 ]  # fmt: skip
 
-SCHEDULES = int(os.environ.get("WM_FAULT_SCHEDULES", "100"))
+SCHEDULES = int(os.environ.get("WM_FAULT_SCHEDULES", "50"))
 FIRST = int(os.environ.get("WM_FAULT_FIRST", "0"))
 TIMEOUT = 900 + 2 * SCHEDULES
 AT_ONCE = 8

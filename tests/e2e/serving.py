@@ -6,12 +6,13 @@ import filecmp
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.servers.ports import free_port
 
 WM = (sys.executable, "-m", "services.cli.main")
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -79,13 +80,6 @@ class Serving:
     def command(self, *arguments: object, as_: str = "") -> list[str]:
         person = ["--as", as_] if as_ else []
         return [*WM, "--data", str(self.data), *person, *map(str, arguments)]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def make_tree(root: Path, *, files: int = 0) -> Path:

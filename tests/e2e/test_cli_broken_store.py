@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.servers.ports import free_port
 
 
 def serve(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -30,9 +31,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
 
 
 def test_a_postgresql_that_does_not_answer(tmp_path: Path) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     done = serve(
         tmp_path,
         WM_RECORDS="postgresql",

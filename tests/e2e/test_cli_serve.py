@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,3 +110,14 @@ def test_a_token_of_another_workspace_is_no_token(stopped: Serving, tmp_path: Pa
     stopped.data = tmp_path / "other"
     stopped.start()
     assert "wm login" in stopped.wm("projects", "list", code=3)
+
+
+@pytest.mark.parametrize("target", ["identity", "project", "storage", "sync"])
+def test_a_package_is_a_target(target: str, tmp_path: Path) -> None:
+    """`python -m project_svc` is `wm serve --target project`: on SQLite it is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"{target}_svc", "--grpc-port", "0"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "a SQLite file belongs to one process" in done.stderr

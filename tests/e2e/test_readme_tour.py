@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,13 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.ports import free_port
+
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture
@@ -36,17 +31,19 @@ def served(tmp_path: Path) -> Iterator[tuple[dict[str, str], int]]:
         "WM_GRPC_PORT": str(free_port()),
         "WM_HTTP_PORT": str(http),
     }
-    server = subprocess.Popen(["wm", "serve"], env=environment, stderr=subprocess.PIPE)
+    log = tmp_path / "server.log"  # a pipe that nobody reads holds 64 KiB, then the server waits
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(["wm", "serve"], env=environment, stderr=stderr)
     try:
         deadline = time.monotonic() + 60
         while not (tmp_path / "data" / "endpoint.json").exists():
-            assert server.poll() is None, server.communicate()[1]
+            assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield environment, http
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
+        server.wait(timeout=30)
     assert server.returncode == 0
 
 

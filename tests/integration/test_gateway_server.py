@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -52,6 +54,30 @@ async def test_port_is_free_again_after_stop() -> None:
         port = app.port
     sock, _ = bind_http("127.0.0.1", port)
     sock.close()
+
+
+async def test_stop_pauses_only_where_somebody_is_connected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uvicorn pauses for a tenth of a second at its end, for what is under way."""
+    pauses: list[bool] = []
+    pausing = uvicorn.Server.shutdown
+
+    async def noted(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        pauses.append(True)
+        await pausing(self, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "shutdown", noted)
+    async with serving():
+        pass
+    assert pauses == []
+    async with serving() as app:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 404 Not Found\r\n"
+    assert pauses == [True]
+    assert await reader.read()  # the rest, and then the end
+    writer.close()
 
 
 async def test_stop_lets_requests_finish_and_cancels_late_ones() -> None:

@@ -19,7 +19,7 @@ from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
 
 from services.config import load_settings
 from services.model.errors import Reason, WorkspaceError
-from services.process import WorkspaceProcess
+from services.processes.workspace import WorkspaceProcess
 from tests.harness import Workspace
 from tests.server_process import ServerProcess
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from services.aws.clients import AwsClients
 from services.aws.place import AwsPlace
 from tests.servers import tools
-from tests.servers.process import Server, free_port, remove_later
+from tests.servers.ports import free_port
+from tests.servers.process import Server, remove_later
 
 __all__ = [
     "ACCESS_KEY", "REGION", "SECRET_KEY", "clients_of", "dynamodb_local", "environment",

@@ -29,7 +29,8 @@ from tests.fakes.cosmos.client import CosmosControl
 from tests.fakes.sign_in import SignIn
 from tests.servers import tools
 from tests.servers.faulty import BLOB, Faulty, Plan
-from tests.servers.process import Server, free_port
+from tests.servers.ports import free_port
+from tests.servers.process import Server
 
 __all__ = [
     "ACCOUNT", "azurite", "ca_file", "certificate", "cosmos", "cosmos_account",

@@ -39,7 +39,7 @@ from tests.unit.sync_svc.engine.world import PULL, PUSH, Clock, World
 
 __all__ = ["FIRST", "SCHEDULES", "first_wrong", "schedule", "schedules"]
 
-SCHEDULES = max(2, int(os.environ.get("WM_SIM_SEEDS", "1000")) // 50)
+SCHEDULES = max(2, int(os.environ.get("WM_SIM_SEEDS", "500")) // 50)
 """How many there are on each cloud: a fiftieth of those in memory."""
 FIRST = int(os.environ.get("WM_SIM_FIRST", "0"))
 AT_ONCE = 6

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.cli.client import open_channel
 from services.cli.doctor.finding import Finding, Verdict
 from services.cli.endpoint import Endpoint
+from services.cli.trust import Reached
 
 __all__ = ["check_http", "check_rpc"]
 
@@ -37,7 +38,7 @@ async def check_http(endpoint: Endpoint) -> list[Finding]:
 
 async def check_rpc(endpoint: Endpoint) -> Finding:
     """The standard health service (grpc.health.v1)."""
-    channel = open_channel(endpoint.grpc)
+    channel = open_channel(Reached(endpoint.grpc))
     try:
         stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)

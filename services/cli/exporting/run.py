@@ -19,10 +19,11 @@ from workspace.storage.v1.storage_service_pb2 import (
 from workspace.storage.v1.storage_service_pb2_grpc import StorageServiceStub
 
 from services.cli.client import Session
+from services.cli.describing import describe
 from services.cli.exporting.fetch import CHUNK, opened, verify
 from services.cli.exporting.names import distinct_names
 from services.cli.exporting.tree import ExportTree, Part
-from services.cli.failures import CliError, describe
+from services.cli.failures import CliError
 from services.cli.importing.progress import Progress
 from services.cli.importing.put import UrlRefused, http_client
 from services.cli.importing.retry import Unavailable, with_retries
@@ -81,7 +82,11 @@ class Export:
         size = sum(document.file.size_bytes for document in documents)
         with Progress("Exporting", files=len(documents), size=size, shown=self._shown) as progress:
             try:
-                async with http_client(self._workers * 2) as http, asyncio.TaskGroup() as group:
+                reached = self._session.reached
+                async with (
+                    http_client(self._workers * 2, reached) as http,
+                    asyncio.TaskGroup() as group,
+                ):
                     for _ in range(self._workers):
                         group.create_task(self._work(waiting, http, summary, progress))
             finally:

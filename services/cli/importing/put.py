@@ -11,6 +11,7 @@ import httpx
 from services.cli.failures import CliError
 from services.cli.importing.retry import Busy
 from services.cli.importing.source import Source
+from services.cli.trust import Reached
 
 __all__ = ["UrlRefused", "http_client", "put_bytes", "put_part", "refusal_of"]
 
@@ -34,14 +35,21 @@ class UrlRefused(Exception):
     """The URL has expired or was revoked: ask for a new one."""
 
 
-def http_client(connections: int) -> httpx.AsyncClient:
+def http_client(connections: int, reached: Reached) -> httpx.AsyncClient:
     """A client with connections that stay open. Proxies of the environment are
     for the web, not for the data plane of this machine; its authorities (SSL_CERT_FILE)
-    are for the stores of a company as well."""
+    are for the stores of a company as well. That of the workspace (--ca) is for its own
+    host alone."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    own: dict[str, httpx.AsyncBaseTransport | None] = {}
+    if reached.ca_file is not None:
+        host = f"[{reached.host}]" if ":" in reached.host else reached.host
+        own[f"https://{host}"] = httpx.AsyncHTTPTransport(
+            verify=reached.context(), limits=limits, trust_env=False
+        )
     authorities = httpx.create_ssl_context()
     return httpx.AsyncClient(
-        limits=limits, timeout=_TIMEOUT, trust_env=False, verify=authorities
+        limits=limits, timeout=_TIMEOUT, trust_env=False, verify=authorities, mounts=own
     )
 
 

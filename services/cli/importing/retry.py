@@ -13,6 +13,9 @@ import grpc
 import grpc.aio
 import httpx
 
+from services.cli.failures import CliError
+from services.cli.trust import certificate_failure_of
+
 __all__ = ["Busy", "Unavailable", "with_retries"]
 
 T = TypeVar("T")
@@ -45,10 +48,20 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, patience: float) -> 
         except (grpc.aio.AioRpcError, httpx.TransportError, Busy) as error:
             if isinstance(error, grpc.aio.AioRpcError) and error.code() not in _CODES:
                 raise
+            if isinstance(error, httpx.TransportError):
+                _refuse_certificate(error)
             if time.monotonic() >= end:
                 raise Unavailable(_why(error)) from error
         await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - no secret
         pause = min(pause * 2, _LONGEST)
+
+
+def _refuse_certificate(error: httpx.TransportError) -> None:
+    """Raise CliError where the certificate of the other side is no good: it stays so."""
+    with suppress(RuntimeError):
+        failure = certificate_failure_of(error, error.request.url.host)
+        if failure is not None:
+            raise CliError(failure.message, remedy=failure.remedy, exit_code=failure.exit_code)
 
 
 def _why(error: Exception) -> str:

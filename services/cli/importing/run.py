@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.cli.client import Session
-from services.cli.failures import describe
+from services.cli.describing import describe
 from services.cli.importing.plan import Action, Place, decide, place_of
 from services.cli.importing.progress import Progress
 from services.cli.importing.put import http_client
@@ -151,7 +151,7 @@ class Import:
             ) as progress,
         ):
             try:
-                async with http_client(self._workers * 2) as http:
+                async with http_client(self._workers * 2, self._session.reached) as http:
                     uploader = Uploader(
                         self._session, http, self._project_id, patience=self._patience
                     )

@@ -51,12 +51,10 @@ from services.objects.port import (
     ObjectMissing,
     StoreUnavailable,
 )
-from services.objects.remote import RemoteObjects
+from services.objects.remote import PATIENCE, RemoteObjects
 
 __all__ = ["AzureBlobDriver"]
 
-_PATIENCE = 15.0
-_OPEN_PATIENCE = 5.0
 _SOURCE_SECONDS = 3600
 _CAPABILITIES = ObjectCapabilities(
     enforces=frozenset({ConstraintKind.CREATE_ONLY}),
@@ -77,7 +75,7 @@ class AzureBlobDriver(RemoteObjects):
     ) -> None:
         self._clients = clients
         self._signing = signing and not read_only
-        self._patience = min(patience, _OPEN_PATIENCE)
+        self._patience = patience
         self._clock = ServiceClock(now)
         self._wire = Wire(clients, account, container, patience=patience)
         self._keys = DelegationKeys(self._fetch_key, self._clock)
@@ -97,7 +95,7 @@ class AzureBlobDriver(RemoteObjects):
     async def open(
         cls, clients: AzureClients, account: str, container: str, *,
         now: Callable[[], float] = time.time, read_only: bool = False, signing: bool = True,
-        patience: float = _PATIENCE, part_bytes: int = PART_BYTES,
+        patience: float = PATIENCE, part_bytes: int = PART_BYTES,
     ) -> AzureBlobDriver:
         """The driver of a container that is there. It owns `clients` from then on: `close`
         closes them. Raises WorkspaceError that says what is wrong and what helps.

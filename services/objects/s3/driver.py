@@ -28,7 +28,7 @@ from services.objects.port import (
     ObjectMissing,
     StoreUnavailable,
 )
-from services.objects.remote import RemoteObjects
+from services.objects.remote import PATIENCE, RemoteObjects
 from services.objects.s3.addressing import address_of
 from services.objects.s3.copying import Copying
 from services.objects.s3.errors import Refused, port_error
@@ -45,8 +45,6 @@ from services.objects.s3.writing import PART_BYTES, Writing
 
 __all__ = ["S3Driver"]
 
-_PATIENCE = 15.0
-_OPEN_PATIENCE = 5.0
 _CAPABILITIES = ObjectCapabilities(
     enforces=frozenset(ConstraintKind),
     stores_sha256=True,
@@ -64,15 +62,16 @@ class S3Driver(RemoteObjects):
         read_only: bool, patience: float, part_bytes: int,
     ) -> None:
         place = clients.place
-        address = address_of(
-            bucket, place.region, endpoint=place.endpoint_of("s3"), path_style=path_style
+        address, public = (
+            address_of(bucket, place.region, endpoint=endpoint, path_style=path_style)
+            for endpoint in (place.endpoint_of("s3"), place.public_endpoint_of("s3"))
         )
         signer, identities = Signer(place.region), Identities(clients, now)
         self._clients = clients
         self._wire = Wire(
             clients, address, signer=signer, identities=identities, now=now, patience=patience
         )
-        transfers = Transfers(address, signer=signer, identities=identities, now=now)
+        transfers = Transfers(public, signer=signer, identities=identities, now=now)
         self._reading = Reading(self._wire)
         self._turns = Turns()
         parts = Parts(self._wire)
@@ -88,7 +87,7 @@ class S3Driver(RemoteObjects):
     async def open(
         cls, clients: AwsClients, bucket: str, *, path_style: bool = False,
         now: Callable[[], float] = time.time, read_only: bool = False,
-        patience: float = _PATIENCE, part_bytes: int = PART_BYTES,
+        patience: float = PATIENCE, part_bytes: int = PART_BYTES,
     ) -> S3Driver:
         """The driver of a bucket that is there. It owns `clients` from then on: `close`
         closes them. Raises WorkspaceError that says what is wrong and what helps.
@@ -100,10 +99,7 @@ class S3Driver(RemoteObjects):
             patience=patience, part_bytes=part_bytes,
         )
         try:
-            await check_bucket(
-                driver._wire, bucket, clients.place.region,
-                patience=min(patience, _OPEN_PATIENCE),
-            )
+            await check_bucket(driver._wire, bucket, clients.place.region, patience=patience)
         except BaseException:
             driver._wire.close()
             raise

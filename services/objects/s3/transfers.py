@@ -35,7 +35,8 @@ a gzip encoding would make other bytes of those that were verified, in every bro
 
 
 class Transfers:
-    """Signs for one bucket. `now` returns unix seconds."""
+    """Signs for one bucket at `address`: the one that those who are given the URLs
+    reach, since the Host is part of a signature. `now` returns unix seconds."""
 
     def __init__(
         self, address: Address, *, signer: Signer, identities: Identities,

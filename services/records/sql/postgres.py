@@ -32,7 +32,12 @@ from services.records.port import (
     Put,
     StorageFull,
 )
-from services.records.sql.provision import check_postgres, provision_postgres
+from services.records.sql.provision import (
+    check_postgres,
+    postgres_formats,
+    provision_postgres,
+)
+from services.records.sql.reasons import failure_kind
 from services.records.sql.rows import (
     SEQ,
     check_puts,
@@ -52,18 +57,21 @@ try:
 except ImportError as error:  # an extra; this module is imported on first use only
     raise WorkspaceError(
         Reason.ERROR_REASON_INVALID_STATE,
-        "the PostgreSQL record store needs psycopg: "
-        "pip install 'workspace-management[postgres]'",
+        "the PostgreSQL record store needs psycopg: pip install 'workspace-management[postgres]'",
         metadata={"extra": "postgres"},
     ) from error
 
-__all__ = ["PostgresDriver"]
+__all__ = ["PostgresDriver", "migrate_postgres", "read_formats"]
 
 _T = TypeVar("_T")
 _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 _Row = tuple[Any, ...]
 
 _ATTEMPTS = 5
+_BRIEF_SECONDS = 0.1
+"""A client and the gateway repeat a call, up to sixteen times together within its deadline."""
+_RECONNECT_SECONDS = 5.0
+"""After these the pool begins anew with its pauses, which double each time."""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(pk)s::text, 0))"
 # The timeline comes from the position being written, not from the control
 # file, which a promoted standby updates only at its next checkpoint.
@@ -94,6 +102,7 @@ class PostgresDriver:
         self, pool: AsyncConnectionPool[_Connection], *, clock: Callable[[], float]
     ) -> None:
         self._pool = pool
+        self._patience = _Patience(pool)
         self._clock = clock
         self._statements = PostgresStatements()
 
@@ -109,33 +118,41 @@ class PostgresDriver:
         statement_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
         read_only: bool = False,
+        migrate: bool = True,
     ) -> PostgresDriver:
         """Connect to `dsn` (a libpq string or URL) and make the tables if needed;
-        `read_only`: they must be there, and nothing is written.
+        `migrate` False: they must be there, as `wm migrate` makes them; `read_only`:
+        and nothing is written.
 
         Times are in seconds; `clock` tells unix seconds (expiry is judged by
         it, so hosts need synchronised clocks). Raises DriverUnavailable when
         the server does not answer, WorkspaceError INVALID_STATE when the
-        database needs newer software, or may not be written by its user.
+        database needs newer software or `wm migrate`, or may not be written by its user.
         """
         settings = {"lock_timeout": lock_timeout, "statement_timeout": statement_timeout}
 
         async def configure(connection: _Connection) -> None:
             await _configure(connection, settings)
+            driver._patience.connected()
 
         pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
             dsn,
             min_size=min_size,
             max_size=max_size,
             timeout=connect_timeout,
+            reconnect_timeout=_RECONNECT_SECONDS,
             open=False,
             configure=configure,
             kwargs={"autocommit": True, "connect_timeout": max(2, math.ceil(connect_timeout))},
             name="records",
         )
+        driver = cls(pool, clock=clock)
         try:
-            prepare = check_postgres if read_only else provision_postgres
-            await asyncio.to_thread(prepare, dsn, math.ceil(connect_timeout))
+            seconds = math.ceil(connect_timeout)
+            if read_only:
+                await asyncio.to_thread(check_postgres, dsn, seconds)
+            else:
+                await asyncio.to_thread(provision_postgres, dsn, seconds, migrate=migrate)
             await pool.open(wait=True, timeout=connect_timeout)
         except psycopg.Error as failure:
             await pool.close()
@@ -143,7 +160,7 @@ class PostgresDriver:
         except BaseException:
             await pool.close()
             raise
-        return cls(pool, clock=clock)
+        return driver
 
     async def get(self, key: Key) -> Item | None:
         bounds = {"pk": key.pk, "sk": key.sk, "now": self._now()}
@@ -260,9 +277,7 @@ class PostgresDriver:
                 rows = await _fetch(connection, self._statements.point, key)
                 raise ConditionFailed(position, item_of_row(rows[0]) if rows else None)
 
-    async def _changes(
-        self, connection: _Connection, cursor: str | None, limit: int
-    ) -> ChangePage:
+    async def _changes(self, connection: _Connection, cursor: str | None, limit: int) -> ChangePage:
         async with connection.pipeline():
             [(identity, newest)] = await _fetch(connection, _IDENTITY, {})
             seq, pk, sk = read_cursor(identity, cursor)
@@ -292,15 +307,66 @@ class PostgresDriver:
         asked = task.cancelling() if task else 0
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.connection(self._patience.seconds) as connection:
                     return await work(connection)
             except psycopg.Error as failure:
                 if task is not None and task.cancelling() > asked:
                     raise asyncio.CancelledError from failure
+                if _is_repeatable(failure) and _is_lost(failure):
+                    self._patience.lost()
                 if attempt == _ATTEMPTS or not _is_repeatable(failure):
                     raise _port_error(failure) from failure
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
+
+
+class _Patience:
+    """How long a call waits for a connection: briefly while none can be made. To wait for
+    a server that is down would cost each call its whole deadline, and the client would
+    hear DEADLINE_EXCEEDED, which no policy repeats."""
+
+    def __init__(self, pool: AsyncConnectionPool[_Connection]) -> None:
+        self._pool = pool
+        self._failed = 0
+        self._lost = False
+
+    @property
+    def seconds(self) -> float:
+        stats = self._pool.get_stats()
+        failing = self._lost or self._failures() > self._failed
+        if failing and not stats.get("pool_available"):
+            return _BRIEF_SECONDS
+        return self._pool.timeout
+
+    def lost(self) -> None:
+        """A connection ended; until the next one is made it is doubtful that one will be."""
+        self._lost = True
+
+    def connected(self) -> None:
+        """One was made just now."""
+        self._failed, self._lost = self._failures(), False
+
+    def _failures(self) -> int:
+        return self._pool.get_stats().get("connections_errors", 0)
+
+
+async def migrate_postgres(dsn: str, *, connect_timeout: float = 10.0) -> int:
+    """Make the tables of a database, or bring them to what this release needs; returns the
+    format they had (0: none). Raises as `PostgresDriver.open` does."""
+    return await _asked(provision_postgres, dsn, connect_timeout)
+
+
+async def read_formats(dsn: str, *, connect_timeout: float = 10.0) -> tuple[int, int]:
+    """The format of the tables (0: none) and the oldest code they admit; nothing is
+    changed. Raises DriverUnavailable."""
+    return await _asked(postgres_formats, dsn, connect_timeout)
+
+
+async def _asked(work: Callable[[str, int], _T], dsn: str, connect_timeout: float) -> _T:
+    try:
+        return await asyncio.to_thread(work, dsn, math.ceil(connect_timeout))
+    except psycopg.Error as failure:
+        raise _port_error(failure) from failure
 
 
 def _query(text: str) -> bytes:
@@ -352,5 +418,5 @@ def _port_error(failure: psycopg.Error) -> Exception:
 
 def _unavailable(failure: psycopg.Error, *, ambiguous: bool = False) -> DriverUnavailable:
     # Not the text of the failure: it may name the host and the user.
-    kind = failure.sqlstate or type(failure).__name__
-    return DriverUnavailable(f"PostgreSQL does not answer ({kind})", ambiguous=ambiguous)
+    text = f"PostgreSQL does not answer ({failure_kind(failure)})"
+    return DriverUnavailable(text, ambiguous=ambiguous)

@@ -1,10 +1,14 @@
-"""Tables and identity of a PostgreSQL record store, made when it is opened."""
+"""Tables and identity of a PostgreSQL record store, made when it is opened; and what a
+database has, before anything is changed."""
 
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +16,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from services.model.errors import Reason, WorkspaceError
-from services.records.sql.migrations import formats_of, require_format, upgrade
+from services.records.sql.migrations import (
+    THIS,
+    Release,
+    formats_of,
+    require_format,
+    require_migrated,
+    upgrade,
+)
 from services.records.sql.schema import meta
 
-__all__ = ["check_postgres", "provision_postgres"]
+__all__ = ["check_postgres", "postgres_formats", "provision_postgres", "sqlite_formats"]
 
 _LOCK = 0x776D7265636F7264  # "wmrecord": one process at a time provisions
 _PROVIDER = """
@@ -24,28 +35,74 @@ SELECT (SELECT system_identifier FROM pg_control_system()) || ':' ||
 """
 
 _MAY_WRITE = """
-SELECT has_table_privilege('items', 'INSERT') AND has_table_privilege('items', 'UPDATE')
+SELECT has_table_privilege('items', 'SELECT') AND has_table_privilege('items', 'INSERT')
+   AND has_table_privilege('items', 'UPDATE') AND has_table_privilege('items', 'DELETE')
+   AND has_sequence_privilege('items_rev', 'USAGE')
 """
 
+_GRANTS = (
+    "the database cannot be written by its user: let it create tables in its schema (GRANT "
+    "CREATE), or run `wm migrate` as another user and grant this one SELECT, INSERT, UPDATE and "
+    "DELETE on the tables items and meta and USAGE on the sequence items_rev; see "
+    "docs/operations/upgrades.md"
+)
+_OWNER = (
+    "the tables of the database are at {found}, this release needs {needed}, and the database's "
+    "user may not make or change them: run `wm migrate` with the WM_RECORDS_DSN of a user who "
+    "owns them, or may create them (GRANT CREATE ON SCHEMA); see docs/operations/upgrades.md"
+)
 
-def provision_postgres(dsn: str, connect_timeout: int) -> None:
-    """Create or migrate the tables in one transaction. Blocks.
 
-    Raises psycopg.Error, or WorkspaceError when the database needs newer code or its
-    user may not write.
+def provision_postgres(
+    dsn: str, connect_timeout: int, *, migrate: bool = True, release: Release = THIS
+) -> int:
+    """Create or migrate the tables in one transaction; with `migrate` False they must be
+    there, and rights on their rows are enough. Blocks. Returns the format they had.
+
+    Raises psycopg.Error, or WorkspaceError INVALID_STATE when the database needs newer
+    code or `wm migrate`, or its user may not do what is needed.
     """
-    with _writing(), _connected(dsn, connect_timeout) as connection:
+    with _allowed(_GRANTS), _connected(dsn, connect_timeout) as connection:
+        if not migrate:  # before the lock: not to wait for somebody who migrates
+            require_migrated(*formats_of(connection), release=release)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        upgrade(connection)
+        found, _ = formats_of(connection)
+        if migrate:
+            with _allowed(_OWNER.format(found=found, needed=release.format)):
+                upgrade(connection, release=release)
         _identify(connection)
         if not connection.execute(text(_MAY_WRITE)).scalar_one():
-            raise _read_only()
+            raise _refused(_GRANTS)
+    return found
 
 
 def check_postgres(dsn: str, connect_timeout: int) -> None:
     """The refusals of `provision_postgres` for what may only be read. Blocks."""
+    found, oldest = postgres_formats(dsn, connect_timeout)
+    require_format(found, oldest, read_only=True)
+
+
+def postgres_formats(dsn: str, connect_timeout: int) -> tuple[int, int]:
+    """The format of a database (0: empty) and the oldest code it admits; nothing is
+    changed. Blocks. Raises psycopg.Error."""
     with _connected(dsn, connect_timeout) as connection:
-        require_format(*formats_of(connection), read_only=True)
+        return formats_of(connection)
+
+
+def sqlite_formats(path: Path) -> tuple[int, int] | None:
+    """The same of an SQLite file, also while a process has it open; None: there is no
+    file. Blocks. Raises sqlite3.Error."""
+    if not path.exists():
+        return None
+    address = f"file:{quote(str(path))}?mode=ro"
+    engine = create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool
+    )
+    try:
+        with closing(engine.connect()) as connection:
+            return formats_of(connection)
+    except DBAPIError as error:
+        raise error.orig or error from error
 
 
 @contextmanager
@@ -66,22 +123,23 @@ def _connected(dsn: str, connect_timeout: int) -> Iterator[Connection]:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """What the server does not let its user write, as a reason."""
+def _allowed(remedy: str) -> Iterator[None]:
+    """What the server does not let its user do, as a reason."""
     from psycopg import errors
 
+    refusals = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
     try:
         yield
-    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
-        raise _read_only() from error
+    except refusals as error:
+        raise _refused(remedy) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, refusals):
+            raise _refused(remedy) from error
+        raise
 
 
-def _read_only() -> WorkspaceError:
-    return WorkspaceError(
-        Reason.ERROR_REASON_INVALID_STATE,
-        "the database cannot be written by its user; let it create tables in its schema "
-        "(GRANT CREATE), or grant INSERT, UPDATE and DELETE on the tables items and meta",
-    )
+def _refused(remedy: str) -> WorkspaceError:
+    return WorkspaceError(Reason.ERROR_REASON_INVALID_STATE, remedy)
 
 
 def _identify(connection: Connection) -> None:

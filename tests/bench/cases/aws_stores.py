@@ -25,7 +25,8 @@ from sync_svc.surfaces.surface import Surface
 from tests.bench.surfaces import surface_of
 from tests.servers import aws, tools
 from tests.servers.buckets import credentials, new_bucket
-from tests.servers.process import Server, free_port, remove_later
+from tests.servers.ports import free_port
+from tests.servers.process import Server, remove_later
 
 __all__ = ["MISSING_GO", "MISSING_JAVA", "bucket", "opened_aws", "place", "servers", "table"]
 

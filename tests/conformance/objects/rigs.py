@@ -25,6 +25,7 @@ from services.aws.place import AwsPlace
 from services.azure.clients import AzureClients
 from services.azure.place import AzurePlace
 from services.http.dataplane import dataplane_routes
+from services.http.object_proxy import ObjectProxy
 from services.objects.azure_blob import AzureBlobDriver
 from services.objects.filesystem import FilesystemDriver, Syscalls
 from services.objects.keyring import Keyring
@@ -153,6 +154,27 @@ async def s3_rig(server: Callable[[], Server]) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
+async def proxied_s3_rig() -> AsyncIterator[Rig]:
+    """A new bucket that clients reach through our gateway alone; the driver itself does
+    not go there."""
+    with credentials():
+        started = versitygw()
+        bucket, listener = new_bucket(started), socket.create_server(("127.0.0.1", 0))
+        public = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        origin = started.url.rstrip("/")
+        place = AwsPlace(REGION, endpoints={"s3": origin}, public_endpoints={"s3": public})
+        driver = await S3Driver.open(AwsClients(place), bucket, path_style=True)
+        proxy = ObjectProxy(origin=origin, bucket=bucket)
+        async with (
+            served(Starlette(routes=proxy.routes), listener),
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
+            yield Rig(driver=driver, store=ObjectStore(driver), client=client)
+        await proxy.close()
+        await driver.close()
+
+
+@asynccontextmanager
 async def s3_live_rig() -> AsyncIterator[Rig]:
     """A new bucket of the account of the environment."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
@@ -224,6 +246,7 @@ MOTO = Row(
     checks_uploads=False, ends_part_urls=False, tells_head_from_get=False, skips=7,
 )
 VERSITYGW = Row(open=lambda _: s3_rig(versitygw), capabilities=_S3, go=tools.HAS_GO)
+PROXIED = Row(open=lambda _: proxied_s3_rig(), capabilities=_S3, go=tools.HAS_GO)
 S3_LIVE = Row(open=lambda _: s3_live_rig(), capabilities=_S3)
 
 _AZURE = ObjectCapabilities(
@@ -256,6 +279,7 @@ DRIVERS: dict[str, Row] = {
     ),
     "s3-moto": MOTO,
     "s3-versitygw": VERSITYGW,
+    "s3-behind-the-gateway": PROXIED,
     "azure-azurite": AZURITE,
     **({"s3-live": S3_LIVE} if LIVE else {}),
     **({"azure-live": AZURE_LIVE} if containers.LIVE else {}),

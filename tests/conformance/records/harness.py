@@ -292,6 +292,20 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY".encode())
         return str(self._server.get_uri(database=name))
 
+    def require_password(self, user: str) -> None:
+        """Of this user, who may not exist yet; all others are let in without."""
+        rules = self._folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text()}")
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+
+    def halt(self) -> None:
+        """As `pg_ctl stop -m fast`: it may `resume`, with what was committed."""
+        self._server.stop()
+
+    def resume(self) -> None:
+        self._server.start()
+
     def stop(self) -> None:
         """End it. Its hundreds of databases are removed by a process that nobody waits for."""
         self._server.cleanup()

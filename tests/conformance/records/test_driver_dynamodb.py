@@ -31,7 +31,7 @@ from tests.conformance.records.dynamo_faults import (
 from tests.conformance.records.dynamo_stores import DynamoStore, moto_clients, raw_rows
 from tests.conformance.records.harness import Clock, Environment, drain, everything, put
 from tests.servers import aws
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 
 WRITE = "TransactWriteItems"
 A = Key("P#1", "a")

@@ -179,6 +179,24 @@ async def test_ninety_writes_go_through(records: RecordStore) -> None:
     assert len(found.records) == 90
 
 
+async def test_records_of_several_families_are_read_at_once(records: RecordStore) -> None:
+    made = await create(records)
+    done = await records.commit(PK, grants(2), activity=DONE)
+    gone = done.records[1]
+    await records.commit(PK, [Write(GRANT, gone.message, gone, deleted=True)], activity=DONE)
+    keys = [(GRANT, done.records[0].key), (PROJECT, KEY), (GRANT, gone.key)]
+    absent = [(PROJECT, Key(f"PROJECT#p_{n}", f"PROJECT#p_{n}")) for n in range(2, 600)]
+    found = await records.batch_get_mixed([*keys, *absent, (PROJECT, KEY)])
+    assert [row.message if row else None for row in found[:3]] == [
+        done.records[0].message, made.message, None,
+    ]  # fmt: skip
+    assert found[3:-1] == [None] * len(absent)
+    assert found[-1] == found[1]
+    rows = await records.get_rows([key for _, key in keys])
+    assert [row.deleted for row in rows if row is not None] == [False, False, True]
+    assert await records.batch_get_mixed([]) == await records.get_rows([]) == []
+
+
 async def test_a_tombstone_hides_and_counting_goes_on(records: RecordStore) -> None:
     made = await create(records)
     await records.commit(PK, [Write(PROJECT, made.message, made, deleted=True)], activity=DONE)

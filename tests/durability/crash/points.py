@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.objects.port import StoreUnavailable
-from services.process import WorkspaceProcess
+from services.processes.workspace import WorkspaceProcess
 from services.records.port import DriverUnavailable, Put
 
 __all__ = ["CrashPoints"]

@@ -309,7 +309,7 @@ async def test_what_passes_is_repeated(rig: Rig, code: str) -> None:
 
 
 async def test_an_endpoint_that_is_down_is_an_error_and_no_wait(rig: Rig) -> None:
-    from tests.servers.process import free_port
+    from tests.servers.ports import free_port
 
     down = Rig(url=f"http://127.0.0.1:{free_port()}")
     try:

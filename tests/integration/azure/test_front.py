@@ -19,7 +19,8 @@ from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tests.harness import BearerChannel
 from tests.integration.azure.bicep import FOLDER
 from tests.server_process import ServerProcess
-from tests.servers.process import Server, free_port
+from tests.servers.ports import free_port
+from tests.servers.process import Server
 from tests.servers.tools import NODE
 
 CADDY = shutil.which("caddy", path=str(Path(sys.executable).parent)) or shutil.which("caddy")

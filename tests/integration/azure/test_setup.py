@@ -618,7 +618,7 @@ async def test_without_credentials_it_says_how_to_sign_in(
 
 
 async def test_an_endpoint_that_is_down_is_an_error_and_no_wait(rig: Rig) -> None:
-    from tests.servers.process import free_port
+    from tests.servers.ports import free_port
 
     class Down:
         url = f"https://127.0.0.1:{free_port()}"

@@ -7,8 +7,8 @@ import pytest
 
 import identity_svc.module
 import project_svc.module
-import services.process
-from services.process import WorkspaceProcess
+import services.processes.workspace
+from services.processes.workspace import WorkspaceProcess
 from tests.harness import Workspace
 from tests.integration.identity.post import Post
 
@@ -17,7 +17,7 @@ from tests.integration.identity.post import Post
 async def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workspace]:
     """A process that serves identity and project: what these tests are about."""
     monkeypatch.setattr(
-        services.process,
+        services.processes.workspace,
         "find_services",
         lambda: [identity_svc.module.build, project_svc.module.build],
     )
@@ -29,7 +29,7 @@ async def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[W
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     """Like `ws`, but its background loops are driven by the test."""
     modules = [identity_svc.module.build, project_svc.module.build]
-    monkeypatch.setattr(services.process, "find_services", lambda: modules)
+    monkeypatch.setattr(services.processes.workspace, "find_services", lambda: modules)
     monkeypatch.setattr(WorkspaceProcess, "_start_background", lambda _: None)
     async with Workspace.open(tmp_path) as ws:
         opened = Post(ws, tmp_path / "outbox")

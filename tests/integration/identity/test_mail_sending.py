@@ -16,7 +16,7 @@ from workspace.identity.v1 import invitation_service_pb2 as ivs
 
 import identity_svc.module
 import project_svc.module
-import services.process
+import services.processes.workspace
 from identity_svc.notifications.quota import HOURLY
 from services.events.outbox import OutboxEvent
 from services.model.families import FAMILIES
@@ -327,8 +327,8 @@ async def test_a_process_sends_by_itself_into_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modules = [identity_svc.module.build, project_svc.module.build]
-    monkeypatch.setattr(services.process, "find_services", lambda: modules)
-    monkeypatch.setattr(services.process, "_DUE_SECONDS", 0.1)
+    monkeypatch.setattr(services.processes.workspace, "find_services", lambda: modules)
+    monkeypatch.setattr(services.processes.workspace, "_DUE_SECONDS", 0.1)
     async with Workspace.open(tmp_path) as ws:
         scene = Scene(ws)
         await scene.enter()

@@ -193,3 +193,27 @@ async def test_indexing_that_was_cut_off_between_its_commits_goes_on(
         Index.BASE, f"TERM#{home}", lower="WORD#", upper="WORD$", limit=500, after=None
     )
     assert len(page.items) == 202
+
+
+async def test_what_another_process_indexed_is_only_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas follow the same feed: what one has done is not work for each of them."""
+    home = await project(world)
+    ids = [(await create(world, home, f"{n}.pdf")).document_id for n in range(3)]
+    terms = TermIndex(world.records, now=world.now)
+    for each in ids[:2]:
+        await terms.refresh(each)
+    await change(world, "DeleteDocument", document_id=ids[1])
+    assert set(await terms.settled([*ids, "d_absent"])) == {ids[0]}
+    other = Indexing(world.kernel)
+    refreshed, refresh = [], other.terms.refresh
+
+    async def counted(document_id: str) -> Document | None:
+        refreshed.append(document_id)
+        return await refresh(document_id)
+
+    monkeypatch.setattr(other.terms, "refresh", counted)
+    async with following(other):
+        assert sorted(refreshed) == sorted(ids[1:])
+    assert set(await terms.settled(ids)) == set(ids)

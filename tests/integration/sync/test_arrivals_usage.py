@@ -36,7 +36,7 @@ from services.cli.doctor.usage import recount
 from services.events.due import DueHandler
 from services.events.following import Follower
 from services.model.errors import WorkspaceError
-from services.process import WorkspaceProcess
+from services.processes.workspace import WorkspaceProcess
 from storage_svc.module import build_gate
 from storage_svc.old_objects import OldObjects
 from storage_svc.usage import Ledger

@@ -12,7 +12,7 @@ from workspace.sync.v1.run_pb2 import RunStatus, SyncDirection
 from workspace.sync.v1.sync_service_pb2 import StartSyncRequest
 
 import identity_svc.module
-import services.process
+import services.processes.workspace
 from services.model.errors import Reason, WorkspaceError
 from services.records.port import Key, Match, Put
 from sync_svc.engine.task import Task
@@ -32,7 +32,8 @@ class _Beaten(Directed):
 
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(services.process, "find_services", lambda: [identity_svc.module.build])
+    only = [identity_svc.module.build]
+    monkeypatch.setattr(services.processes.workspace, "find_services", lambda: only)
     async with Workspace.open(tmp_path) as ws:
         opened = Scene(ws.process.kernel, Connected("c_a"), _Beaten())
         as_user("StartSync")

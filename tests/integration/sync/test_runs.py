@@ -137,7 +137,13 @@ async def test_a_token_of_a_plan_is_for_its_caller_and_time(here: Node) -> None:
         each.servicer for module in here.ws.process.modules if module.name == "sync_svc"
         for each in module.registrations if each.full_name.endswith("SyncService")
     )
-    servicer._runs.planning._plans.close()  # type: ignore[attr-defined]
+    kept = servicer._runs.planning._plans  # type: ignore[attr-defined]
+    second = await planned(here, page_size=1, page_token=first.next_page_token)
+    kept.close()
+    again = await planned(here, page_size=1, page_token=first.next_page_token)
+    assert again.operations == second.operations, "as another replica makes it"
+    kept.close()
+    await here.project("Two")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await planned(here, page_token=first.next_page_token)
     assert refusal(caught) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_LOST")

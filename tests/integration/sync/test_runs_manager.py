@@ -22,7 +22,7 @@ from workspace.sync.v1.sync_service_pb2 import (
 )
 
 import identity_svc.module
-import services.process
+import services.processes.workspace
 from services.model.errors import Reason, WorkspaceError
 from services.records.port import Index
 from sync_svc.runs.states import run_pk
@@ -43,7 +43,8 @@ S = RunStatus
 
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(services.process, "find_services", lambda: [identity_svc.module.build])
+    only = [identity_svc.module.build]
+    monkeypatch.setattr(services.processes.workspace, "find_services", lambda: only)
     async with Workspace.open(tmp_path) as ws:
         opened = Scene(ws.process.kernel, Connected("c_a", "c_b"), Directed())
         as_user("StartSync")

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
-from services.process import WorkspaceProcess, find_services
+from services.processes.workspace import WorkspaceProcess, find_services
 from services.cli import main
 find_services()
 found = sorted(name for name in sys.modules if name.split(".")[0] in ("boto3", "botocore"))

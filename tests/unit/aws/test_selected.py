@@ -75,6 +75,35 @@ def test_an_endpoint_is_a_plain_url(tmp_path: Path, url: str) -> None:
     assert caught.value.metadata["field"] == "WM_AWS_S3_ENDPOINT"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "files.example.com", "http://files.example.com", "http://10.0.0.1:9000", "https://u:p@h",
+        "https://h/path", "https://h?x", "https://h#x", "ftp://127.0.0.1", "https://h:port",
+        "https://h:70000", "http://127.0.0.1.example.com",
+    ],
+)  # fmt: skip
+def test_the_endpoint_of_clients_is_a_plain_url_and_tls_beyond_this_machine(
+    tmp_path: Path, url: str
+) -> None:
+    with pytest.raises(WorkspaceError) as caught:
+        load_settings(data_dir=tmp_path, **GOOD, aws_s3_public_endpoint=url)
+    assert caught.value.metadata["field"] == "WM_AWS_S3_PUBLIC_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://files.example.com", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"]
+)
+def test_clients_may_reach_the_store_elsewhere(tmp_path: Path, url: str) -> None:
+    given = {"aws_s3_endpoint": "http://127.0.0.1:1", "aws_s3_public_endpoint": url}
+    place = aws_place(load_settings(data_dir=tmp_path, **GOOD, **given))
+    assert place.endpoint_of("s3") == "http://127.0.0.1:1"
+    assert place.public_endpoint_of("s3") == url
+    place = aws_place(load_settings(data_dir=tmp_path, **GOOD, aws_s3_endpoint="http://127.0.0.1:1"))
+    assert place.public_endpoint_of("s3") == "http://127.0.0.1:1"
+    assert aws_place(load_settings(data_dir=tmp_path, **GOOD)).public_endpoint_of("s3") is None
+
+
 def test_the_place_has_the_endpoints(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, **GOOD, aws_s3_endpoint="http://127.0.0.1:1")
     place = aws_place(settings)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 LOCAL = """
 import sys
-from services.process import WorkspaceProcess, find_services
+from services.processes.workspace import WorkspaceProcess, find_services
 from services.cli import main
 from services.config import load_settings
 import services.azure.selected, services.azure.place, services.azure.roles

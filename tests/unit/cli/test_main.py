@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from services.cli.describing import describe
 from services.cli.exit_codes import BY_STATUS, ExitCode
-from services.cli.failures import CliError, describe
+from services.cli.failures import CliError
 from services.cli.lazy import COMMANDS
 from services.cli.main import build, run
 from services.model.errors import Reason, WorkspaceError

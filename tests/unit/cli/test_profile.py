@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.client import DEFAULT_SERVER, server_of
+from services.cli.client import DEFAULT_SERVER, reach, server_of
 from services.cli.endpoint import Endpoint, forget_endpoint, read_endpoint, write_endpoint
 from services.cli.exit_codes import ExitCode
 from services.cli.failures import CliError
 from services.cli.options import Options
 from services.cli.profile import Login, Profiles, config_dir
+from services.cli.trust import Reached
 
 ANN = Login("Ann@example.com", "u_ann", "secret-token", 2_000_000_000, data_dir="d")
 BOB = Login("bob@example.com", "u_bob", "other-token", 2_000_000_000)
@@ -110,3 +111,23 @@ def test_an_endpoint_of_another_process_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_endpoint_is_no_endpoint(tmp_path: Path, content: str) -> None:
     (tmp_path / "endpoint.json").write_text(content, encoding="utf-8")
     assert read_endpoint(tmp_path) is None
+
+
+def test_the_authority_of_a_server_is_kept_with_its_sign_in(tmp_path: Path) -> None:
+    profiles = Profiles(tmp_path)
+    assert profiles.authority(SERVER) == ""
+    profiles.save(SERVER, ANN, ca_file=tmp_path / "ca.crt")
+    profiles.save("other:1", BOB)
+    profiles.save(SERVER, replace(ANN, token="newer"), current=False)
+    assert profiles.authority(SERVER) == str(tmp_path / "ca.crt")
+    assert profiles.authority("other:1") == ""
+    named = Options(data=tmp_path, server=SERVER, ca=tmp_path / "another.crt")
+    assert reach(named, profiles) == Reached(SERVER, tmp_path / "another.crt") == named.reached
+    kept = Options(data=tmp_path, server=SERVER)
+    assert reach(kept, profiles) == Reached(SERVER, tmp_path / "ca.crt")
+    assert reach(Options(data=tmp_path), profiles) == Reached("other:1")
+
+
+def test_a_data_folder_says_whether_its_process_speaks_tls(tmp_path: Path) -> None:
+    write_endpoint(tmp_path, Endpoint("127.0.0.1:7", "https://127.0.0.1:8", 1))
+    assert server_of(Options(data=tmp_path), Profiles(tmp_path)) == "https://127.0.0.1:7"

@@ -332,6 +332,28 @@ async def test_who_decides_by_an_index_that_lags_waits_for_a_read_that_began_lat
     await asyncio.gather(follower, return_exceptions=True)
 
 
+async def test_a_process_in_which_nothing_follows_may_keep_up_by_itself(
+    records: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would wait in vain, and decide by what the index had."""
+    monkeypatch.setattr("services.events.feed._SETTLE_SECONDS", NEVER)
+    lagging = Lagging(records)
+    lagging.failing = 1
+    feed = Feed(lagging, now=time.time, poll=0.01)  # type: ignore[arg-type]
+    keeping = asyncio.create_task(feed.keep_up())
+    async with asyncio.timeout(20):
+        await feed.indexes_settled()
+    assert not keeping.done(), "a failure does not end it"
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_nothing_is_read_to_keep_up_where_indexes_do_not_lag(records: RecordStore) -> None:
+    counted = Counted(records)
+    await Feed(counted, now=time.time).keep_up()  # type: ignore[arg-type]
+    assert counted.reads == 0
+
+
 async def test_indexes_that_do_not_lag_are_not_waited_for(records: RecordStore) -> None:
     counted = Counted(records)
     await Feed(counted, now=time.time).indexes_settled()  # type: ignore[arg-type]

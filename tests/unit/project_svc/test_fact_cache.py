@@ -62,6 +62,29 @@ def test_a_watched_fact_serves_for_five_seconds_after_the_watermark(clock: Clock
     assert cache.get("k", MINIMIZE_LATENCY) == "fact k"
 
 
+def test_a_clock_that_is_ahead_prolongs_nothing(clock: Clock) -> None:
+    """The watermark is told by another machine."""
+    cache = cache_of(clock)
+    fill(cache, "k")
+    cache.delivered(READ_AT + 3_600)
+    clock.time = READ_AT + MOST_STALE_SECONDS
+    assert cache.get("k", MINIMIZE_LATENCY) == "fact k"
+    clock.time += 0.001
+    assert cache.get("k", MINIMIZE_LATENCY) is None
+
+
+def test_a_clock_that_is_set_back_prolongs_nothing(clock: Clock) -> None:
+    cache = cache_of(clock)
+    fill(cache, "k")
+    cache.delivered(READ_AT)
+    clock.time = READ_AT - 3_600
+    assert cache.get("k", MINIMIZE_LATENCY) is None
+    cache.delivered(clock.time)
+    assert cache.get("k", MINIMIZE_LATENCY) == "fact k"
+    clock.time += MOST_STALE_SECONDS + 0.001
+    assert cache.get("k", MINIMIZE_LATENCY) is None
+
+
 def test_a_watermark_never_goes_back(clock: Clock) -> None:
     cache = cache_of(clock)
     fill(cache, "k")

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.authentication import (
     MAX_AUTHORIZATION_BYTES,
+    SERVICE_HEADER,
     bearer_of,
     peer_service,
     unauthenticated,
@@ -22,7 +23,10 @@ from services.rpc.context import current_call
 from tests.unit.rpc.interceptor_harness import GOOD, KINDS, SIGNED_IN, Echo, reason_of
 
 LOCAL = {"transport_security_type": [b"local"], "workspace_service": [b"project_svc"]}
+TLS = {"transport_security_type": [b"ssl"]}
 SPIFFE = "spiffe://test/project"
+SYNC = "spiffe://test/sync"
+SERVICES = {SPIFFE: "project_svc", SYNC: "sync_svc"}
 
 
 @pytest.fixture(autouse=True, params=["socket", "local"])
@@ -142,25 +146,65 @@ async def test_admission_refuses(refusal: Exception, reason: str) -> None:
         ({**LOCAL, "transport_security_type": [b"local", b"ssl"]}, ""),
         ({"workspace_service": [b"project_svc"]}, ""),
         ({**LOCAL, "workspace_service": [b"project_svc", b"sync_svc"]}, ""),
-        (
-            {
-                "transport_security_type": [b"ssl"],
-                "x509_subject_alternative_name": [b"localhost", SPIFFE.encode()],
-            },
-            "project_svc",
-        ),
-        (
-            {
-                "transport_security_type": [b"ssl"],
-                "x509_subject_alternative_name": [SPIFFE.encode() + b"/x"],
-            },
-            "",
-        ),
+        ({**TLS, "peer_uri": [b"https://elsewhere", SPIFFE.encode()]}, "project_svc"),
+        ({**TLS, "peer_uri": [SPIFFE.encode() + b"/x"]}, ""),
+        ({**TLS, "peer_uri": [SPIFFE.encode() + b"/"]}, ""),
+        ({**TLS, "peer_uri": [SPIFFE.upper().encode()]}, ""),
+        ({**TLS, "peer_uri": [b"spiffe://other/project"]}, ""),
+        ({**TLS, "peer_uri": [SPIFFE.encode() + b"\xff"]}, ""),
+        ({**TLS, "peer_dns": [SPIFFE.encode()]}, ""),
+        ({**TLS, "x509_subject_alternative_name": [SPIFFE.encode()]}, ""),
+        ({"peer_uri": [SPIFFE.encode()]}, ""),
+        ({"peer_uri": [SPIFFE.encode()], "transport_security_type": [b"insecure"]}, ""),
         ({"transport_security_type": [b"ssl"], "x509_common_name": [SPIFFE.encode()]}, ""),
     ],
 )
 def test_the_service_of_a_peer(auth: dict[str, list[bytes]], expected: str) -> None:
-    assert peer_service(auth, {SPIFFE: "project_svc"}) == expected
+    assert peer_service(auth, {SPIFFE: "project_svc"}, _claim("project_svc")) == expected
+
+
+def _claim(*names: str | bytes) -> list[tuple[str, str | bytes]]:
+    return [(SERVICE_HEADER, name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("proved", "claims", "expected"),
+    [
+        ([SPIFFE], [], ""),
+        ([SPIFFE], ["project_svc"], "project_svc"),
+        ([SPIFFE], ["sync_svc"], ""),
+        ([SPIFFE], [""], ""),
+        ([SPIFFE, SYNC], [], ""),
+        ([SPIFFE, SYNC], ["project_svc"], "project_svc"),
+        ([SPIFFE, SYNC], ["sync_svc"], "sync_svc"),
+        ([SPIFFE, SYNC], ["storage_svc"], ""),
+        ([SPIFFE, SYNC], ["project_svc", "sync_svc"], ""),
+        ([SPIFFE, SYNC], ["sync_svc", "sync_svc"], ""),
+        ([SPIFFE, SYNC], ["project_svc,sync_svc"], ""),
+        ([SPIFFE, SYNC], ["SYNC_SVC"], ""),
+        ([SPIFFE, SYNC], [" sync_svc"], ""),
+        ([SPIFFE, SYNC], [SYNC], ""),
+        ([SPIFFE, SYNC], [b"sync_svc"], ""),
+        ([], ["project_svc"], ""),
+        (["spiffe://other/project"], ["project_svc"], ""),
+    ],
+)
+def test_a_claim_chooses_among_what_is_proved(
+    proved: list[str], claims: list[str | bytes], expected: str
+) -> None:
+    auth = {**TLS, "peer_uri": [name.encode() for name in proved]}
+    assert peer_service(auth, SERVICES, _claim(*claims)) == expected
+
+
+def test_a_claim_is_nothing_without_a_certificate() -> None:
+    for transport in ({}, TLS, {"transport_security_type": [b"insecure"]}):
+        assert peer_service(transport, SERVICES, _claim("project_svc")) == ""
+
+
+def test_in_process_a_claim_does_not_matter() -> None:
+    for claims in (_claim("sync_svc"), _claim("sync_svc", "project_svc"), _claim("")):
+        assert peer_service(LOCAL, SERVICES, claims) == "project_svc"
+    assert peer_service({"transport_security_type": [b"local"]}, SERVICES, _claim("x")) == ""
 
 
 async def test_metadata_never_makes_a_service() -> None:
@@ -217,6 +261,8 @@ class Authority:
     [
         ([x509.UniformResourceIdentifier(SPIFFE)], "project_svc"),
         ([x509.UniformResourceIdentifier(SPIFFE + "2")], ""),
+        ([x509.DNSName(SPIFFE)], ""),
+        ([x509.RFC822Name(SPIFFE)], ""),
         ([], ""),
     ],
 )
@@ -235,12 +281,13 @@ async def test_mutual_tls_names_the_service(names: list[Any], expected: str) -> 
     client = grpc.ssl_channel_credentials(ca.pem, key, cert)
     echo = Echo(act, services={SPIFFE: "project_svc"})
     async with echo.running(server_credentials=server, channel_credentials=client):
+        spoken = ((SERVICE_HEADER, "project_svc"),)
         if expected:
-            await echo.call("Internal", metadata=())
-            await echo.call("Internal")
-            await echo.call("Either", metadata=())
+            await echo.call("Internal", metadata=spoken)
+            await echo.call("Internal", metadata=(*SIGNED_IN, *spoken))
+            await echo.call("Either", metadata=spoken)
         else:
-            for metadata in ((), SIGNED_IN):
+            for metadata in (spoken, (*SIGNED_IN, *spoken)):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await echo.call("Internal", metadata=metadata)
                 assert reason_of(caught.value) == "PERMISSION_DENIED"
@@ -248,7 +295,46 @@ async def test_mutual_tls_names_the_service(names: list[Any], expected: str) -> 
             await echo.call("UnaryUnary", metadata=())  # a service is nobody's user
         assert reason_of(caught.value) == "UNAUTHENTICATED"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await echo.call("Internal", metadata=_bearer("Bearer other"))
+            await echo.call("Internal", metadata=(*_bearer("Bearer other"), *spoken))
         assert reason_of(caught.value) == "UNAUTHENTICATED"
     known = [("project_svc", ""), ("project_svc", "u_1"), ("project_svc", "")]
     assert seen == (known if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        (("project_svc",), "project_svc"),
+        (("sync_svc",), ""),
+        (("identity_svc",), ""),
+        (("project_svc", "project_svc"), ""),
+        ((), ""),
+    ],
+)
+async def test_a_certificate_of_two_services_speaks_as_one(
+    claims: tuple[str, ...], expected: str
+) -> None:
+    """Only project_svc may call Internal."""
+    seen = []
+
+    async def act(request: object, context: object) -> object:
+        seen.append(current_call().service)
+        return request
+
+    ca = Authority()
+    server = grpc.ssl_server_credentials(
+        [ca.issue("server", x509.DNSName("localhost"))], ca.pem, require_client_auth=True
+    )
+    names = [x509.UniformResourceIdentifier(name) for name in (SPIFFE, SYNC)]
+    key, cert = ca.issue("client", *names)
+    client = grpc.ssl_channel_credentials(ca.pem, key, cert)
+    echo = Echo(act, services=SERVICES)
+    metadata = tuple((SERVICE_HEADER, claim) for claim in claims)
+    async with echo.running(server_credentials=server, channel_credentials=client):
+        if expected:
+            await echo.call("Internal", metadata=metadata)
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await echo.call("Internal", metadata=metadata)
+            assert reason_of(caught.value) == "PERMISSION_DENIED"
+    assert seen == ([expected] if expected else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from services.rpc.channels import open_channel
 from services.rpc.server import Listener, RpcServer
 from services.rpc.tls import ClientTls, ServerTls
 from tests.authority import Authority
+from tests.unit.rpc.peer_certificates import DAY, TestAuthority, client_tls
 
 SPIFFE = "spiffe://workspace.test/project"
 
@@ -143,3 +145,60 @@ def test_unusable_files_name_the_field(
 def test_client_certificate_needs_its_key(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="set both"):
         ClientTls(cert_file=tmp_path / "client.crt").credentials()
+
+
+async def test_a_bad_replacement_is_told_once_and_not_at_each_connection(
+    served: str,
+    files: ServerTls,
+    authority: Authority,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    authority.issue(files.cert_file, tmp_path / "elsewhere.key", x509.DNSName("localhost"))
+    for _ in range(3):
+        assert await _who(served, ClientTls(ca_file=authority.ca_file)) == "nobody"
+    (line,) = [each.getMessage() for each in caplog.records if "not reloaded" in each.message]
+    assert str(files.key_file) in line
+
+
+async def test_an_expired_replacement_is_not_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A certificate that nobody accepts never takes the place of one that works."""
+    ours = TestAuthority(tmp_path)
+    ours.issue("identity", x509.DNSName("localhost"))
+    folder = tmp_path / "identity"
+    tls = ServerTls(cert_file=folder / "tls.crt", key_file=folder / "tls.key")
+    client = ClientTls(ca_file=folder / "ca.crt")
+    server, target = await _serve(tls)
+    ours.issue("identity", x509.DNSName("localhost"), begin=-3 * DAY, days=1)
+    assert await _who(target, client) == "nobody"
+    assert "expired at" in caplog.text
+    ours.issue("identity", x509.DNSName("elsewhere"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # a good one is taken again
+        await _who(target, client)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    await server.stop()
+
+
+def test_channels_refuse_what_cannot_work(tmp_path: Path) -> None:
+    ours = TestAuthority(tmp_path)
+    for name in ("project", "sync"):
+        ours.issue(name)
+    own = tmp_path / "project"
+    text = tmp_path / "text"
+    text.write_text("not a certificate")
+    good = client_tls(own)
+    assert good.credentials() is not None
+    cases = [
+        ("ca_file", replace(good, ca_file=text)),
+        ("ca_file", replace(good, ca_file=tmp_path / "none")),
+        ("cert_file", replace(good, cert_file=text)),
+        ("key_file", replace(good, key_file=text)),
+        ("key_file", replace(good, key_file=tmp_path / "sync" / "tls.key")),
+        ("cert_file", replace(good, cert_file=None)),
+    ]
+    for field, tls in cases:
+        with pytest.raises(WorkspaceError) as caught:
+            tls.credentials()
+        assert caught.value.metadata == {"field": field}

@@ -28,6 +28,8 @@ PARAMETER = "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/prod/db"
         (f"{MANAGER}#dsn", Reference(Service.SECRETS_MANAGER, MANAGER, "dsn", "eu-west-1")),
         (PARAMETER, Reference(Service.PARAMETER_STORE, PARAMETER, "", "cn-north-1")),
         ("env:DB_DSN", Reference(Service.ENVIRONMENT, "DB_DSN")),
+        ("file:/run/secrets/dsn", Reference(Service.FILE, "/run/secrets/dsn")),
+        ("file:/run/secrets/db#dsn", Reference(Service.FILE, "/run/secrets/db", "dsn")),
         ("keyvault:acme/db", Reference(Service.KEY_VAULT, "db", place="acme")),
         (
             "keyvault:acme-eu/db/0123abcd#dsn",
@@ -68,7 +70,8 @@ def test_vaults_of_every_azure_are_known() -> None:
 
 
 def test_a_reference_is_shown_as_it_may_be_written() -> None:
-    for text in ("keyvault:acme/db/0123abcd#dsn", "appconfig:acme-eu/a/b@prod#dsn", "ssm:/a"):
+    for text in ("keyvault:acme/db/0123abcd#dsn", "appconfig:acme-eu/a/b@prod#dsn", "ssm:/a",
+                 "file:/run/a#dsn"):
         assert str(parse_reference(text)) == text
 
 
@@ -82,6 +85,7 @@ def test_a_reference_is_shown_as_it_may_be_written() -> None:
         "keyvault:acme/db/1/2", "https://acme.vault.azure.net/keys/db", "appconfig:acme/db",
         "https://acme.vault.azure.net.evil.example/secrets/db", "appconfig:acme-eu/..",
         "http://acme.vault.azure.net/secrets/db", "appconfig:acme-eu/a b", "appconfig:acme-eu/a%2f",
+        "file:", "file:dsn", "file:./dsn", "file:/a\n", "file:/a#", "file:/",
     ],
 )  # fmt: skip
 def test_all_else_is_a_secret_itself(text: str) -> None:
@@ -101,6 +105,7 @@ def test_all_else_is_a_secret_itself(text: str) -> None:
         ({"mail": "ses", "mail_from": "a@b.c", "ses_identity_arn": "x"}, "WM_SES_IDENTITY_ARN"),
         ({"keys_secret": "my-secret"}, "WM_KEYS_SECRET"),
         ({"keys_secret": "env:KEYS"}, "WM_KEYS_SECRET"),
+        ({"keys_secret": "file:/run/secrets/keys"}, "WM_KEYS_SECRET"),
         ({"keys_secret": "secretsmanager:keys#a"}, "WM_KEYS_SECRET"),
         ({"keys_secret": "ssm:/keys"}, "WM_AWS_REGION"),
         ({"keys_secret": "keyvault:acme/keys#a"}, "WM_KEYS_SECRET"),

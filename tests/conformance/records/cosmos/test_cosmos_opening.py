@@ -25,7 +25,7 @@ from tests.conformance.records.cosmos_stores import (
 from tests.conformance.records.harness import Clock, put
 from tests.fakes.cosmos.client import CosmosControl
 from tests.servers import azure
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 
 
 async def refusal(place: FakeContainer, **more: Any) -> WorkspaceError:

@@ -12,7 +12,7 @@ from services.azure.place import AzurePlace
 from services.azure.setup.api import ArmApi
 from services.model.errors import WorkspaceError
 from services.setup.patience import Patience
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 
 
 class SignedIn:

@@ -14,7 +14,7 @@ from services.objects.azure_blob import AzureBlobDriver
 from services.objects.port import SignRequest, StoreUnavailable
 from tests.servers import azure, containers
 from tests.servers.marks import needs_azurite
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 from tests.unit.objects.azure_blob.azure_answers import Answer, answering, refused
 
 pytestmark = pytest.mark.usefixtures("azure_environment")

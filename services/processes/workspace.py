@@ -1,7 +1,9 @@
 """The composition root: settings in, a running process out.
 
 All servicers of a process sit on one list of interceptors, reached over a
-socket by clients and in-process by each other and by the gateway.
+socket by clients and in-process by each other and by the gateway. A process
+that has some targets of the deployment only opens the same stores, serves its
+own part, and calls the others over the network (`peering.py`).
 """
 
 from __future__ import annotations
@@ -10,14 +12,13 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import socket
 import time
-from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
-from prometheus_client import CollectorRegistry
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from services.backends import (
     open_data_dir,
@@ -28,7 +29,7 @@ from services.backends import (
 )
 from services.events.due import DueWork
 from services.events.feed import Feed
-from services.events.publishers import open_publishers
+from services.events.publishers import Publisher, open_publishers
 from services.events.relay import Relay, RelayMetrics
 from services.http.dataplane import dataplane_routes
 from services.http.gateway import Gateway
@@ -39,6 +40,10 @@ from services.objects.filesystem import FilesystemDriver
 from services.objects.store import ObjectStore
 from services.objects.tokens import UrlSigner
 from services.private_files import load_or_create_secret
+from services.processes.installed import installed
+from services.processes.lifecycle import Lifecycle, closing
+from services.processes.peering import Peering
+from services.processes.targets import SERVICES, service_identity, target_of
 from services.records.expiry import ExpirySweep
 from services.records.incarnation_watch import IncarnationWatch
 from services.records.instance import Instance
@@ -46,18 +51,15 @@ from services.records.mutation import Mutations
 from services.records.port import Key
 from services.records.store import RecordStore
 from services.rpc.authentication import Authenticator
-from services.rpc.channels import PeerChannel
 from services.rpc.consistency import ConsistencyTokens
-from services.rpc.limits import Limits
-from services.rpc.local import LocalChannel, LocalServer
-from services.rpc.policy import KERNEL_POLICY, Kind, Policy, merge_policies
+from services.rpc.health import Probe
+from services.rpc.local import LocalServer
+from services.rpc.policy import KERNEL_POLICY, Policy, merge_policies, public_methods
 from services.rpc.registration import register
 from services.rpc.sealed_tokens import SealedPageTokens
-from services.rpc.server import Listener, RpcServer, stop_signals
 from services.rpc.stack import build_interceptors
-from services.rpc.tls import ServerTls
 from services.rpc.validation import Validator
-from services.secrets.keys import KeysInSecret, open_keys
+from services.secrets.keys import KeysInSecret, open_keys, require_keys
 from services.secrets.resolve import resolve_secrets
 from services.settings import Settings
 from services.telemetry.metrics import RpcMetrics
@@ -73,59 +75,20 @@ Build = Callable[[Kernel, Any], ServiceModule]
 
 def find_services() -> list[Build]:
     """The build functions of the installed `*_svc` packages, by entry point."""
-    found = sorted(entry_points(group="workspace.services"), key=lambda point: point.name)
-    if not found:
-        raise WorkspaceError(
-            Reason.ERROR_REASON_INVALID_STATE, "no service is installed; run: pip install -e ."
-        )
-    return [point.load() for point in found]
+    return installed("workspace.services")
 
 
-class WorkspaceProcess:
-    """One process of the workspace. `start`, then `grpc_address` and
-    `http_url` say where it answers; `stop` is idempotent."""
+class WorkspaceProcess(Lifecycle):
+    """A process with the services, or some of them. See `Lifecycle`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._closers: list[Callable[[], Awaitable[object]]] = []
-        self.registry = CollectorRegistry()
+        super().__init__(settings)
         self.modules: list[ServiceModule] = []
-        self.local = LocalServer()
         self.keys: KeysInSecret | None = None
 
-    async def start(self) -> None:
-        """Open the stores, bind the ports, serve. On failure nothing is left."""
-        try:
-            await self._start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def stop(self) -> None:
-        """Close everything in reverse order of opening."""
-        while self._closers:
-            closer = self._closers.pop()
-            try:
-                await closer()
-            except Exception:
-                _log.exception("closing failed")
-
-    async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT, drain, exit code 0."""
-        async with stop_signals() as stop:
-            await stop.wait()
-        await self.rpc.drain()
-        await self.stop()
-        return 0
-
-    @property
-    def grpc_address(self) -> str:
-        return f"{self.settings.grpc_host}:{self.rpc.ports[0]}"
-
     def channel(self, target: str, *, asking: str) -> grpc.aio.Channel:
-        """A channel to a service of this process, as another service."""
-        del target  # one process serves them all
-        return PeerChannel(LocalChannel(self.local, service=asking))
+        """A channel to a service of the deployment, as another service."""
+        return self.peering.channel(target, asking=asking)
 
     async def _start(self) -> None:
         settings = self.settings = await resolve_secrets(self.settings)
@@ -133,19 +96,32 @@ class WorkspaceProcess:
         self.keys = await open_keys(settings)
         if self.keys is not None:
             self._closers.append(self.keys.close)
+        if not self.targets.everything:
+            await require_keys(settings)
         # The folder first: of two processes on one folder the second must not
         # be sent away with "the port is in use; take another".
         records, instance = await open_records(settings)
         self._closers.append(records.close)
-        sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
-        self._closers.append(_closing(sock.close))
+        sock = self._bind_http()
         self.kernel = await self._open_kernel(records, instance)
+        self.local = LocalServer()
+        self.peering = Peering(settings, self.targets, local=self.local)
+        self._closers.append(self.peering.close)
         self.modules = [build(self.kernel, self.channel) for build in find_services()]
         self.relays = await self._open_relays()
         await self._serve()
-        await self._serve_http(sock)
+        if sock is not None:
+            await self._serve_http(sock)
         self._start_background()
         await self.rpc.readiness.poll()
+
+    def _bind_http(self) -> socket.socket | None:
+        if not self.targets.publishes:
+            return None
+        settings = self.settings
+        sock, self.http_url = bind_http(settings.http_host, settings.http_port, tls=self._tls())
+        self._closers.append(closing(sock.close))
+        return sock
 
     async def _open_kernel(self, records: RecordStore, instance: Instance) -> Kernel:
         public_url = self.settings.public_url or self.http_url
@@ -155,7 +131,7 @@ class WorkspaceProcess:
         self.object_driver = await open_objects(self.settings, self.signer, public_url)
         self._closers.append(self.object_driver.close)
         feed = Feed(records, now=time.time)
-        self._closers.append(_closing(feed.close))
+        self._closers.append(closing(feed.close))
         mail = open_mail(self.settings)
         if mail is not None:
             self._closers.append(mail.close)
@@ -183,7 +159,7 @@ class WorkspaceProcess:
     async def _serve(self) -> None:
         settings = self.settings
         tracing = open_tracing(None, service_name="workspace")
-        self._closers.append(_closing(tracing.close))
+        self._closers.append(closing(tracing.close))
         interceptors = build_interceptors(
             policy=self._policy(),
             authenticator=self._authenticator(),
@@ -191,40 +167,56 @@ class WorkspaceProcess:
             validator=Validator(),
             metrics=RpcMetrics(self.registry),
             tracing=tracing,
-            services={},
+            services=_service_names(settings),
         )
         self.local.intercept(interceptors)
-        self.rpc = RpcServer(
-            listeners=[Listener(f"{settings.grpc_host}:{settings.grpc_port}", self._tls())],
-            interceptors=interceptors,
-            limits=Limits(max_concurrent_rpcs=settings.max_concurrent_rpcs),
-            probes={"records": self._probe_records, "objects": self._probe_objects},
-            reflection=settings.reflection,
-            drain_delay=settings.drain_delay,
-            grace=settings.drain_grace,
+        self.rpc = self._rpc_server(
+            interceptors, self._probes(), listens=self.targets.served or self.targets.publishes
         )
-        for module in self.modules:
-            for registration in module.registrations:
-                self.rpc.register(registration.add, registration.servicer)
-                register(self.local, registration.add, registration.servicer)
+        self._register()
         self._closers.append(self.rpc.stop)
         await self.rpc.start()
 
-    async def _serve_http(self, sock: Any) -> None:
+    def _register(self) -> None:
+        """Each service on the socket, in the process, or where it is."""
+        for module in self.modules:
+            target = target_of(module.name)
+            methods = [method for method in module.policy if module.policy[method].for_people]
+            if self._has(module):
+                for registration in module.registrations:
+                    register(self.local, registration.add, registration.servicer)
+            if target is None or target in self.targets.served:
+                for registration in module.registrations:
+                    self.rpc.register(registration.add, registration.servicer)
+            elif self.targets.publishes:
+                self.rpc.forward(methods, self._for_clients)
+
+    def _has(self, module: ServiceModule) -> bool:
+        """Whether its servicers are in this process; what is no service of ours (of a
+        test) is everywhere."""
+        target = target_of(module.name)
+        return target is None or target in self.targets.inside
+
+    def _for_clients(self, service: str) -> grpc.aio.Channel:
+        return self.peering.channel(service, asking="")
+
+    async def _serve_http(self, sock: socket.socket) -> None:
+        shown = self.shown if self.settings.metrics_port is None else None
         gateway = Gateway(
-            lambda _: LocalChannel(self.local, service=""),
+            self._for_clients,
             self.rpc.methods,
             max_body_bytes=self.settings.max_message_bytes,
             extra_routes=self._data_routes(),
             ready=self._is_ready,
-            metrics_registry=self.registry,
-            public=[method for method, rule in self._policy().items() if rule.kind is Kind.PUBLIC],
+            metrics_registry=shown,
+            public=public_methods(self._policy()),
         )
         http = HttpServer(gateway.asgi, sock, tls=self._tls())
         await http.start()
         self._closers.append(http.stop)
+        self._http = http
 
-    def _data_routes(self) -> list[Route]:
+    def _data_routes(self) -> Sequence[BaseRoute]:
         """The data plane for files that we keep ourselves; other stores have their own."""
         if not isinstance(self.object_driver, FilesystemDriver):
             return []
@@ -233,7 +225,9 @@ class WorkspaceProcess:
     async def _open_relays(self) -> list[Relay]:
         """A relay for each consumer; it is owed all events from now on."""
         kernel, metrics = self.kernel, RelayMetrics(self.registry)
-        publishers = open_publishers(self.settings, instance_id=kernel.instance_id)
+        publishers: Sequence[Publisher] = ()
+        if self.targets.relays:  # only there are their credentials
+            publishers = open_publishers(self.settings, instance_id=kernel.instance_id)
         self._closers.extend(each.close for each in publishers)
         consumers = [each for module in self.modules for each in module.consumers]
         relays = [
@@ -246,10 +240,12 @@ class WorkspaceProcess:
 
     def _start_background(self) -> None:
         """Each service's loops, cancelled before the stores close."""
-        loops = [work for module in self.modules for work in module.background]
-        loops += [self._run_due, *(relay.run for relay in self.relays)]
+        loops = [work for module in self.modules if self._has(module) for work in module.background]
+        if self.targets.relays:
+            loops += [work for module in self.modules for work in module.chores]
+            loops += [self._run_due, *(relay.run for relay in self.relays)]
+            loops.append(ExpirySweep(self.kernel.records.driver).run)
         loops += [self.keys.run] if self.keys is not None else []
-        loops.append(ExpirySweep(self.kernel.records.driver).run)
         loops.append(IncarnationWatch(self.kernel.records).run)
         tasks = [asyncio.ensure_future(work()) for work in loops]
 
@@ -287,13 +283,13 @@ class WorkspaceProcess:
             Reason.ERROR_REASON_INVALID_STATE, "no installed service verifies tokens"
         )
 
-    def _tls(self) -> ServerTls | None:
-        certificate, key = self.settings.tls_certificate, self.settings.tls_key
-        if certificate is None or key is None:
-            return None
-        return ServerTls(
-            cert_file=certificate, key_file=key, client_ca_file=self.settings.tls_client_ca
-        )
+    def _probes(self) -> dict[str, Probe]:
+        return {
+            "records": self._probe_records,
+            "objects": self._probe_objects,
+            **self.certificate_probes(),
+            **self.peering.probes(),
+        }
 
     async def _probe_records(self) -> None:
         await self.kernel.records.driver.get(Key("INSTANCE", "INSTANCE"))
@@ -317,8 +313,7 @@ def _derive(secret: bytes, purpose: str) -> bytes:
     return hmac.new(secret, f"workspace:{purpose}\x01".encode(), hashlib.sha256).digest()
 
 
-def _closing(close: Callable[[], object]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        close()
-
-    return run
+def _service_names(settings: Settings) -> dict[str, str]:
+    """What certificates prove, as names of services."""
+    domain = settings.peer_trust_domain
+    return {service_identity(domain, target): f"{target}_svc" for target in SERVICES}

@@ -1,0 +1,1 @@
+"""The processes of a deployment: how they are put together, started and stopped."""

@@ -1,0 +1,1 @@
+"""The certificate authority of `wm certs`, for development."""

@@ -1,0 +1,1 @@
+"""What every deployment of several processes has to do, however it was started."""
