@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,13 +37,21 @@ async def clients(azure_environment: None, vault: Vault) -> AsyncIterator[AzureC
 
 
 class Quick(KeyVault):
-    """Waits for `barrier` where others would wait for the second to pass."""
+    """Waits for `barrier` before it writes, so that all have looked and found nothing, and
+    where others would wait for the second to pass."""
 
     def __init__(self, clients: AzureClients, barrier: asyncio.Barrier | None = None) -> None:
         super().__init__(clients)
         self._barrier = barrier
 
+    async def _set(self, *arguments: Any, **more: Any) -> None:
+        await self._meet()
+        await super()._set(*arguments, **more)
+
     async def _settle(self, *_: object) -> None:
+        await self._meet()
+
+    async def _meet(self) -> None:
         if self._barrier is not None:
             await self._barrier.wait()
 
