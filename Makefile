@@ -6,11 +6,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GEN := protos/gen/python
 PROTOS := $(shell cd protos && find workspace third_party/buf -name '*.proto' | sed 's,^third_party/,,' | sort)
-GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md services/http/openapi/comments.json
+GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configuration.md docs/operations/access-matrix.md services/http/openapi/comments.json
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_ANY_STORE := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres test-aws test-azure test-docker servers images fixture simulate check lint types contracts generate clients generated imports bench lock clean
+.PHONY: help run test test-postgres test-aws test-azure test-security test-docker servers images fixture simulate check lint types contracts generate clients generated imports bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ run: $(VENV)/.runtime ## Start the whole workspace on this machine (creates the 
 	@$(VENV)/bin/wm serve
 
 test: $(VENV)/.dev servers ## Run every test; ends with pytest's summary
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/docker
+	WM_CASES=check $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/docker
 
 test-postgres: $(VENV)/.dev ## Run the tests of the whole workspace with the records on PostgreSQL
 	WM_TEST_RECORDS=postgresql $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE)
@@ -29,6 +29,9 @@ test-aws: $(VENV)/.dev servers ## Run them on DynamoDB and S3 (DynamoDB Local an
 
 test-azure: $(VENV)/.dev servers ## Run them on Cosmos DB and Blob Storage (a fake of ours and Azurite; needs npm)
 	WM_TEST_RECORDS=cosmos WM_FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 --dist loadfile $(ON_ANY_STORE) tests/durability/azure
+
+test-security: $(VENV)/.dev servers ## Run every test of security and write docs/operations/security-cases.md
+	WM_CASES=write $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/docker
 
 test-docker: $(VENV)/.dev servers ## Build the images and test the composed stack (needs Docker, or root on Debian)
 	$(PY) -m tests.docker.compose && $(PY) -m pytest -n 0 tests/docker
@@ -75,6 +78,7 @@ generate: $(VENV)/.dev ## Python stubs and the API reference from protos/
 	@rm -f protos/gen/.descriptors
 	@$(PY) -m services.model.reference > docs/data-identity-model.md
 	@$(PY) -m services.config_reference > docs/operations/configuration.md
+	@$(PY) -m tests.security.matrix_page > docs/operations/access-matrix.md
 
 clients: $(VENV)/.dev ## Go, TypeScript and Java clients from protos/ (needs Go, npm, Maven)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash protos/clients/go.sh
@@ -91,9 +95,9 @@ imports: $(VENV)/.dev ## Who may import whom
 bench: $(VENV)/.dev ## Benchmarks as ratios; results in tests/bench/results
 	$(PY) -m tests.bench
 
-lock: ## Renew the lock files (needs uv)
-	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --extra dev --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
+lock: $(VENV)/.dev ## Renew the lock files
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	$(VENV)/bin/uv pip compile -q pyproject.toml --extra postgres --extra aws --extra azure --extra build --extra dev --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
 
 clean: ## Remove the environment and caches, never the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chosen_records import be_patient, give_time, recycle_databases, stop_server
+from tests.security import broken_builds, reporting
 from tests.servers import aws, azure
 
 # No per-example deadline: it would measure the machine. CI repeats the same examples.
@@ -33,6 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     the folders with the longest files first, those with the shortest last. (xdist would
     begin with the files of most tests, which are quick ones; `--no-loadscope-reorder`.)"""
     give_time(items)
+    reporting.select(config, items)
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
 
@@ -42,7 +44,18 @@ def _turn(item: pytest.Item) -> int:
     return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    reporting.register(config)
+    broken_builds.apply(os.environ)
+    _quieten_poller()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    ids = " ".join(id_ for mark in item.iter_markers("case") for id_ in mark.args)
+    item.user_properties.append(("cases", ids))
+
+
+def _quieten_poller() -> None:
     """gRPC's poller tells asyncio's logger, at times, that another event loop of the process was
     quicker (github.com/grpc/grpc/issues/25364): no news, and not of the test that looks at logs."""
     logging.getLogger("asyncio").addFilter(

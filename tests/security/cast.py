@@ -59,7 +59,7 @@ BYTES = b"the bytes of the matrix"
 NOWHERE = "https://93.184.215.14/hook"
 """Public, and never called: nothing is ever sent there."""
 SHA256 = hashlib.sha256(BYTES).hexdigest()
-SIGNED_IN = ("stranger", "viewer", "editor", "owner", "platform")
+SIGNED_IN = ("stranger", "neighbour", "viewer", "editor", "owner", "platform")
 ROLES = ("anonymous", *SIGNED_IN, "disabled", "service")
 
 
@@ -148,6 +148,7 @@ class Cast:
             ids.BootstrapPlatformAdminRequest(bootstrap_secret=self.secret)
         )
         self.own = await self.make("owner")
+        await self._account("neighbour", set())
         self.foreign = await self.make("other", member="gus", joiner="gus", newcomer="gus")
         await self._identity("platform").DisableUser(
             ids.DisableUserRequest(user_id=self.id("disabled"))

@@ -22,7 +22,7 @@ from tests.harness import Workspace
 from tests.security.cast import MISSING, ROLES, SIGNED_IN, Cast, Things, neutral
 from tests.security.requests_table import ROWS, Row, may_know
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.case("Z01")]
 _VOLATILE = re.compile(r'(etag|token|seconds|nanos)[a-z_]*: ("[^"]*"|\d+)')
 
 
