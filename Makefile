@@ -10,7 +10,7 @@ GENERATED := $(GEN) docs/api docs/data-identity-model.md docs/operations/configu
 PACKAGES := services identity_svc project_svc storage_svc sync_svc
 ON_ANY_STORE := tests/integration tests/security tests/worlds tests/contract tests/unit/events
 
-.PHONY: help run test test-postgres test-aws test-azure test-security test-docker servers images fixture simulate check lint types contracts generate clients generated imports bench lock clean
+.PHONY: help run test test-postgres test-aws test-azure test-security test-docker servers images fixture simulate check lint types contracts generate clients generated imports secrets audit sbom bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,7 +48,7 @@ fixture: $(VENV)/.dev ## Data of a release for the upgrade tests (NAME=azure COM
 simulate: $(VENV)/.dev servers ## 10,000 random schedules of sync, and a fiftieth of them on each cloud (WM_SIM_SEEDS, WM_SIM_FIRST)
 	WM_SIM_SEEDS=$${WM_SIM_SEEDS:-10000} $(PY) -m pytest -n 2 --dist loadfile tests/simulation/test_schedules_*.py
 
-check: lint types contracts generated imports ## Everything of CI but the tests
+check: lint types contracts generated imports secrets audit ## Everything of CI but the tests
 
 lint: $(VENV)/.dev ## Style
 	$(VENV)/bin/ruff check .
@@ -88,6 +88,15 @@ clients: $(VENV)/.dev ## Go, TypeScript and Java clients from protos/ (needs Go,
 generated: generate ## Fails when the committed generated code is not what protos/ say
 	git diff --exit-code --stat -- $(GENERATED)
 	@test -z "$$(git status --porcelain -- $(GENERATED))" || (git status --porcelain -- $(GENERATED); exit 1)
+
+secrets: $(VENV)/.dev ## Search the repository for secrets
+	$(PY) -m tests.hygiene.secrets
+
+audit: $(VENV)/.dev ## Known vulnerabilities of the locked packages (WM_AUDIT=strict fails where nobody can be asked)
+	$(PY) -m tests.hygiene.dependencies
+
+sbom: $(VENV)/.dev ## Bill of materials of the Python tree
+	$(PY) -m tests.hygiene.bill build/sbom.python.cdx.json
 
 imports: $(VENV)/.dev ## Who may import whom
 	$(VENV)/bin/lint-imports

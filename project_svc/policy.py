@@ -112,6 +112,8 @@ POLICY: Policy = {
         "ListWriteEvents",
         "ListActivity",
         "VerifyActivity",
+        "ListActivityCheckpoints",
+        "ListActivityProofs",
         "WatchEvents",
         "CreateWebhook",
         "ListWebhooks",

@@ -14,6 +14,7 @@ __all__ = [
     "SECRET_BYTES",
     "PrivateFileError",
     "install_private",
+    "is_known_to_all",
     "load_or_create_secret",
     "make_folder",
     "make_key_file",
@@ -24,6 +25,7 @@ __all__ = [
 
 SECRET_BYTES = 32
 _MOST_BYTES = 64 * 1024
+_LEAST_VARIETY = 8
 
 
 class PrivateFileError(Exception):
@@ -44,7 +46,15 @@ def load_or_create_secret(path: Path) -> bytes:
         raise refused(path, str(error)) from error
     if len(data) != SECRET_BYTES:
         raise refused(path, f"must hold {SECRET_BYTES} bytes; restore it from your backup")
+    if is_known_to_all(data):
+        raise refused(path, "holds a default key; remove it, and the next start makes a new one")
     return data
+
+
+def is_known_to_all(secret: bytes) -> bool:
+    """Whether a key of 32 bytes or more was not drawn but typed: zeros, `changeme` again and
+    again. Of 32 random bytes fewer than 8 different ones have a chance below 2 to the -120."""
+    return len(set(secret)) < _LEAST_VARIETY
 
 
 def make_key_file(path: Path, data: bytes) -> None:

@@ -163,6 +163,18 @@ class Settings(BaseSettings):
     drain_grace: float = Field(10.0, ge=0, le=120, description="time for calls to finish")
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=65_536, description="gRPC and JSON bodies")
     max_concurrent_rpcs: int = Field(1000, ge=1, description="more are RESOURCE_EXHAUSTED")
+    user_calls_per_minute: int = Field(
+        30_000,
+        ge=0,
+        description="calls of one user in a process; as many at once, then that many a minute, "
+        "more are RESOURCE_EXHAUSTED with the time to wait. 0: no limit",
+    )
+    address_calls_per_minute: int = Field(
+        6000,
+        ge=0,
+        description="the same for calls of one address that are anonymous or refused; clients "
+        "behind a proxy are one address. 0: no limit",
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a TTY")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"

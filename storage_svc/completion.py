@@ -34,6 +34,7 @@ from workspace.storage.v1.upload_pb2 import FileStatus, Upload, UploadStatus
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.objects.port import ObjectInfo, PartInfo
+from services.records.deciding import Still
 from services.records.mutation import Mutation
 from services.records.record import Record, Write
 from services.rpc.context import current_call
@@ -180,7 +181,9 @@ class Completion:
         claimed = record
         if state == "pending":
             await self._verify(record.message)
-            claimed = await self._claim(record)
+            upload = record.message
+            still = self._gate.still_writes(upload.project_id, f"uploads/{upload.upload_id}")
+            claimed = await self._claim(record, still)
         try:
             status = await self._attach(claimed.message)
         except grpc.aio.AioRpcError as error:
@@ -214,10 +217,12 @@ class Completion:
             await self._look_soon(record.message)
             await self.ask_ready(record.message)
 
-    async def _claim(self, record: Record[Upload]) -> Record[Upload]:
+    async def _claim(self, record: Record[Upload], still: Still | None = None) -> Record[Upload]:
+        """From here on it is completed, with or without its caller. To look at the bytes
+        may have taken minutes: the caller has to hold the right still."""
         upload = record.edit()
         upload.verified_at.CopyFrom(moment(self._kernel.now()))
-        return await self._write(record, upload, "verified")
+        return await self._write(record, upload, "verified", still=still)
 
     async def give_back(self, claimed: Record[Upload]) -> None:
         """Undo a claim after a refusal for good: AttachFile knows what it
@@ -226,11 +231,14 @@ class Completion:
         upload.ClearField("verified_at")
         await self._write(claimed, upload, "refused")
 
-    async def _write(self, base: Record[Upload], upload: Upload, kind: str) -> Record[Upload]:
+    async def _write(
+        self, base: Record[Upload], upload: Upload, kind: str, *, still: Still | None = None
+    ) -> Record[Upload]:
         done = await self._records.commit(
             upload_pk(upload.upload_id),
             [Write(UPLOADS, upload, base=base)],
             activity=activity_of(kind, upload),
+            still=still,
         )
         return done.records[0]  # type: ignore[return-value]
 

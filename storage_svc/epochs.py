@@ -1,20 +1,22 @@
-"""Transfer epochs: how the URLs of one project are revoked at our data plane.
+"""Transfer epochs: how the URLs of one project, or of all, are revoked at our data plane.
 
-A URL is signed in the epoch of its project and works in no other. The row
-`TRANSFERS#{project_id}` counts; a project whose URLs were never revoked has none.
+A URL is signed in the epoch of its project and of the deployment, and works in no other.
+The row `TRANSFERS#{project_id}` counts, that of `DEPLOYMENT` for all projects; where URLs
+were never revoked there is none. The deployment's reaches processes that do not share the
+folder of the signing keys (`WM_KEYS_SECRET`), and those that are started later.
 """
 
 from __future__ import annotations
 
 import json
 
-from services.records.port import ABSENT, ConditionFailed, Key, Match, Put
+from services.records.port import ABSENT, ConditionFailed, Item, Key, Match, Put
 from services.records.store import RecordStore
 
 __all__ = ["DEPLOYMENT", "Epochs"]
 
 DEPLOYMENT = "*"
-"""Stands for every project in the row that says who revoked all URLs, and why."""
+"""Stands for every project."""
 _ATTEMPTS = 20
 
 
@@ -25,9 +27,10 @@ class Epochs:
         self._records = records
 
     async def of(self, project_id: str) -> str:
-        """The epoch of a project; '' before the first revocation."""
-        item = await self._records.get_row(_key(project_id))
-        return str(json.loads(item.body)["epoch"]) if item is not None else ""
+        """The epoch of a project's URLs, for comparison only; '' before the first
+        revocation of its own or of the deployment's."""
+        own, common = await self._records.get_rows([_key(project_id), _key(DEPLOYMENT)])
+        return ".".join([_count(own), _count(common)]).rstrip(".")
 
     async def advance(self, project_id: str, *, by: str, note: str) -> None:
         """Begin a new epoch; `by` and `note` are kept with it. Of two at once
@@ -46,6 +49,10 @@ class Epochs:
                     raise
             else:
                 return
+
+
+def _count(item: Item | None) -> str:
+    return str(json.loads(item.body)["epoch"]) if item is not None else ""
 
 
 def _key(project_id: str) -> Key:

@@ -29,17 +29,28 @@ from workspace.project.v1.document_service_pb2 import (
     MoveFileKeyRequest,
     ProjectFile,
 )
-from workspace.project.v1.permission_service_pb2 import (
-    CheckPermissionRequest,
-    GetEffectivePermissionsRequest,
-)
+from workspace.project.v1.permission_service_pb2 import GetEffectivePermissionsRequest
 from workspace.project.v1.project_pb2 import Project
 from workspace.project.v1.project_service_pb2 import GetProjectRequest
 from workspace.storage.v1.upload_pb2 import FileStatus, Upload
 
 from services.model.errors import Reason, permission_denied
+from services.model.ids import NO_PROJECT
 from services.model.permissions import permission_names
+from services.records.deciding import Still
+from services.records.record import Record
+from services.records.store import RecordStore
+from services.rpc.context import current_call
 from services.rpc.errors import error_info, peer_status
+from storage_svc.bound import (
+    require_attached,
+    require_decided,
+    require_decisions,
+    require_held,
+    require_listed,
+    require_project,
+)
+from storage_svc.upload_rows import UPLOADS, upload_key
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
     from workspace.project.v1.document_service_pb2_grpc import DocumentServiceAsyncStub
@@ -79,7 +90,8 @@ class ProjectGate:
     """Calls to project_svc; the user acts through the forwarded token.
 
     Errors of project_svc pass through unchanged (AioRpcError): the caller of
-    this service sees project_svc's reason.
+    this service sees project_svc's reason. An answer that is not about what was
+    asked is none: BACKEND_UNAVAILABLE.
     """
 
     def __init__(
@@ -102,7 +114,7 @@ class ProjectGate:
         file_revision: int = 0,
     ) -> AuthorizeFileResponse:
         """The decision about a transfer and all that is needed for it."""
-        return await self._documents.AuthorizeFile(
+        answer = await self._documents.AuthorizeFile(
             AuthorizeFileRequest(
                 document_id=document_id,
                 purpose=purpose,
@@ -110,6 +122,9 @@ class ProjectGate:
                 file_revision=file_revision,
             )
         )
+        user_id = current_call().user_id
+        require_decided(answer, user_id=user_id, document_id=document_id, artifact_id=artifact_id)
+        return answer
 
     async def authorize_downloads(
         self, document_ids: Sequence[str]
@@ -118,6 +133,8 @@ class ProjectGate:
         answer = await self._documents.BatchAuthorizeFiles(
             BatchAuthorizeFilesRequest(document_ids=document_ids)
         )
+        user_id = current_call().user_id
+        require_decisions(answer, user_id=user_id, document_ids=document_ids)
         return answer.results
 
     async def authorize_upload(self, upload: Upload) -> AuthorizeFileResponse:
@@ -139,23 +156,34 @@ class ProjectGate:
         `write` on the project now."""
         await self.require(Permission.PERMISSION_WRITE, project_id, resource)
 
+    async def writable_upload(self, records: RecordStore, upload_id: str) -> Record[Upload]:
+        """The upload, if the caller holds `write` on its project. An absent one is refused
+        like a forbidden one, after the same calls."""
+        resource = f"uploads/{upload_id}"
+        found: Record[Upload] | None = await records.get(UPLOADS, upload_key(upload_id))
+        await self.require_write(found.message.project_id if found else NO_PROJECT, resource)
+        if found is None:
+            raise permission_denied("write", resource)
+        return found
+
+    def still_writes(self, project_id: str, resource: str) -> Still:
+        """`require_write`, for a commit: the right lies in another service."""
+        return lambda: self.require_write(project_id, resource)
+
     async def require(
         self, permission: Permission.ValueType, project_id: str, resource: str
     ) -> None:
-        """The same for another permission."""
-        answer = await self._permissions.CheckPermission(
-            CheckPermissionRequest(
-                project_id=project_id, permission=permission, consistency=_FRESH
-            )
-        )
-        if not answer.allowed:
+        """The same for another permission. What is held is asked for, since that
+        answer says of whom and of what it is; a plain yes could be anybody's."""
+        held, _ = await self.permissions_of(current_call().user_id, project_id)
+        if permission not in held:
             raise permission_denied(permission_names([permission])[0], resource)
 
     async def permissions_of(
         self, user_id: str, project_id: str, document_id: str = ""
     ) -> tuple[frozenset[int], int]:
-        """(permissions, revision number) of a user, asked as a service. None are
-        held on a document that is in the trash."""
+        """(permissions, revision number) of a user: the caller's, or anybody's where
+        this service asks for itself. None are held on a document that is in the trash."""
         answer = await self._permissions.GetEffectivePermissions(
             GetEffectivePermissionsRequest(
                 project_id=project_id,
@@ -164,6 +192,7 @@ class ProjectGate:
                 consistency=_FRESH,
             )
         )
+        require_held(answer, user_id=user_id, project_id=project_id)
         held = frozenset(map(int, answer.effective_permissions.permissions))
         return held, revision_number(answer.grant_revision)
 
@@ -184,12 +213,18 @@ class ProjectGate:
                 request_id=str(uuid.uuid5(_REQUEST_IDS, name)),
             )
         )
+        require_attached(
+            answer,
+            project_id=upload.project_id,
+            document_id=upload.document_id,
+            artifact_id=upload.artifact_id,
+        )
         return _status_of(answer, upload)
-
 
     async def project(self, project_id: str) -> Project:
         """The project as the caller sees it."""
         answer = await self._projects.GetProject(GetProjectRequest(project_id=project_id))
+        require_project(answer.project, project_id)
         return answer.project
 
     async def files(self, project_id: str, *, document_id: str = "") -> Files:
@@ -200,6 +235,7 @@ class ProjectGate:
         )
         while True:
             answer = await self._documents.ListProjectFiles(request)
+            require_listed(answer, project_id=project_id, document_id=document_id)
             found.files.extend(answer.files)
             found.prefix, found.held = answer.storage_prefix, answer.held
             if not answer.next_page_token:

@@ -96,6 +96,9 @@ class MultipartUploads:
                 [Write(UPLOADS, upload)],
                 activity=activity_of("created", upload),
                 answer=lambda records: CreateMultipartUploadResponse(upload=shown(records[0], now)),
+                still=self._gate.still_writes(
+                    upload.project_id, f"documents/{request.document_id}"
+                ),
             )
         finally:
             await self._drop_unused(upload)
@@ -129,9 +132,7 @@ class MultipartUploads:
     async def list_parts(self, request: ListUploadPartsRequest) -> ListUploadPartsResponse:
         """What the store holds, by part number. A completed upload has no
         parts any more."""
-        record = await load_upload(self._records, request.upload_id)
-        resource = f"uploads/{request.upload_id}"
-        await self._gate.require_write(record.message.project_id, resource)
+        record = await self._gate.writable_upload(self._records, request.upload_id)
         now = self._now()
         if state_word(record.message, now) not in _LISTABLE:
             raise finished(record.message, now)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workspace.identity.v1.identity_service_pb2 import BatchGetMembershipsRequest
 
+from services.model.membership_rows import USER
 from services.rpc.context import scope_of
 
 if TYPE_CHECKING:  # the generated class exists for type checkers only
@@ -27,4 +28,5 @@ class People:
         answer = await self._identity.BatchGetMemberships(
             BatchGetMembershipsRequest(user_id=user_id)
         )
-        return answer.is_platform_admin
+        own = {each.partition for each in answer.user_partitions}
+        return answer.is_platform_admin and USER + user_id in own  # the answer is about him

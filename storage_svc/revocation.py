@@ -22,7 +22,9 @@ from storage_svc.gate import ProjectGate
 
 __all__ = ["CACHE_SECONDS", "Revocation", "principal_of", "scope_of"]
 
-CACHE_SECONDS = 5.0
+CACHE_SECONDS = 2.0
+"""With the time between two looks at a transfer (`services/http/while_allowed.py`) it has
+to stay below the five seconds in which a URL ends."""
 _CACHED = 10_000
 _NAMES = {
     "view": int(Permission.PERMISSION_VIEW),
@@ -59,8 +61,8 @@ class _Held:
 
 
 class Revocation:
-    """`clock` is monotonic seconds. An answer is trusted for at most 5 s after
-    it was asked for."""
+    """`clock` is monotonic seconds. An answer is trusted for at most `CACHE_SECONDS`
+    after it was asked for."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from workspace.storage.v1.upload_pb2 import Upload, UploadStatus
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field
+from services.model.paths import parse_storage_key
 from services.records.mutation import Mutation, require_etag
 from services.records.port import Index
 from services.records.record import Record, Write
@@ -42,7 +43,7 @@ from storage_svc.upload_rows import (
     upload_key,
     upload_pk,
 )
-from storage_svc.usage import Ledger, Quota
+from storage_svc.usage import Ledger, Quota, usage_pk
 
 __all__ = ["SCAN_ROWS", "Uploads", "decide_announcement", "reserve"]
 
@@ -75,7 +76,8 @@ async def reserve(
     kernel: Kernel, ledger: Ledger, upload: Upload, decision: AuthorizeFileResponse
 ) -> None:
     """Set aside what the upload may bring, once somebody will look after it.
-    Raises QUOTA_EXCEEDED."""
+    Raises QUOTA_EXCEEDED, and LIMIT_EXCEEDED when too many uploads are under way."""
+    await ledger.open.require(usage_pk(parse_storage_key(upload.storage_key).home.id))
     subject = due_subject(upload)
     await kernel.due.schedule(DUE_KIND, subject, kernel.now() + LOOK_SECONDS)
     quota = Quota(decision.quota_bytes, decision.quota_documents)
@@ -113,6 +115,9 @@ class Uploads:
                 [Write(UPLOADS, upload)],
                 activity=activity_of("created", upload),
                 answer=lambda records: CreateUploadResponse(upload=shown(records[0], now)),
+                still=self._gate.still_writes(
+                    upload.project_id, f"documents/{request.document_id}"
+                ),
             )
         await self._sign(request, done, decision)
         return done
@@ -146,9 +151,8 @@ class Uploads:
     async def abort(self, request: AbortUploadRequest) -> AbortUploadResponse:
         """PENDING -> ABORTED. The bytes are left to collection, because a URL
         that is out may still bring some."""
-        record = await load_upload(self._records, request.upload_id)
         resource = f"uploads/{request.upload_id}"
-        await self._gate.require_write(record.message.project_id, resource)
+        record = await self._gate.writable_upload(self._records, request.upload_id)
         mutation = self._kernel.mutations.begin(request)
         if done := await mutation.replay(upload_pk(request.upload_id), AbortUploadResponse):
             return done
@@ -180,6 +184,7 @@ class Uploads:
             [Write(UPLOADS, upload, base=record)],
             activity=activity_of("aborted", upload),
             answer=lambda records: AbortUploadResponse(upload=shown(records[0], now)),
+            still=self._gate.still_writes(upload.project_id, f"uploads/{upload.upload_id}"),
         )
         # Not reached after a crash: collection releases it, too.
         await self._ledger.release(upload.storage_key, upload.upload_id)

@@ -28,6 +28,7 @@ from services.model.errors import Reason, WorkspaceError
 from services.model.paths import StorageKey, homeless, parse_storage_key
 from services.records.port import ABSENT, ConditionFailed, Index, Item, Key, Match, Put
 from services.records.store import RecordStore
+from storage_svc.open_uploads import OpenUploads
 
 __all__ = ["Counters", "Ledger", "Quota", "usage_pk"]
 
@@ -150,6 +151,7 @@ class Ledger:
         self._records = records
         self._now = now
         self._homes: WeakValueDictionary[str, _Home] = WeakValueDictionary()
+        self.open = OpenUploads(records)
 
     async def reserve(self, key: str, upload_id: str, size: int, quota: Quota) -> None:
         """Set aside what an upload to `key` may bring. Repeating it changes

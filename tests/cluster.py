@@ -27,6 +27,7 @@ from services.processes.targets import Target
 from tests.chosen_records import chosen_server, postgres_of
 from tests.cluster_stores import Stores
 from tests.harness import BearerChannel
+from tests.hygiene.log_watch import follow
 from tests.servers import aws
 from tests.servers.buckets import new_bucket
 from tests.servers.ports import free_port
@@ -58,6 +59,7 @@ class Node:
             "WM_PROBE_PORT": self.probe, "WM_METRICS_PORT": self.metrics,
         }  # fmt: skip
         clean = {name: value for name, value in os.environ.items() if not name.startswith("WM_")}
+        follow(self.log)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "services.cli.main", "serve", "--target", self.target),

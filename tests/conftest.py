@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chosen_records import be_patient, give_time, recycle_databases, stop_server
+from tests.hygiene import log_watch
 from tests.security import broken_builds, reporting
 from tests.servers import aws, azure
 
@@ -45,6 +46,7 @@ def _turn(item: pytest.Item) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    log_watch.watch_logs(config)
     reporting.register(config)
     broken_builds.apply(os.environ)
     _quieten_poller()

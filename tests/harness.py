@@ -23,6 +23,7 @@ from services.config import load_settings
 from services.processes.workspace import WorkspaceProcess
 from services.rpc.local import LocalChannel
 from tests.chosen_records import settings_of
+from tests.hygiene.log_watch import plant
 
 S = TypeVar("S")
 
@@ -105,7 +106,7 @@ class Workspace:
     async def sign_in(self, email: str, name: str = "") -> str:
         """Sign in (at first sight the user is created); returns the user id."""
         if email not in self._users:
-            secret = (self.process.kernel.keys_dir / "local.secret").read_text().strip()
+            secret = plant((self.process.kernel.keys_dir / "local.secret").read_text().strip())
             anonymous = self._stub(IdentityServiceStub, "", "")
             issued = await anonymous.IssueLocalToken(
                 IssueLocalTokenRequest(email=email, name=name or email, local_secret=secret)

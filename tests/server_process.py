@@ -25,14 +25,17 @@ from workspace.identity.v1.identity_service_pb2 import (
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from tests.harness import BearerChannel
+from tests.hygiene.log_watch import plant
 
 ROOT = Path(__file__).parents[1]
 _PROGRAM = """
 import asyncio, json, sys
 from services.config import load_settings
 from services.processes.workspace import WorkspaceProcess
+from services.telemetry.logs import configure_logging
 
 async def main():
+    configure_logging()
     process = WorkspaceProcess(load_settings(**json.loads(sys.argv[1])))
     await process.start()
     print(json.dumps({"grpc": process.grpc_address, "http": process.http_url}), flush=True)
@@ -102,7 +105,7 @@ class ServerProcess:
 
     async def token(self, email: str) -> str:
         """A local token; the user is made by `sign_in`."""
-        secret = (self.data_dir / "keys" / "local.secret").read_text().strip()
+        secret = plant((self.data_dir / "keys" / "local.secret").read_text().strip())
         request = IssueLocalTokenRequest(email=email, name=email, local_secret=secret)
         issued = await IdentityServiceStub(self.channel()).IssueLocalToken(request)
         return str(issued.access_token)

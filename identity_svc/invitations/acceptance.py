@@ -21,8 +21,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workspace.identity.v1.account_pb2 import AccountRole
-from workspace.identity.v1.invitation_pb2 import Invitation, InvitationStatus, InvitationTerms
+from workspace.identity.v1.invitation_pb2 import Invitation, InvitationStatus
 from workspace.identity.v1.invitation_service_pb2 import (
     AcceptInvitationRequest,
     AcceptInvitationResponse,
@@ -34,7 +33,7 @@ from identity_svc.directory import Directory, timestamp
 from identity_svc.invitations.offers import Offers
 from identity_svc.invitations.people import InvitationPeople
 from identity_svc.invitations.rules import (
-    ACCOUNT_TARGET,
+    DECOY,
     INVITATION,
     PENDING,
     activity,
@@ -67,15 +66,7 @@ _DECLINED = InvitationStatus.INVITATION_STATUS_DECLINED
 _REVOKED = InvitationStatus.INVITATION_STATUS_REVOKED
 _SWEEP_AFTER_SECONDS = 30.0
 _SWEEP_SECONDS = 60.0
-_NO_ID = "?"
-_DECOY = Invitation(
-    invitation_id=_NO_ID,
-    target_type=ACCOUNT_TARGET,
-    target_id=_NO_ID,
-    invited_by=_NO_ID,
-    status=PENDING,
-    terms=InvitationTerms(account_role=AccountRole.ACCOUNT_ROLE_VIEWER),
-)
+_NO_ID = DECOY.invitation_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +171,7 @@ class InvitationAcceptance:
         _, good = await self._look(way)
         if not good:
             self._tries.count(caller)
-            await self._grounds(_DECOY, caller)
+            await self._grounds(DECOY, caller)
             raise void()
 
     async def _look(self, way: _Way) -> tuple[Record[Invitation] | None, bool]:
@@ -190,7 +181,7 @@ class InvitationAcceptance:
         message = found.message if found else None
         if way.token:
             return found, self._tokens.matches(way.token, message)
-        good = await self._people.is_addressee(message or _DECOY, current_call().user_id)
+        good = await self._people.is_addressee(message or DECOY, current_call().user_id)
         return found, good and found is not None
 
     async def _is_for(self, invitation: Invitation, user_id: str) -> bool:

@@ -16,6 +16,7 @@ from identity_svc.directory import USER_ACTIVE, Directory
 from identity_svc.invitations.people import InvitationPeople
 from identity_svc.invitations.rules import (
     ACCOUNT_TARGET,
+    DECOY,
     INVITATION,
     PROJECT_TARGET,
     TEAM_TARGET,
@@ -55,7 +56,8 @@ class InvitationLists:
         found: Record[Invitation] | None = await self._records.get(
             INVITATION, invitation_key(request.invitation_id)
         )
-        if found is None or not await self._may_read(found.message, caller):
+        readable = await self._may_read(found.message if found else DECOY, caller)
+        if found is None or not readable:
             raise permission_denied("view", f"invitations/{request.invitation_id}")
         return GetInvitationResponse(invitation=shown(found, self._kernel.now()))
 

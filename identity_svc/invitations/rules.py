@@ -9,6 +9,7 @@ from typing import Any, Final
 import grpc.aio
 from workspace.common.v1.error_reason_pb2 import ErrorReason
 from workspace.common.v1.permission_pb2 import Permission
+from workspace.identity.v1.account_pb2 import AccountRole
 from workspace.identity.v1.invitation_pb2 import (
     Invitation,
     InvitationStatus,
@@ -26,6 +27,7 @@ from services.rpc.errors import error_info, peer_status
 
 __all__ = [
     "ACCOUNT_TARGET",
+    "DECOY",
     "INVITATION",
     "PENDING",
     "PROJECT_TARGET",
@@ -49,6 +51,15 @@ ACCOUNT_TARGET: Final = InvitationTargetType.INVITATION_TARGET_TYPE_ACCOUNT
 TEAM_TARGET: Final = InvitationTargetType.INVITATION_TARGET_TYPE_TEAM
 PROJECT_TARGET: Final = InvitationTargetType.INVITATION_TARGET_TYPE_PROJECT
 PENDING: Final = InvitationStatus.INVITATION_STATUS_PENDING
+DECOY: Final = Invitation(
+    invitation_id="?",
+    target_type=ACCOUNT_TARGET,
+    target_id="?",
+    invited_by="?",
+    status=PENDING,
+    terms=InvitationTerms(account_role=AccountRole.ACCOUNT_ROLE_VIEWER),
+)
+"""What is decided about where there is no invitation: it takes the same time."""
 _EXPIRED: Final = InvitationStatus.INVITATION_STATUS_EXPIRED
 _REFUSALS: Final = frozenset[int](
     [

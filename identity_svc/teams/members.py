@@ -112,6 +112,7 @@ class TeamMembers:
                 ),
                 answer=lambda records: UpdateTeamMemberResponse(member=records[0].shown()),
                 if_head=head,
+                still=lambda: require_admin(self._directory, sent.team_id, caller),
             )
 
         return await settle(mutation, pk, UpdateTeamMemberResponse, attempt)
@@ -237,6 +238,7 @@ class TeamMembers:
             activity=team_activity("team_member.added", place.team.message, _resource(member)),
             answer=lambda records: AddTeamMemberResponse(member=records[0].shown()),
             if_head=head,
+            still=lambda: self._authorise_add(request),
         )
 
     async def _require_fitting(self, place: TeamPlace, user: str, *, guest: bool) -> None:

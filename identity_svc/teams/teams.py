@@ -108,6 +108,7 @@ class Teams:
                     answer=lambda records: CreateTeamResponse(
                         team=records[0].shown(), root_admin=records[1].shown()
                     ),
+                    still=lambda: self._authorise_create(request),
                 )
 
         return await settle(mutation, pk, CreateTeamResponse, attempt)

@@ -33,6 +33,7 @@ from services.model.errors import permission_denied
 from services.model.families import FAMILIES
 from services.model.ids import canonical_email
 from services.model.indexes import Index
+from services.model.seals import SEAL
 from services.records.deciding import deciding
 from services.records.port import Item, Key
 from services.records.record import Activity, Write
@@ -241,7 +242,7 @@ def _account_records(items: Iterable[Item]) -> list[AccountDataRecord]:
 
 
 def _struct(members: dict[str, Any]) -> Struct:
-    shown = _open(members)
+    shown = {n: v for n, v in _open(members).items() if n not in SEAL}
     if _EVENT_VALUES in shown:
         shown[_EVENT_VALUES] = [_open_change(change) for change in shown[_EVENT_VALUES]]
     return ParseDict(shown, Struct())

@@ -41,8 +41,9 @@ from services.model.indexes import Index
 from services.records.mutation import Mutation, require_etag
 from services.records.port import Key
 from services.records.record import Activity, Page, Record, Write
-from services.rpc.authentication import Authenticator, unauthenticated
+from services.rpc.authentication import Authenticator
 from services.rpc.context import Caller, current_call
+from services.rpc.headers import unauthenticated
 from services.tokens.admission import UserAdmission, is_revoked
 
 __all__ = ["FRESH_SECONDS", "Links"]

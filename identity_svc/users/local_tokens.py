@@ -19,7 +19,7 @@ from services.model.ids import canonical_email, random_id, user_id
 from services.model.names import validate_name
 from services.model.times import to_timestamp
 from services.records.record import Activity
-from services.rpc.authentication import unauthenticated
+from services.rpc.headers import unauthenticated
 from services.tokens.local import LocalIdentity, LocalIssuer
 from services.tokens.local_secret import LocalSecret
 

@@ -39,8 +39,8 @@ from services.model.ids import identity_hash
 from services.records.mutation import Mutation
 from services.records.port import Key
 from services.records.record import Activity, Record, Write
-from services.rpc.authentication import unauthenticated
 from services.rpc.context import Caller, current_call
+from services.rpc.headers import unauthenticated
 from services.tokens.admission import refusal
 
 __all__ = ["SignIn", "personal_account_id", "record_claims"]

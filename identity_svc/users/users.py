@@ -86,12 +86,11 @@ class Users:
     async def get(self, request: GetUserRequest) -> GetUserResponse:
         caller, user = current_call().user_id, request.user_id
         found = await self._directory.user(user)
-        if found is not None:
-            if user == caller or await self._directory.is_platform_admin(caller):
-                return GetUserResponse(user=found.shown())
-            if await self._know_each_other(caller, user):
-                return GetUserResponse(user=public_view(found.message))
-        raise permission_denied("view", f"users/{user}")
+        # An absent user takes the same reads as one whom the caller does not know.
+        whole = user == caller or await self._directory.is_platform_admin(caller)
+        if (not whole and not await self._know_each_other(caller, user)) or found is None:
+            raise permission_denied("view", f"users/{user}")
+        return GetUserResponse(user=found.shown() if whole else public_view(found.message))
 
     async def resolve(self, request: ResolveUserRequest) -> ResolveUserResponse:
         """The active user with a verified address; empty if nobody has it."""

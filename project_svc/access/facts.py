@@ -21,6 +21,7 @@ from workspace.project.v1.grant_pb2 import Grant, GrantStatus
 from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access.fact_cache import Cached, FactCache, Filling
+from project_svc.access.membership_answers import require_about
 from project_svc.access.membership_cache import MembershipCache, Request
 from project_svc.access.user_view import UserView, scope_ref, user_view
 from services.model.errors import Reason, WorkspaceError
@@ -183,13 +184,12 @@ class FactsReader:
         found = dict(known)
         missing = [scope for scope in scopes if scope not in found]
         for at in range(0, len(missing) or 1, _SCOPES_A_CALL):
+            asked = missing[at : at + _SCOPES_A_CALL]
             with self._memberships.facts.filling() as filling:
                 answer = await self._identity.BatchGetMemberships(
-                    BatchGetMembershipsRequest(
-                        user_id=user_id,
-                        scopes=map(scope_ref, missing[at : at + _SCOPES_A_CALL]),
-                    )
+                    BatchGetMembershipsRequest(user_id=user_id, scopes=map(scope_ref, asked))
                 )
+                require_about(answer, user_id, asked)
                 found |= self._memberships.keep(filling, user_id, answer)
             status = int(answer.user_status)
         return user_view(status or 0, found.items())

@@ -16,6 +16,7 @@ from workspace.project.v1.project_pb2 import Project, ProjectStatus
 from project_svc.access.facts import FactsReader, ProjectView, UserView
 from project_svc.access.token_cut import allows_cut, evaluate_cut, leaves
 from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.ids import NO_ACCOUNT
 from services.model.permissions import (
     COMMENT,
     REVIEW,
@@ -25,11 +26,19 @@ from services.model.permissions import (
     may_read_suspended,
     permission_names,
 )
+from services.records.deciding import Still
 from services.records.record import Head, Record
 from services.rpc.consistency import AS_OF_NOW, Demand
 from services.rpc.context import current_call
 
-__all__ = ["Access", "ProjectAccess", "invalid_state", "require_active", "status_word"]
+__all__ = [
+    "Access",
+    "ProjectAccess",
+    "invalid_state",
+    "is_gone",
+    "require_active",
+    "status_word",
+]
 
 _ACTIVE = int(ProjectStatus.PROJECT_STATUS_ACTIVE)
 _GONE = frozenset(
@@ -45,7 +54,8 @@ class ProjectAccess:
     `record` is the project; `permissions` all the caller holds, expanded;
     `grant_revision` changes with grants and assignment. Commit to the
     project's partition with `if_head=head`, so that a right that is revoked
-    in between fails the write.
+    in between fails the write. Memberships lie elsewhere, and so do documents:
+    what rests on other partitions is looked at again (`Access.still`).
     """
 
     user_id: str
@@ -93,7 +103,7 @@ class Access:
         """Whether the user holds the permission; an absent project is False."""
         view = await self.facts.project(project_id, demand)
         if view is None:
-            return False
+            return await self._absent(user_id, demand)
         facts, _ = await self.facts.facts(view, user_id, demand)
         return allows_cut(facts, permission, self.now())
 
@@ -103,9 +113,16 @@ class Access:
         """What the user holds on a project; None if there is no such project."""
         view = await self.facts.project(project_id, demand)
         if view is None:
+            await self._absent(user_id, demand)
             return None
         facts, user = await self.facts.facts(view, user_id, demand)
         return ProjectAccess(user_id, view, user, evaluate_cut(facts, self.now()))
+
+    async def _absent(self, user_id: str, demand: Demand) -> bool:
+        """False, after the reads that a project takes: nobody learns by the time of a
+        refusal whether there is one."""
+        await self.facts.user(user_id, accounts=(NO_ACCOUNT,), demand=demand)
+        return False
 
     async def of_each(
         self, user_id: str, project_ids: Collection[str]
@@ -178,6 +195,20 @@ class Access:
             require_active(found.project)
         return found
 
+    def still(self, found: ProjectAccess, permission: int, *, resource: str = "") -> Still:
+        """The same decision as of the moment it is asked, for a commit that no head of
+        the project guards, or whose right may come from a membership."""
+
+        async def decide() -> None:
+            self.admit(
+                await self.of(found.user_id, found.view.project_id),
+                permission,
+                resource=resource or f"projects/{found.view.project_id}",
+                active=False,
+            )
+
+        return decide
+
     def _holds(self, found: ProjectAccess, permission: int, closed_home: bool) -> bool:
         if permission in found.permissions:
             return True
@@ -204,8 +235,13 @@ def invalid_state(resource: str, state: str, remedy: str) -> WorkspaceError:
     )
 
 
+def is_gone(project: Project) -> bool:
+    """Whether it is in the trash or purged: its files are at nobody's disposal."""
+    return project.status in _GONE
+
+
 def require_active(project: Project) -> None:
     """Raises INVALID_STATE unless the project is active."""
     if project.status != _ACTIVE:
-        remedy = "restore it first" if project.status in _GONE else "set it active first"
+        remedy = "restore it first" if is_gone(project) else "set it active first"
         raise invalid_state(f"projects/{project.project_id}", status_word(project), remedy)

@@ -24,10 +24,11 @@ from workspace.project.v1.permission_service_pb2 import (
     GetEffectivePermissionsRequest,
     GetEffectivePermissionsResponse,
 )
+from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access.answers import effective_message
 from project_svc.access.facts import ProjectView, UserView, project_pk
-from project_svc.access.gate import Access
+from project_svc.access.gate import Access, is_gone
 from project_svc.access.token_cut import allows_cut
 from project_svc.documents.rows import DOCUMENT, document_key
 from project_svc.policy import ASKING_SERVICES
@@ -110,7 +111,7 @@ class Permissions:
         user_id = await self._asked(request.user_id, request.project_id, demand)
         found = await self._access.of(user_id, request.project_id, demand)
         effective = found.effective if found and found.effective.sources else _NOTHING
-        if request.document_id and not await self._is_usable(request):
+        if request.document_id and found and not await self._is_usable(request, found.project):
             effective = _NOTHING
         return GetEffectivePermissionsResponse(
             effective_permissions=effective_message(
@@ -121,11 +122,12 @@ class Permissions:
             project_name=found.project.name if found and VIEW in effective.permissions else "",
         )
 
-    async def _is_usable(self, request: GetEffectivePermissionsRequest) -> bool:
-        """Whether the document is of the project, and not in the trash or purged."""
+    async def _is_usable(self, request: GetEffectivePermissionsRequest, project: Project) -> bool:
+        """Whether the document is of the project, and neither in the trash or purged."""
         record = await self._records.get(DOCUMENT, document_key(request.document_id))
         return (
-            record is not None
+            not is_gone(project)
+            and record is not None
             and record.message.project_id == request.project_id
             and record.message.status not in _GONE
         )

@@ -25,9 +25,10 @@ from services.kernel import Kernel
 from services.model.errors import WorkspaceError
 from services.model.times import to_micros, to_timestamp
 from services.records.port import Item
-from services.rpc.authentication import Admission, unauthenticated
+from services.rpc.authentication import Admission
 from services.rpc.consistency import AS_OF_NOW, MINIMIZE_LATENCY, Demand
 from services.rpc.context import Call, current_call
+from services.rpc.headers import unauthenticated
 from services.rpc.resume_tokens import ResumeTokens
 
 __all__ = ["PermissionWatch"]

@@ -27,9 +27,10 @@ from project_svc.documents.rows import (
 )
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, permission_denied
+from services.model.ids import NO_PROJECT
 from services.model.permissions import permission_names
 from services.model.times import from_timestamp, to_timestamp
-from services.records.deciding import deciding
+from services.records.deciding import Still, deciding
 from services.records.mutation import Decorate, Mutation, require_etag
 from services.records.record import Record, Write
 from services.rpc.context import current_call
@@ -124,9 +125,10 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class CallersEdit(Edit):
-    """An edit for a caller whose right was checked."""
+    """An edit for a caller whose right was checked; `still` checks it again."""
 
     access: ProjectAccess
+    still: Still
 
     def require_usable(self) -> None:
         """Raises INVALID_STATE unless the document can be worked on."""
@@ -167,11 +169,12 @@ class DocumentChanges:
         """
         resource = f"documents/{document_id}"
         record = await self.records.get(DOCUMENT, document_key(document_id))
+        project_id = record.message.project_id if record else NO_PROJECT
+        found = await self.access.require(
+            project_id, permission, resource=resource, active=False
+        )
         if record is None:
             raise permission_denied(permission_names([permission])[0], resource)
-        found = await self.access.require(
-            record.message.project_id, permission, resource=resource, active=False
-        )
         return DocumentAccess(record, found)
 
     def begin(self, request: Any, *, decorate: Decorate | None = None) -> Mutation:
@@ -218,6 +221,7 @@ class DocumentChanges:
                 mutation,
                 self.after(seen.record),
                 access=seen.access,
+                still=self.access.still(seen.access, permission, resource=seen.resource),
             )
             more = await decide(edit)
             if not more and edit.document == edit.before:
@@ -242,6 +246,7 @@ class DocumentChanges:
                 [Write(DOCUMENT, edit.document, base=edit.record), *more],
                 activity=activity_on(event, edit.document, edit.project),
                 answer=make,
+                still=edit.still if isinstance(edit, CallersEdit) else None,
             )
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_ETAG_MISMATCH:

@@ -106,7 +106,7 @@ class DocumentCopies:
         answer = await documents.insert(
             mutation,
             document,
-            found.project,
+            found,
             CopyDocumentResponse,
             reason="copied",
             file=seen.document.file,
@@ -132,7 +132,7 @@ class DocumentCopies:
         document = self._new(wanted, version, found, document_id)
         await self._soon(document_id, GUARD_SECONDS)
         answer = await documents.insert(
-            mutation, document, found.project, CopyDocumentVersionResponse, reason="copied",
+            mutation, document, found, CopyDocumentVersionResponse, reason="copied",
             file=file,
         )
         await self._soon(document_id)

@@ -124,6 +124,7 @@ class DerivedArtifacts:
                     artifact=self._changes.shown(records[0])
                 ),
                 if_head=head,
+                still=self._changes.access.still(seen.access, WRITE, resource=seen.resource),
             )
 
         return await deciding(attempt)

@@ -24,7 +24,6 @@ from workspace.project.v1.document_service_pb2 import (
     UpdateDocumentResponse,
 )
 from workspace.project.v1.history_pb2 import MetadataRecord, MetadataRecordType
-from workspace.project.v1.project_pb2 import Project
 
 from project_svc.access.gate import ProjectAccess, require_active
 from project_svc.documents.changes import CallersEdit, DocumentChanges, require_status
@@ -118,20 +117,21 @@ class Documents:
             return done
         require_active(found.project)
         document = self._new(request, document_id, found)
-        return await self.insert(mutation, document, found.project, CreateDocumentResponse)
+        return await self.insert(mutation, document, found, CreateDocumentResponse)
 
     async def insert(
         self,
         mutation: Mutation,
         document: Document,
-        project: Project,
+        found: ProjectAccess,
         kind: type[M],
         *,
         reason: str = "created",
         file: FileInfo | None = None,
     ) -> M:
         """Store a document that is new, with its first lifecycle record. Raises
-        ALREADY_EXISTS when its place is taken."""
+        ALREADY_EXISTS when its place is taken, PERMISSION_DENIED when the caller's
+        right to write to the project (`found`) has ended meanwhile."""
         changes, document_id = self._changes, document.document_id
         await self._links.propose(document, document.links)
         first = take_snapshot(
@@ -147,7 +147,7 @@ class Documents:
         for _ in range(_CREATE_ATTEMPTS):
             await self._claims.take(place_of(document), document_id, renew=base is not None)
             try:
-                return await self._commit(mutation, document, project, base, first, kind)
+                return await self._commit(mutation, document, found, base, first, kind)
             except WorkspaceError as error:
                 if error.reason not in (
                     Reason.ERROR_REASON_ALREADY_EXISTS,
@@ -231,7 +231,7 @@ class Documents:
         self,
         mutation: Mutation,
         document: Document,
-        project: Project,
+        found: ProjectAccess,
         base: Record[Document] | None,
         first: MetadataRecord,
         kind: type[M],
@@ -240,8 +240,9 @@ class Documents:
         return await mutation.commit(
             document_pk(document.document_id),
             [Write(DOCUMENT, document, base=base), Write(METADATA, first)],
-            activity=activity_on("document.created", document, project),
+            activity=activity_on("document.created", document, found.project),
             answer=lambda records: make(document=self._changes.shown(records[0])),
+            still=self._changes.access.still(found, WRITE),
         )
 
     def _new(

@@ -288,6 +288,7 @@ class Links:
                 activity=activity_of(f"project.{reason}", project),
                 answer=lambda records: answer(links=records[0].message.links),
                 if_head=found.head,
+                still=self._changes.access.still(found, WRITE),
             )
 
         return await deciding(attempt)

@@ -22,7 +22,7 @@ from workspace.project.v1.document_service_pb2 import (
 from workspace.project.v1.history_pb2 import MetadataRecordType
 
 from project_svc.access.answers import permission_values
-from project_svc.access.gate import ProjectAccess, invalid_state
+from project_svc.access.gate import ProjectAccess, invalid_state, is_gone
 from project_svc.documents.changes import DocumentAccess, DocumentChanges, require_usable
 from project_svc.documents.derived import artifact_state, find_artifact
 from project_svc.documents.files import expected_revision, not_found
@@ -66,7 +66,7 @@ class Transfers:
             require_usable(seen.document, seen.access.project)
             answer.next_file_revision = _next(seen.document, artifact)
         else:
-            answer.file.CopyFrom(await self._file(seen.document, artifact, request.file_revision))
+            answer.file.CopyFrom(await self._file(seen, artifact, request.file_revision))
             answer.file.storage_provider = self._changes.provider
         return answer
 
@@ -105,7 +105,7 @@ class Transfers:
         answer.document.document_id = document.document_id
         answer.document.project_id = document.project_id
         answer.document.name = document.name
-        answer.file.CopyFrom(await self._file(document, None, 0))
+        answer.file.CopyFrom(await self._file(seen, None, 0))
         answer.file.storage_provider = self._changes.provider
         return answer
 
@@ -140,8 +140,9 @@ class Transfers:
         return found
 
     async def _file(
-        self, document: Document, artifact: Record[DerivedArtifact] | None, revision: int
+        self, seen: DocumentAccess, artifact: Record[DerivedArtifact] | None, revision: int
     ) -> FileInfo:
+        document = seen.document
         current = artifact.message if artifact is not None else document
         gone = document.status not in _READABLE
         if artifact is not None:
@@ -151,6 +152,8 @@ class Transfers:
                 in (DocumentStatus.DOCUMENT_STATUS_TRASHED, DocumentStatus.DOCUMENT_STATUS_PURGED)
                 or current.status == DerivedArtifactStatus.DERIVED_ARTIFACT_STATUS_PURGED
             )
+        # With its project, a document is in the trash itself: restoring brings both back.
+        gone = gone or is_gone(seen.access.project)
         if gone or not current.HasField("file"):
             raise file_not_available(document.document_id)
         if revision in (0, current.file.file_revision):

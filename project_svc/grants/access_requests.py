@@ -180,6 +180,7 @@ class AccessRequests:
                 access_request=records[0].shown(), grant=records[1].shown()
             ),
             if_head=found.head,
+            still=self._access.still(found, MANAGE_ACCESS),
         )
 
     async def _pending(self, request: DecideAccessRequestRequest) -> Record[AccessRequest]:

@@ -87,6 +87,7 @@ class Grants:
                 activity=activity_of("grant.created", found.project, _name(grant)),
                 answer=lambda records: CreateGrantResponse(grant=records[0].shown()),
                 if_head=found.head,
+                still=self._access.still(found, MANAGE_ACCESS),
             )
 
         return await deciding(attempt)
@@ -116,6 +117,7 @@ class Grants:
                 activity=activity_of("grant.updated", found.project, _name(grant)),
                 answer=lambda records: UpdateGrantResponse(grant=records[0].shown()),
                 if_head=found.head,
+                still=self._access.still(found, MANAGE_ACCESS),
             )
 
         return await deciding(attempt)

@@ -23,6 +23,7 @@ from project_svc.scans import Weight, scan
 from services.model.families import FAMILIES
 from services.model.indexes import Index
 from services.model.permissions import ALL, MANAGE_ACCESS, VIEW
+from services.model.seals import take_off
 from services.model.times import from_timestamp
 from services.records.record import Record
 from services.rpc.context import current_call
@@ -143,6 +144,7 @@ def shown_event(event: ActivityEvent, held: frozenset[int]) -> ActivityEvent | N
         return None
     copy = ActivityEvent()
     copy.CopyFrom(event)
+    take_off(copy)
     del copy.changes[:]
     if VIEW in held:
         copy.changes.extend(c for c in event.changes if c.family not in _ACCESS_FAMILIES)

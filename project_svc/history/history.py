@@ -40,7 +40,7 @@ from project_svc.scans import Scanned, scan
 from services.model.families import Family
 from services.model.indexes import Index
 from services.model.permissions import COMMENT, REVIEW, VIEW, WRITE
-from services.records.deciding import deciding
+from services.records.deciding import Still, deciding
 from services.records.mutation import Mutation
 from services.records.record import Activity, Head, Record, Write
 from services.rpc.context import current_call
@@ -66,6 +66,7 @@ class _Subject:
     access: ProjectAccess
     document: Document | None
     head: Head
+    still: Still
 
     @property
     def document_id(self) -> str:
@@ -136,6 +137,7 @@ class History:
                     metadata_record=self._changes.shown(records[0])
                 ),
                 if_head=subject.head,
+                still=subject.still,
             )
 
         return await deciding(attempt)
@@ -168,6 +170,7 @@ class History:
                 activity=subject.activity("write_event.created"),
                 answer=self._written,
                 if_head=subject.head,
+                still=subject.still,
             )
 
         return await deciding(attempt)
@@ -258,12 +261,14 @@ class History:
     async def _subject(
         self, request: AppendMetadataRecordRequest | CreateWriteEventRequest, permission: int
     ) -> _Subject:
+        access = self._changes.access
         if request.document_id:
             head = await self._records.head(document_pk(request.document_id))
             seen = await self._changes.require(request.document_id, permission)
-            return _Subject(seen.access, seen.document, head)
-        found = await self._changes.access.require(request.project_id, permission, active=False)
-        return _Subject(found, None, found.head)
+            still = access.still(seen.access, permission, resource=seen.resource)
+            return _Subject(seen.access, seen.document, head, still)
+        found = await access.require(request.project_id, permission, active=False)
+        return _Subject(found, None, found.head, access.still(found, permission))
 
     async def _readable(
         self, request: ListMetadataRecordsRequest | ListWriteEventsRequest

@@ -1,252 +1,174 @@
-"""VerifyActivity: whether the audit chain of a partition is unbroken.
+"""The audit chains for those who check them: VerifyActivity, ListActivityCheckpoints,
+ListActivityProofs.
 
-Checked is, for the events of this instance: their sequence numbers are 1 to n
-without gap or repeat and HEAD names the last; each event's digest, key and
-content agree; each record is what the last event about it says, with a digest
-that is right. Events of other instances (sync) are checked one by one. Who can
-write to the database and makes everything anew consistently is not found out:
-that takes a checkpoint of the head that is kept elsewhere.
-
-The reads are not of one moment. HEAD is read first, then the records, then the
-events: all events up to that HEAD are seen, and a record that a later event
-names was changed meanwhile and is passed over.
+Who can write to the database and makes a whole chain anew is found out by a checkpoint
+alone, one that was kept where he cannot write.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from datetime import datetime
+from typing import Protocol
 
 from workspace.identity.v1.account_pb2 import AccountCapability
 from workspace.project.v1.history_service_pb2 import (
+    ActivityCheckpoint,
     ActivityFault,
+    ActivityFaultKind,
+    ActivityProof,
+    ListActivityCheckpointsRequest,
+    ListActivityCheckpointsResponse,
+    ListActivityProofsRequest,
+    ListActivityProofsResponse,
     VerifyActivityRequest,
     VerifyActivityResponse,
 )
 
 from project_svc.access.facts import project_pk
 from project_svc.documents.changes import DocumentChanges
-from project_svc.documents.rows import document_pk
+from project_svc.documents.rows import DOCUMENT, document_pk
+from project_svc.history.activity_audit import checkpoint_of, events_of, verify_partition
 from project_svc.projects.homes import home_of
-from services.events.outbox import OutboxEvent, instance_of
-from services.model.canonical import content_digest
-from services.model.errors import Reason, WorkspaceError
-from services.model.families import FAMILIES
+from project_svc.scans import scan
+from services.events.outbox import instance_of
+from services.model.errors import Reason, WorkspaceError, invalid_field
+from services.model.indexes import Index
 from services.model.permissions import MANAGE_ACCESS
+from services.model.seals import Checkpoint
 from services.model.stamp import Stamp
-from services.records.codec import content_of
-from services.records.events import VALUE_LIMIT
-from services.records.port import Index, Item
+from services.model.times import from_micros
 from services.records.record import Head
-from services.records.store import RecordStore
 from services.rpc.context import current_call
+from services.rpc.page_tokens import page_size
 
-__all__ = ["ActivityCheck", "verify_partition"]
+__all__ = ["ActivityCheck"]
 
-_EVENT = FAMILIES["activity_event"]
 _MANAGE = AccountCapability.ACCOUNT_CAPABILITY_MANAGE_ACCOUNT
-_MOST_FAULTS = 100
-_PAGE = 500
-_EVENTS = (("EVENT#", "EVENT$"),)
-_OTHERS = (("!", "EVENT#"), ("EVENT$", "\x7f"))
-_EXPIRING = frozenset({"upload"})
-"""Families whose rows go by themselves."""
-Faults = list[ActivityFault]
+_MOST_BYTES = 2 * 1024 * 1024
+"""Of events in one page: a message has at most 4 MiB."""
+
+
+class _Scope(Protocol):
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def account_id(self) -> str: ...
 
 
 class ActivityCheck:
-    """The use case of VerifyActivity."""
+    """The use cases."""
 
     def __init__(self, *, changes: DocumentChanges) -> None:
         self._changes = changes
+        self._records = changes.records
+        self._tokens = changes.kernel.page_tokens
 
     async def verify(self, request: VerifyActivityRequest) -> VerifyActivityResponse:
-        """Raises PERMISSION_DENIED, and NOT_FOUND if nothing was ever written."""
+        """Raises PERMISSION_DENIED, INVALID_FIELD for a checkpoint of another chain, and
+        NOT_FOUND if nothing was ever written and no checkpoint says otherwise."""
         pk = await self._partition(request)
-        head = await self._changes.records.head(pk)
-        if head.token is None:
-            raise WorkspaceError(
-                Reason.ERROR_REASON_NOT_FOUND,
-                "it has no activity; check the id",
-                metadata={"resource": pk},
-            )
-        return await verify_partition(self._changes.records, head)
+        kept = self._kept(pk, request.checkpoint)
+        head = await self._records.head(pk)
+        if head.token is None and kept is not None:
+            return _all_gone(kept)
+        _require_written(head)
+        return await verify_partition(self._records, head, kept=kept, now=self._now())
 
-    async def _partition(self, request: VerifyActivityRequest) -> str:
-        if request.document_id:
-            await self._changes.require(request.document_id, MANAGE_ACCESS)
-            return document_pk(request.document_id)
+    async def checkpoints(
+        self, request: ListActivityCheckpointsRequest
+    ) -> ListActivityCheckpointsResponse:
+        """Of what was written, the project itself in the first page. Raises
+        PERMISSION_DENIED and INVALID_PAGE_TOKEN."""
+        call, pks = current_call(), [await self._partition(request)]
+        position = self._tokens.open(call.method, call.user_id, request, request.page_token)
+        answer = ListActivityCheckpointsResponse()
         if request.project_id:
-            await self._changes.access.require(request.project_id, MANAGE_ACCESS)
-            return project_pk(request.project_id)
-        account_id = request.account_id
+            found = await scan(
+                self._records, DOCUMENT, Index.PROJECT, project_pk(request.project_id),
+                prefix="ARTIFACT#", limit=page_size(request), position=position,
+            )  # fmt: skip
+            pks = [] if position else pks
+            pks += [document_pk(each.message.document_id) for each in found.records]
+            if found.next:
+                answer.next_page_token = self._tokens.issue(
+                    call.method, call.user_id, request, found.next
+                )
+        for head in await self._records.heads(pks):
+            if head.token is not None:
+                text = self._checkpoint(head)
+                answer.checkpoints.append(ActivityCheckpoint(partition=head.pk, text=text))
+        return answer
+
+    async def proofs(self, request: ListActivityProofsRequest) -> ListActivityProofsResponse:
+        """The events as they are sealed. Raises PERMISSION_DENIED, INVALID_PAGE_TOKEN and
+        NOT_FOUND if nothing was ever written."""
+        call, pk = current_call(), await self._partition(request)
+        position = self._tokens.open(call.method, call.user_id, request, request.page_token)
+        head = await self._records.head(pk)
+        _require_written(head)
+        answer = ListActivityProofsResponse(checkpoint=self._checkpoint(head))
+        room = _MOST_BYTES
+        async for item in events_of(self._records, pk, after=position):
+            room -= len(item.body.encode())
+            full = len(answer.proofs) == page_size(request) or room < 0
+            if full and answer.proofs:
+                answer.next_page_token = self._tokens.issue(
+                    call.method, call.user_id, request, answer.proofs[-1].key
+                )
+                break
+            joined = bool(Stamp.load(item.stamp).origin)
+            answer.proofs.append(ActivityProof(key=item.key.sk, content=item.body, joined=joined))
+        return answer
+
+    async def _partition(self, scope: _Scope) -> str:
+        """What the request names, if the caller may check it."""
+        if scope.document_id:
+            await self._changes.require(scope.document_id, MANAGE_ACCESS)
+            return document_pk(scope.document_id)
+        if scope.project_id:
+            await self._changes.access.require(scope.project_id, MANAGE_ACCESS)
+            return project_pk(scope.project_id)
+        account_id = scope.account_id
         user = await self._changes.access.facts.user(
             current_call().user_id, accounts=[account_id]
         )
         home_of(account_id, user.raw[account_id], personal=False).require(_MANAGE)
         return f"ACCOUNT#{account_id}"
 
-
-async def verify_partition(records: RecordStore, head: Head) -> VerifyActivityResponse:
-    """The answer for the partition of `head`, which was read before."""
-    rows = {item.key.sk: _Row.of(item) async for item in _items(records, head.pk, events=False)}
-    chain = _Chain(head, instance_of(records.actor), rows)
-    async for item in _items(records, head.pk, events=True):
-        chain.add(OutboxEvent(item))
-    faults = chain.faults()
-    return VerifyActivityResponse(
-        intact=not faults, verified_count=chain.count, faults=faults[:_MOST_FAULTS]
-    )
-
-
-async def _items(records: RecordStore, pk: str, *, events: bool) -> AsyncIterator[Item]:
-    """The event rows of a partition, or its records, tombstones included."""
-    for lower, upper in _EVENTS if events else _OTHERS:
-        after: str | None = None
-        while True:
-            page = await records.run(
-                Index.BASE, pk, lower=lower, upper=upper, limit=_PAGE, after=after
-            )
-            for item in page.items:
-                if item.family in FAMILIES:
-                    yield item
-            after = page.next
-            if after is None:
-                break
-
-
-@dataclass(slots=True)
-class _Row:
-    """A record as stored; `digest` is that of its content, made anew."""
-
-    family: str
-    deleted: bool
-    digest: str
-    stamped: str
-    size: int
-
-    @classmethod
-    def of(cls, item: Item) -> _Row:
+    def _kept(self, pk: str, text: str) -> Checkpoint | None:
+        if not text:
+            return None
         try:
-            content = content_of(FAMILIES[item.family], json.loads(item.body or "{}"))
-            digest = content_digest(item.family, item.deleted, content)
-            stamp = Stamp.load(item.stamp)
-        except (ValueError, TypeError):
-            return cls(item.family, item.deleted, "", "unreadable", 0)
-        size = len(json.dumps(content, ensure_ascii=False).encode())
-        return cls(item.family, item.deleted, digest, stamp.digest, size)
+            kept = Checkpoint.load(text)
+        except ValueError:
+            raise invalid_field("checkpoint", "is none; give the line as it was printed") from None
+        if kept.pk != pk:
+            raise invalid_field("checkpoint", f"is of {kept.pk}; this is {pk}")
+        if kept.instance != instance_of(self._records.actor):
+            raise invalid_field("checkpoint", "is of another store; verify it where it was taken")
+        return kept
+
+    def _checkpoint(self, head: Head) -> str:
+        return checkpoint_of(head, instance_of(self._records.actor), self._now()).dump()
+
+    def _now(self) -> datetime:
+        return from_micros(int(self._changes.kernel.now() * 1_000_000))
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an event says of one record; `after` is the digest of its content, ''
-    where the event does not have it."""
-
-    sequence: int
-    event_id: str
-    family: str
-    after: str
-
-
-@dataclass(slots=True)
-class _Chain:
-    """The events of a partition, gathered to be judged together."""
-
-    head: Head
-    instance: str
-    rows: dict[str, _Row]
-    count: int = 0
-    sequences: dict[int, str] = field(default_factory=dict)
-    last: dict[str, _Told] = field(default_factory=dict)
-    found: Faults = field(default_factory=list)
-
-    def add(self, event: OutboxEvent) -> None:
-        """Check one event by itself, and remember what it says of others."""
-        self.count += 1
-        try:
-            members = json.loads(event.item.body)
-            sequence = int(members.get("partition_sequence", 0))
-            problem = _problem(event, members)
-            changes = [_told(event, sequence, change) for change in members.get("changes", ())]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            self._fault(event.event_id, 0, "The event is not readable.")
-            return
-        if problem:
-            self._fault(event.event_id, sequence, problem)
-        if instance_of(event.actor) != self.instance:
-            return
-        if sequence in self.sequences:
-            self._fault(event.event_id, sequence, "Another event has the same sequence number.")
-        self.sequences[sequence] = event.event_id
-        for sk, told in changes:
-            known = self.last.get(sk)
-            if known is None or known.sequence < sequence:
-                self.last[sk] = told
-
-    def faults(self) -> Faults:
-        """Every break, by sequence number."""
-        self._check_sequence()
-        for sk, told in self.last.items():
-            self._check_record(sk, told)
-        for sk, row in self.rows.items():
-            if sk not in self.last:
-                self._fault("", 0, f"No event tells of the {row.family} record {sk}.")
-        return sorted(self.found, key=lambda fault: (fault.partition_sequence, fault.event_id))
-
-    def _check_sequence(self) -> None:
-        missing = (n for n in range(1, self.head.pseq + 1) if n not in self.sequences)
-        for number in islice(missing, _MOST_FAULTS):  # HEAD may say anything
-            self._fault("", number, "The event is missing.")
-        if self.sequences.get(self.head.pseq, self.head.commit_id) != self.head.commit_id:
-            self._fault(
-                self.sequences[self.head.pseq], self.head.pseq, "HEAD names another last event."
-            )
-        if min(self.sequences, default=1) < 1:
-            self._fault(self.sequences[min(self.sequences)], 0, "The sequence starts below 1.")
-
-    def _check_record(self, sk: str, told: _Told) -> None:
-        row = self.rows.get(sk)
-        if told.sequence > self.head.pseq:
-            return  # changed while this was read
-        text = ""
-        if row is None:
-            if told.after and told.family not in _EXPIRING:
-                text = f"The {told.family} record {sk} is missing."
-        elif row.digest != row.stamped:
-            text = f"The content of the {row.family} record {sk} is not what its digest says."
-        elif told.after and told.after != row.digest:
-            text = f"The {row.family} record {sk} is not what its last event says."
-        elif not (told.after or row.deleted or _is_silent(row)):
-            text = f"The {row.family} record {sk} is there, its last event deleted it."
-        if text:
-            self._fault(told.event_id, told.sequence, text)
-
-    def _fault(self, event_id: str, sequence: int, text: str) -> None:
-        self.found.append(
-            ActivityFault(event_id=event_id, partition_sequence=sequence, text=text)
+def _require_written(head: Head) -> None:
+    if head.token is None:
+        raise WorkspaceError(
+            Reason.ERROR_REASON_NOT_FOUND,
+            "it has no activity; check the id",
+            metadata={"resource": head.pk},
         )
 
 
-def _is_silent(row: _Row) -> bool:
-    """Its events do not have its values: it never changes, or it is large."""
-    return FAMILIES[row.family].policy == "append_only" or row.size > VALUE_LIMIT
-
-
-def _problem(event: OutboxEvent, members: dict[str, Any]) -> str:
-    stamp = Stamp.load(event.item.stamp)
-    if content_digest(_EVENT.name, event.item.deleted, members) != stamp.digest:
-        return "The event is not what its digest says."
-    if members.get("event_id") != event.event_id:
-        return "The event is stored under the key of another."
-    if (stamp.dot[0], stamp.hlc) != (event.actor, event.hlc):
-        return "The stamp is not of the time and the writer that the key names."
-    return ""
-
-
-def _told(event: OutboxEvent, sequence: int, change: dict[str, Any]) -> tuple[str, _Told]:
-    family, after = str(change["family"]), change.get("after")
-    digest = "" if after is None else content_digest(family, False, after)
-    return str(change["sk"]), _Told(sequence, event.event_id, family, digest)
+def _all_gone(kept: Checkpoint) -> VerifyActivityResponse:
+    fault = ActivityFault(
+        partition_sequence=kept.sequence, text="The whole chain is gone.",
+        kind=ActivityFaultKind.ACTIVITY_FAULT_KIND_CUT,
+    )  # fmt: skip
+    return VerifyActivityResponse(faults=[fault])

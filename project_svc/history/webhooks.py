@@ -36,10 +36,11 @@ from project_svc.scans import scan
 from services.events.egress import AddressRefused, Egress, PostFailed
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field, permission_denied
+from services.model.ids import NO_PROJECT
 from services.model.indexes import Index
 from services.model.permissions import MANAGE_ACCESS
 from services.model.times import to_timestamp
-from services.records.deciding import deciding
+from services.records.deciding import Still, deciding
 from services.records.mutation import Mutation, require_etag
 from services.records.record import Record, Write
 from services.rpc.context import current_call
@@ -56,10 +57,11 @@ _MEMBER = MemberStatus.MEMBER_STATUS_ACTIVE
 @dataclass(frozen=True, slots=True)
 class _Scope:
     """A project or account whose webhooks the caller may manage. `account_id` is
-    the account concerned, for the activity."""
+    the account concerned, for the activity; `still` decides again for a commit."""
 
     pk: str
     account_id: str
+    still: Still
 
 
 class Webhooks:
@@ -147,6 +149,7 @@ class Webhooks:
             activity=webhook_activity("created", webhook, account_id=scope.account_id),
             answer=lambda records: CreateWebhookResponse(webhook=_shown(records)),
             if_head=head,
+            still=scope.still,
         )
 
     def _webhook(self, request: CreateWebhookRequest, webhook_id: str) -> Webhook:
@@ -178,34 +181,40 @@ class Webhooks:
             [Write(WEBHOOK, webhook, base=record)],
             activity=webhook_activity("deleted", webhook, account_id=scope.account_id),
             answer=lambda records: DeleteWebhookResponse(webhook=_shown(records)),
+            still=scope.still,
         )
 
     async def _managed(self, webhook_id: str) -> tuple[Record[Webhook], _Scope]:
         """The webhook, if the caller may manage it; absent is forbidden."""
         denied = permission_denied("manage_access", f"webhooks/{webhook_id}")
         record = await find_webhook(self._records, webhook_id)
-        if record is None:
-            raise denied
+        webhook = record.message if record else Webhook(project_id=NO_PROJECT)
         try:
-            scope = await self._scope(record.message.project_id, record.message.account_id)
+            scope = await self._scope(webhook.project_id, webhook.account_id)
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_PERMISSION_DENIED:
                 raise
             raise denied from None
+        if record is None:
+            raise denied
         return record, scope
 
     async def _scope(self, project_id: str, account_id: str, *, hold: bool = False) -> _Scope:
         """Raises PERMISSION_DENIED without `manage_access` or `manage_account`;
         a hold of a project's uploads needs the right of its home."""
+
+        async def decide() -> str:
+            if project_id:
+                found = await self._access.require(project_id, MANAGE_ACCESS)
+                if hold:
+                    _require_home_right(found)
+                return found.project.account_id
+            user = await self._access.facts.user(current_call().user_id, accounts=[account_id])
+            home_of(account_id, user.raw[account_id], personal=False).require(_MANAGE)
+            return account_id
+
         pk = scope_pk(project_id=project_id, account_id=account_id)
-        if project_id:
-            found = await self._access.require(project_id, MANAGE_ACCESS)
-            if hold:
-                _require_home_right(found)
-            return _Scope(pk, found.project.account_id)
-        user = await self._access.facts.user(current_call().user_id, accounts=[account_id])
-        home_of(account_id, user.raw[account_id], personal=False).require(_MANAGE)
-        return _Scope(pk, account_id)
+        return _Scope(pk, await decide(), decide)
 
     async def _check_url(self, url: str) -> None:
         try:

@@ -94,6 +94,7 @@ class Assignments:
             activity=activity_of("project.assigned", project),
             answer=lambda records: _answer(found, records, len(revoked)),
             if_head=found.head,
+            still=self._access.still(found, OWNER),
         )
 
     def _ended(self, record: Record[Grant], found: ProjectAccess) -> Grant:

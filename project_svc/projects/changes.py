@@ -73,6 +73,7 @@ class ProjectChanges:
                 activity=activity_of(event, project),
                 answer=lambda records: _answered(make, found, records[0]),
                 if_head=found.head,
+                still=authorise,
             )
 
         return await deciding(attempt)

@@ -97,6 +97,10 @@ class Projects:
             _require_fit(team, home)
         project = await self._new_project(mutation.new_id("p"), user_id, home, request)
         grants = self._first_grants(project, mutation.new_id("g"), user_id)
+
+        async def still() -> None:
+            (await self._home(user_id, request)).require(_CREATE)
+
         return await mutation.commit(
             pk,
             [Write(_PROJECT, project), *(Write(_GRANT, grant) for grant in grants)],
@@ -104,6 +108,7 @@ class Projects:
             answer=lambda records: CreateProjectResponse(
                 project=project_message(records[0], ALL)
             ),
+            still=still,
         )
 
     async def get(self, request: GetProjectRequest) -> GetProjectResponse:

@@ -127,6 +127,7 @@ class Trash:
                 activity=activity_of(event, project),
                 answer=lambda records: SetLegalHoldResponse(project=_held(found, records[0])),
                 if_head=found.head,
+                still=lambda: self._holder(request.project_id),
             )
 
         return await deciding(attempt)

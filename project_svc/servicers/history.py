@@ -68,6 +68,16 @@ class HistoryServicer(HistoryServiceServicer):
     ) -> pb.VerifyActivityResponse:
         return await self._check.verify(request)
 
+    async def ListActivityCheckpoints(
+        self, request: pb.ListActivityCheckpointsRequest, _: Any
+    ) -> pb.ListActivityCheckpointsResponse:
+        return await self._check.checkpoints(request)
+
+    async def ListActivityProofs(
+        self, request: pb.ListActivityProofsRequest, _: Any
+    ) -> pb.ListActivityProofsResponse:
+        return await self._check.proofs(request)
+
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, _: Any
     ) -> AsyncGenerator[pb.WatchEventsResponse, None]:

@@ -15,6 +15,8 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +32,13 @@ __all__ = ["FORMAT", "Manifest", "RowWriter", "read_manifest", "read_rows", "row
 FORMAT = 1
 _MANIFEST = "backup.json"
 _RECORDS = "records.jsonl.gz"
+_MAX_LINE_BYTES = 8 * 1024 * 1024
+"""Of a row: its body and stamp have 1.8 MB at most, and JSON in JSON grows."""
+_MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+_DAMAGES = (
+    OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
+)  # fmt: skip
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +70,13 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """What a backup says of itself. Raises INVALID_STATE with the remedy."""
     try:
-        found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        manifest = Manifest(**found)
+        manifest = Manifest(**json.loads(_bounded(folder / _MANIFEST)))
     except FileNotFoundError:
         raise _refused(
             f"{folder} is no complete backup: it has no {_MANIFEST}; name the folder that "
             "`wm backup` wrote, or make the backup again"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _refused(f"{folder / _MANIFEST} cannot be read ({error})") from None
     if manifest.format > FORMAT:
         raise _refused(
@@ -85,8 +93,8 @@ class RowWriter:
         self.count = 0
         self._digest = hashlib.sha256()
         self._path = folder / _RECORDS
-        self._temp = folder / f".{_RECORDS}.{os.getpid()}"
-        fd = os.open(self._temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._temp = folder / f".{_RECORDS}.{secrets.token_hex(8)}"
+        fd = os.open(self._temp, _NEW, 0o600)
         self._raw: IO[bytes] = os.fdopen(fd, "wb")
         self._file = gzip.GzipFile(fileobj=self._raw, mode="wb", compresslevel=3, mtime=0)
 
@@ -125,22 +133,42 @@ def row_line(item: Item | Put) -> bytes:
 
 
 def read_rows(folder: Path, expected_sha256: str, *, now: float) -> Iterator[Put]:
-    """The rows to write, without those that expired before `now` (unix seconds).
-    Raises INVALID_STATE at the end when the lines are not those of the backup."""
+    """The rows to write, without those that expired before `now` (unix seconds). A line is
+    looked at once it is known to be of a size that a row can have. Raises INVALID_STATE,
+    when the lines are not those of the backup at their end."""
     digest = hashlib.sha256()
     try:
         with gzip.open(folder / _RECORDS, "rb") as file:
-            for line in file:
+            for line in _lines(file):
                 put = _put(json.loads(line))
                 if put.expires_at is None:
                     digest.update(line)
                 elif put.expires_at <= now:
                     continue
                 yield put
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGES as error:
         raise _refused(f"{folder / _RECORDS} is damaged ({error}); use another backup") from None
     if digest.hexdigest() != expected_sha256:
         raise _refused(f"{folder / _RECORDS} is not the file that was written; use another backup")
+
+
+def _lines(file: gzip.GzipFile) -> Iterator[bytes]:
+    """The lines, none of which is ever held beyond its limit: a few bytes of a file may
+    unpack to all the memory there is. Raises ValueError."""
+    number = 1
+    while line := file.readline(_MAX_LINE_BYTES + 1):
+        if len(line) > _MAX_LINE_BYTES:
+            raise ValueError(f"line {number} has more than {_MAX_LINE_BYTES} bytes")
+        yield line
+        number += 1
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_MAX_MANIFEST_BYTES + 1)
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise ValueError(f"it has more than {_MAX_MANIFEST_BYTES} bytes")
+    return data
 
 
 def _put(row: dict[str, Any]) -> Put:

@@ -60,9 +60,14 @@ async def restore_records(
 
 
 async def restore_objects(
-    source: ObjectDriver, target: ObjectDriver, *, progress: Callable[[str, int], None]
+    source: ObjectDriver,
+    target: ObjectDriver,
+    *,
+    promised: int,
+    progress: Callable[[str, int], None],
 ) -> int:
-    """Copy every object, verified; returns how many."""
+    """Copy every object, verified; returns how many. Raises INVALID_STATE when there are
+    fewer than the `promised` ones, or one is damaged."""
     copied, after = 0, None
     while True:
         page = await source.list("", after)
@@ -82,7 +87,12 @@ async def restore_objects(
             progress("objects", copied)
         after = page.next
         if after is None:
-            return copied
+            break
+    if copied < promised:
+        raise _refused(
+            f"the backup holds {copied} of its {promised} files; use another backup"
+        )
+    return copied
 
 
 def restore_keys(folder: Path, target: Path) -> None:

@@ -70,7 +70,9 @@ async def _run(
 ) -> Manifest:
     signer = UrlSigner(open_keyring(settings))
     source = await open_objects(settings, signer, _NOWHERE, private=False)
-    target = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
+    target = FilesystemDriver(
+        folder / "objects", signer=signer, public_url=_NOWHERE, linked=True
+    )
     try:
         job = Backup(folder, source=source, target=target, progress=progress(shown=shown))
         return await job.run(rows, keys=settings.data_dir / "keys" if keys else None)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -18,6 +19,7 @@ from services.cli.arguments import DOCUMENT
 from services.cli.client import Session, in_session
 from services.cli.exit_codes import ExitCode
 from services.cli.exporting.fetch import CHUNK, opened, verify
+from services.cli.exporting.parts import new_part, usual_mode
 from services.cli.failures import CliError, usage
 from services.cli.importing.put import UrlRefused, http_client
 from services.cli.importing.retry import Unavailable, with_retries
@@ -135,15 +137,25 @@ def _target(output: str, filename: str) -> Path:
 
 
 async def _save(session: Session, download: Any, path: Path, *, force: bool) -> None:
-    temp = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")
     if not force:
         _refuse_existing(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _opened_for(temp) as file:
-            await _receive(session, download, file)
-        temp.replace(path)
+        await _save_in(folder, session, download, path.name)
     finally:
-        temp.unlink(missing_ok=True)
+        os.close(folder)
+
+
+async def _save_in(folder: int, session: Session, download: Any, name: str) -> None:
+    fd, temp = new_part("get", folder)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            await _receive(session, download, file)
+            os.fchmod(fd, usual_mode())
+        os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temp, dir_fd=folder)
 
 
 def _refuse_existing(path: Path) -> None:
@@ -153,11 +165,6 @@ def _refuse_existing(path: Path) -> None:
             remedy="replace it with --force, or name another with --output",
             exit_code=ExitCode.CONFLICT,
         )
-
-
-def _opened_for(path: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 async def _receive(session: Session, download: Any, file: BinaryIO | _Counted) -> None:

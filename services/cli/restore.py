@@ -85,11 +85,13 @@ async def _fill(settings: Settings, folder: Path, manifest: Manifest, *, shown: 
     show = progress(shown=shown)
     restore_keys(folder, settings.data_dir / "keys")
     signer = UrlSigner(open_keyring(settings))
-    source = FilesystemDriver(folder / "objects", signer=signer, public_url=_NOWHERE)
+    source = FilesystemDriver(
+        folder / "objects", signer=signer, public_url=_NOWHERE, linked=True
+    )
     objects = await open_objects(settings, signer, _NOWHERE)
     try:
         await _check_objects(settings, source, objects)
-        await restore_objects(source, objects, progress=show)
+        await restore_objects(source, objects, promised=manifest.objects, progress=show)
     finally:
         await source.close()
         await objects.close()

@@ -7,6 +7,8 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from workspace.common.v1.activity_pb2 import ActivityEvent
 
+from services.model.seals import take_off
+
 __all__ = ["cloud_event"]
 
 
@@ -18,6 +20,7 @@ def cloud_event(
     Without `whole` it says what happened and who did it, not what was written."""
     shown = ActivityEvent()
     shown.CopyFrom(event)
+    take_off(shown)
     if not whole:
         del shown.changes[:]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import grpc.aio
@@ -29,10 +29,19 @@ _log = logging.getLogger("workspace.http")
 
 
 class Api:
-    """Answers whatever no other route of the gateway took."""
+    """Answers whatever no other route of the gateway took. `public` are the methods
+    that need no credentials."""
 
-    def __init__(self, table: RouteTable, caller: Caller, limits: HttpLimits) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        caller: Caller,
+        limits: HttpLimits,
+        *,
+        public: Collection[str] = (),
+    ) -> None:
         self._table = table
+        self._public = frozenset(public)
         self._caller = caller
         self._limits = limits
         self._free = limits.max_in_flight
@@ -73,6 +82,8 @@ class Api:
             request_id=request_id(scope),
             streams=route.streams,
             deadlines=self._limits.deadlines,
+            client=(scope.get("client") or ("",))[0],
+            public=route.rpc in self._public,
         )
         body = await read_body(scope, receive, self._limits)
         request = await self._request(

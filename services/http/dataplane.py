@@ -3,7 +3,8 @@
 One path, `/data/objects/{key}?token=...`. The token alone authorises; cookies
 and Authorization headers are not looked at. A call is refused with 403 unless
 path and query have exactly the signed spelling. Bodies are streamed, bounded
-in length and in time, and never held whole.
+in length and in time, and never held whole. A transfer whose URL is revoked
+while it is under way is cut, and leaves nothing.
 
 Mount: `Starlette(routes=[*dataplane_routes(driver, signer, is_revoked=...)])`.
 The server must not log query strings (`uvicorn --no-access-log`).
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
@@ -24,19 +25,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.http.ranges import NOT_SATISFIABLE, parse_range
+from services.http.download_headers import download_headers, is_unchanged, wanted_range
 from services.http.refusals import (
     FIXED_HEADERS,
     bad_request,
     driver_errors,
     forbidden,
-    range_behind_end,
     too_large,
     too_slow,
     unavailable,
     wrong_header,
 )
 from services.http.transfers import CutError, Slots, answered
+from services.http.while_allowed import EndedError, while_allowed
 from services.model.errors import WorkspaceError
 from services.objects.port import (
     ByteRange,
@@ -58,24 +59,8 @@ _MIN_BYTES_PER_SECOND = 16 * 1024
 _GRACE_SECONDS = 30.0
 
 IsRevoked = Callable[[str, str, int], Awaitable[bool]]
-"""`await is_revoked(principal, revision_scope, revision)`: asked on each use,
-and again before an upload becomes visible. Cache for at most 5 seconds."""
-
-_INLINE_TYPES = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "text/plain"}
-)
-_ATTACHMENT_TYPES = _INLINE_TYPES | {
-    "application/json",
-    "application/pdf",
-    "application/zip",
-    "audio/mpeg",
-    "text/csv",
-    "text/markdown",
-    "video/mp4",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
+"""`await is_revoked(principal, revision_scope, revision)`: asked on each use, each
+second of a transfer, and before an upload becomes visible. Cache for at most 2 seconds."""
 
 
 class DataDriver(Protocol):
@@ -160,8 +145,7 @@ class _DataPlane:
     def _authorise(self, request: Request) -> Claims:
         query = bytes(request.scope["query_string"])
         try:
-            token = query.removeprefix(_QUERY).decode("ascii")
-            claims = self._signer.verify(token, request.method)
+            claims = self._signer.verify(_token(request), request.method)
         except (TokenError, UnicodeDecodeError, WorkspaceError) as error:
             _LOG.info("transfer refused: %s", getattr(error, "cause", "token"))
             raise forbidden() from None
@@ -171,10 +155,19 @@ class _DataPlane:
             raise forbidden()
         return claims
 
+    def _while_allowed(self, request: Request, claims: Claims) -> AbstractAsyncContextManager[None]:
+        async def allowed() -> bool:
+            live = self._signer.is_live(_token(request), request.method)
+            return live and not await self._revoked(claims)
+
+        return while_allowed(allowed)
+
+    async def _revoked(self, claims: Claims) -> bool:
+        return await self._is_revoked(claims.principal, claims.revision_scope, claims.revision)
+
     async def _check_revoked(self, claims: Claims) -> None:
-        arguments = (claims.principal, claims.revision_scope, claims.revision)
         try:
-            revoked = await self._is_revoked(*arguments)
+            revoked = await self._revoked(claims)
         except Exception:
             _LOG.exception("revocation could not be checked; the transfer is refused")
             raise unavailable() from None
@@ -184,10 +177,14 @@ class _DataPlane:
     async def _put(self, request: Request, claims: Claims, send: Send) -> None:
         size = _check_upload_headers(request, claims)
         try:
-            async with asyncio.timeout(self._seconds(size)):
+            async with (
+                asyncio.timeout(self._seconds(size)), self._while_allowed(request, claims)
+            ):
                 tag = await self._receive(request, claims, size)
         except TimeoutError:
             raise too_slow() from None
+        except EndedError:
+            raise forbidden() from None
         response = Response(status_code=HTTPStatus.OK, headers={**FIXED_HEADERS, "ETag": tag})
         await response(request.scope, request.receive, send)
 
@@ -222,17 +219,22 @@ class _DataPlane:
         if claims.sha256 and info.sha256 != claims.sha256:
             raise WrongBytes("the object is not the one that was signed")
         tag = f'"{info.sha256}"'
-        headers = {**FIXED_HEADERS, **_download_headers(claims, info), "ETag": tag}
-        if _matches(request.headers.get("if-none-match", ""), tag):
+        headers = {**FIXED_HEADERS, **download_headers(claims, info), "ETag": tag}
+        if is_unchanged(request.headers.get("if-none-match", ""), tag):
             response = Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
             await response(request.scope, request.receive, send)
             return
-        await self._send(request, info, headers, send)
+        await self._send(request, claims, info, headers, send)
 
     async def _send(
-        self, request: Request, info: ObjectInfo, headers: dict[str, str], send: Send
+        self,
+        request: Request,
+        claims: Claims,
+        info: ObjectInfo,
+        headers: dict[str, str],
+        send: Send,
     ) -> None:
-        span = _wanted_range(request, info, headers["ETag"])
+        span = wanted_range(request, info, headers["ETag"])
         status, length = HTTPStatus.OK, info.size
         if span is not None:
             last = info.size - 1 if span.last is None else span.last
@@ -245,10 +247,15 @@ class _DataPlane:
             )
             return
         try:
-            async with asyncio.timeout(self._seconds(length)):
+            async with (
+                asyncio.timeout(self._seconds(length)), self._while_allowed(request, claims)
+            ):
                 await self._stream(info.key, span, status, headers, send)
         except TimeoutError:
             _LOG.warning("download cut: the client reads too slowly")
+            raise CutError from None
+        except EndedError:
+            _LOG.info("download cut: the URL was revoked")
             raise CutError from None
 
     async def _stream(
@@ -276,6 +283,11 @@ class _DataPlane:
 
     def _seconds(self, length: int) -> float:
         return self._grace + length / _MIN_BYTES_PER_SECOND
+
+
+def _token(request: Request) -> str:
+    """Raises UnicodeDecodeError for what cannot be one."""
+    return bytes(request.scope["query_string"]).removeprefix(_QUERY).decode("ascii")
 
 
 def _start(status: HTTPStatus, headers: dict[str, str]) -> dict[str, object]:
@@ -311,34 +323,3 @@ async def _body(request: Request, size: int) -> AsyncGenerator[bytes, None]:
             raise too_large()
         if chunk:
             yield chunk
-
-
-def _matches(if_none_match: str, tag: str) -> bool:
-    """RFC 9110 13.1.2, weak comparison."""
-    tags = [item.strip().removeprefix("W/") for item in if_none_match.split(",")]
-    return "*" in tags or tag in tags
-
-
-def _wanted_range(request: Request, info: ObjectInfo, tag: str) -> ByteRange | None:
-    condition = request.headers.get("if-range")
-    header = request.headers.get("range", "")
-    if request.method != "GET" or (condition is not None and condition != tag):
-        return None
-    span = parse_range(header, info.size)
-    if span is NOT_SATISFIABLE:
-        raise range_behind_end(info.size)
-    return span
-
-
-def _download_headers(claims: Claims, info: ObjectInfo) -> dict[str, str]:
-    """Only types that no browser executes are named, and fewer shown inline."""
-    content_type = claims.content_type or info.content_type
-    bare = content_type.split(";")[0].strip().lower()
-    disposition = claims.disposition or "attachment"
-    if disposition.startswith("inline") and bare not in _INLINE_TYPES:
-        disposition = "attachment" + disposition.removeprefix("inline")
-    return {
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": disposition,
-        "Content-Type": content_type if bare in _ATTACHMENT_TYPES else "application/octet-stream",
-    }

@@ -1,4 +1,4 @@
-"""The outermost layer: request id, safe response headers, measurements."""
+"""The outermost layer of the gateway: request id, no caching, measurements."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _harden(message, request_id(scope))
+                _complete(message, request_id(scope))
             await send(message)
 
         try:
@@ -55,8 +55,7 @@ class Edge:
                 self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)
 
 
-def _harden(message: Message, own_id: str) -> None:
+def _complete(message: Message, own_id: str) -> None:
     headers = MutableHeaders(scope=message)
     headers[REQUEST_ID_HEADER] = own_id
-    headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault("Cache-Control", "no-store")

@@ -44,7 +44,7 @@ class Gateway:
     full names (`/package.Service/Method`) of what is served: others have no
     route. Their generated modules have to be imported. `extra_routes` are
     Starlette routes (the data plane under `/data/`) and win over the API.
-    `public` are the methods that need no credentials, for the description.
+    `public` are the methods that need no credentials.
     `ready` decides `/readyz`. Without `metrics_registry` there is no `/metrics`.
     Raises ValueError when an annotation is broken or two collide.
     """
@@ -65,7 +65,7 @@ class Gateway:
         if max_body_bytes is not None:
             limits = replace(limits, max_body_bytes=max_body_bytes)
         self._table = RouteTable(methods)
-        api = Api(self._table, Caller(channel_for), limits)
+        api = Api(self._table, Caller(channel_for), limits, public=public)
         plain = [*health_routes(ready), _landing(metrics_registry is not None)]
         plain.append(_openapi(self._table.routes, public))
         if metrics_registry is not None:

@@ -10,6 +10,8 @@ from http import HTTPStatus
 from services.http.errors import HttpError, bad_request
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.deadline import DeadlineLimits
+from services.rpc.headers import AUTHORIZATION, bearer_in
+from services.rpc.rates import CLIENT_HEADER
 
 __all__ = ["RawHeaders", "RequestHeaders", "read_headers"]
 
@@ -17,9 +19,8 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
-_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _ETAG = re.compile(r'"[\x21\x23-\x7e]{1,510}"')
-_MAX_AUTHORIZATION = 24 * 1024  # room for the rest within gRPC's 32 KiB of metadata
+_MAX_AUTHORIZATION = 24 * 1024  # what is much larger than any token is said to be so
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +33,30 @@ class RequestHeaders:
 
 
 def read_headers(
-    headers: RawHeaders, *, request_id: str, streams: bool, deadlines: DeadlineLimits
+    headers: RawHeaders,
+    *,
+    request_id: str,
+    streams: bool,
+    deadlines: DeadlineLimits,
+    client: str = "",
+    public: bool = False,
 ) -> RequestHeaders:
     """`authorization`, `x-request-id`, `traceparent` and the deadline; nothing else
-    is forwarded, whatever it is called.
+    is forwarded, whatever it is called; but for the address of the `client` as the
+    connection says it. A `public` method asks for no credentials: none are looked at,
+    as over gRPC.
 
-    Raises HttpError 400 naming the field, 401 for two Authorization fields.
+    Raises HttpError 400 naming the field, 431; UNAUTHENTICATED as `bearer_in`.
     """
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     metadata = [("x-request-id", request_id)]
-    bearer = _authorization(found.get("authorization", []))
+    if client:
+        metadata.append((CLIENT_HEADER, client))
+    bearer = "" if public else _bearer(found.get(AUTHORIZATION, []))
     if bearer:
-        metadata.append(("authorization", bearer))
+        metadata.append((AUTHORIZATION, f"Bearer {bearer}"))
     parents = found.get("traceparent", [])
     if len(parents) == 1 and _TRACEPARENT.fullmatch(parents[0]):
         metadata.append(("traceparent", parents[0]))
@@ -56,16 +67,8 @@ def read_headers(
     )
 
 
-def _authorization(values: list[str]) -> str:
-    if not values:
-        return ""
-    if len(values) > 1 or not _PRINTABLE.fullmatch(values[0]):
-        raise HttpError(
-            WorkspaceError(
-                Reason.ERROR_REASON_UNAUTHENTICATED, "Send one Authorization header field."
-            )
-        )
-    if len(values[0]) > _MAX_AUTHORIZATION:
+def _bearer(values: list[str]) -> str:
+    if len(values) == 1 and len(values[0]) > _MAX_AUTHORIZATION:
         raise HttpError(
             WorkspaceError(
                 Reason.ERROR_REASON_LIMIT_EXCEEDED,
@@ -74,7 +77,7 @@ def _authorization(values: list[str]) -> str:
             ),
             status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         )
-    return values[0]
+    return bearer_in(values)
 
 
 def _timeout(values: list[str], streams: bool, deadlines: DeadlineLimits) -> float:

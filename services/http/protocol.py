@@ -11,14 +11,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.http.hardening import raw_answer
 from services.http.limits import HttpLimits
+from services.http.transfers import ABORT
 
 __all__ = ["protocol_class"]
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+_TOO_LARGE = raw_answer("431 Request Header Fields Too Large")
 
 
 class _HeadTooLarge(Exception):
@@ -67,6 +66,7 @@ class _Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._arm()
         super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -86,7 +86,8 @@ class _Protocol(HttpToolsProtocol):
         self._disarm()
         if not self._refused:
             self._refused = True
-            super().send_400_response(msg)
+            self.transport.write(raw_answer("400 Bad Request", msg))
+            self.transport.close()
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -10,9 +10,11 @@ from google.protobuf.message import Message
 
 from services.http.errors import bad_request
 from services.http.etags import apply_if_match
+from services.http.json_size import require_few_values
 from services.http.query import parse_query
 from services.http.routes import Route
 from services.http.transcode import load_object, merge_object
+from services.rpc.elements import ElementLimit
 
 __all__ = ["build_request"]
 
@@ -28,6 +30,8 @@ def build_request(
     message = route.request()
     if body and not route.body:
         raise bad_request("body", f"{route.verb} of this path takes no body")
+    descriptor = cast("Descriptor", message.DESCRIPTOR)
+    require_few_values(body, ElementLimit(descriptor).max_fields)
     value = load_object(body) if body else {}
     if value and route.body == "*":
         merge_object(value, message)
@@ -35,7 +39,6 @@ def build_request(
         merge_object(value, getattr(message, route.body), route.body)
     if route.body not in {"", "*"}:
         getattr(message, route.body).SetInParent()
-    descriptor = cast("Descriptor", message.DESCRIPTOR)
     more = parse_query(query, descriptor, bound=route.template.variables, body=route.body)
     if more:
         merge_object(more, message)

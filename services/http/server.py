@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.http.hardening import harden
 from services.http.limits import HttpLimits
 from services.http.protocol import protocol_class
 from services.model.errors import Reason, WorkspaceError
@@ -143,7 +144,7 @@ class HttpServer:
         if tls is not None:
             more["ssl_context_factory"] = lambda *_: _reloading_context(tls)
         config = uvicorn.Config(
-            self._closing(app),
+            self._answering(app),
             http=protocol_class(limits),
             ws="none",
             lifespan="off",
@@ -191,12 +192,13 @@ class HttpServer:
             await task
         self._sock.close()
 
-    def _closing(self, app: ASGIApp) -> ASGIApp:
+    def _answering(self, app: ASGIApp) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             async def answer(message: Message) -> None:
-                if self._leaving and message["type"] == "http.response.start":
-                    headers = [*message.get("headers", ()), (b"connection", b"close")]
-                    message = {**message, "headers": headers}
+                if message["type"] == "http.response.start":
+                    left = [(b"connection", b"close")] if self._leaving else []
+                    message = {**message, "headers": [*message.get("headers", ()), *left]}
+                    harden(message, scope)
                 await send(message)
 
             await app(scope, receive, answer)

@@ -3,6 +3,7 @@ those of a store behind us (`object_proxy`)."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from starlette.types import Send
 from services.http.limits import ClientGone
 from services.http.refusals import RefusedError, overloaded
 
-__all__ = ["CutError", "Slots", "answered"]
+__all__ = ["ABORT", "CutError", "Slots", "answered"]
 
 _LOG = logging.getLogger(__name__)
+
+ABORT = "workspace.abort"
+"""ASGI extension: its `abort` ends the connection at once."""
 
 
 class CutError(Exception):
@@ -49,9 +53,18 @@ async def answered(transfer: Awaitable[None], request: Request, send: Send) -> N
     except (ClientGone, ClientDisconnect):
         _LOG.info("transfer ended by the client")
     except CutError:
-        return  # an incomplete response: the server closes the connection
+        await _abort(request)  # an incomplete response: the server closes the connection
     except RefusedError as refusal:
         await refusal.response(close=closing)(request.scope, request.receive, send)
+
+
+async def _abort(request: Request) -> None:
+    """What a client did not take yet is dropped, and the connection with it: one that reads
+    nothing would keep both for ever (`protocol.py` offers it)."""
+    abort = request.scope.get("extensions", {}).get(ABORT, {}).get("abort")
+    if abort is not None:
+        abort()
+        await asyncio.sleep(0)  # the protocol hears of it before we return
 
 
 def _has_body(request: Request) -> bool:

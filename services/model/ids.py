@@ -14,6 +14,8 @@ from typing import Final
 
 __all__ = [
     "ID_CHARS",
+    "NO_ACCOUNT",
+    "NO_PROJECT",
     "canonical_email",
     "derived_id",
     "email_hash",
@@ -23,6 +25,11 @@ __all__ = [
 ]
 
 ID_CHARS: Final = 26
+NO_ACCOUNT: Final = "a_none"
+NO_PROJECT: Final = "p_none"
+"""Nothing has these ids. Where a thing is absent a decision is made about one of them, so
+that its refusal takes the time of one about a thing of others."""
+
 _ID_BYTES: Final = 17  # 136 bits; 26 characters carry the first 130
 
 

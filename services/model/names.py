@@ -14,13 +14,20 @@ Three kinds of text, three strictnesses:
   no physical key is made from these texts as they are.
 * *file name of a storage key* (`safe_filename`): made by us, never refused.
 
-All are NFC. Comparisons are byte-exact and case-sensitive.
+In all three, nothing that cannot be seen is taken: controls, bidi and zero-width
+characters (those inside of joined emoji, too: whoever compares two names must see all
+there is), private use, noncharacters, and what Unicode shows as nothing or reserves for that.
+A variation selector may follow the character that it belongs to.
+
+All are NFC. Comparisons are byte-exact and case-sensitive: `Makefile` and `makefile` are
+two names, on every database, since an imported tree may have both (K13, K14).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from services.model.errors import invalid_field
@@ -64,11 +71,16 @@ _DEVICES: Final = frozenset(
 # Cc control, Cf format (bidi, zero-width), Zl/Zp line ends, Cs lone surrogates,
 # Co private use (Azure refuses it).
 _FORBIDDEN_CATEGORIES: Final = frozenset(["Cc", "Cf", "Zl", "Zp", "Cs", "Co"])
-# Invisible although their category is not Cf (Default_Ignorable_Code_Point of
-# the UCD). Variation selectors stay legal: phones type them with every emoji.
+# Invisible although their category is not Cf (Default_Ignorable_Code_Point of the UCD),
+# those that are reserved to become so included.
 _INVISIBLE: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u3164\uffa0"
+) | frozenset(
+    map(chr, (*range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000)))
 )
+# Invisible, too, but they choose the form of the character before them: phones type them
+# with emoji, Japanese names are written with them. On their own they are refused.
+_SELECTORS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 # An encoded dot or slash in any spelling that some decoder accepts (K03).
 _ENCODED_PERCENT: Final = re.compile(r"%(25)+", re.IGNORECASE)
 _ENCODED_DOT: Final = re.compile(r"%(2e|u002e|c0%ae|e0%80%ae)", re.IGNORECASE)
@@ -94,13 +106,14 @@ def validate_name(field: str, value: str, *, max_chars: int = MAX_NAME_CHARS) ->
 def cleaned_name(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
     """The label in a text that cannot be refused, such as a name that a sign-in
     provider says: as `validate_name` wants it, or '' when nothing visible is left."""
-    visible = (" " if _is_hidden(char) else char for char in unicodedata.normalize("NFC", text))
+    placed = _in_place(unicodedata.normalize("NFC", text))
+    visible = (" " if hidden else char for char, hidden in placed)
     return " ".join("".join(visible).split())[:max_chars].rstrip()
 
 
 def is_visible(text: str) -> bool:
     """Whether no character is invisible or steers a terminal or a mail."""
-    return not any(map(_is_hidden, text))
+    return not any(hidden for _, hidden in _in_place(text))
 
 
 def validate_document_name(field: str, value: str) -> str:
@@ -185,13 +198,13 @@ def _truncate(text: str) -> str:
 
 
 def _replace_unsafe(text: str) -> str:
-    return "".join("_" if _unsafe_in_key(char) else char for char in text)
+    placed = _in_place(text)
+    return "".join("_" if hidden or _unsafe_in_key(char) else char for char, hidden in placed)
 
 
 def _unsafe_in_key(char: str) -> bool:
     return (
         char in _REPLACED_IN_KEYS
-        or _is_hidden(char)
         or _imitates_syntax(char)
         or (char.isspace() and char != " ")
     )
@@ -225,11 +238,21 @@ def _hides_dots(segment: str) -> bool:
 
 
 def _refuse_hidden(field: str, text: str) -> None:
-    for char in text:
-        if _is_hidden(char):
+    for char, hidden in _in_place(text):
+        if hidden:
             raise invalid_field(
                 field, f"contains the invisible or control character U+{ord(char):04X}; remove it"
             )
+
+
+def _in_place(text: str) -> Iterator[tuple[str, bool]]:
+    """Each character, and whether nobody sees it where it stands."""
+    before = " "
+    for char in text:
+        alone = char in _SELECTORS and (before in _SELECTORS or before.isspace())
+        hidden = alone or _is_hidden(char)
+        yield char, hidden
+        before = " " if hidden else char
 
 
 def _is_hidden(char: str) -> bool:

@@ -183,7 +183,10 @@ RPCS: Final[Mapping[str, Needs]] = MappingProxyType(
     )
     | _rows(_HISTORY, Needs.HOME, "ListActivity")
     | _rows(
-        _HISTORY, Needs.WHOLE, "VerifyActivity WatchEvents CreateWebhook ListWebhooks DeleteWebhook"
+        _HISTORY,
+        Needs.WHOLE,
+        "VerifyActivity ListActivityCheckpoints ListActivityProofs WatchEvents CreateWebhook "
+        "ListWebhooks DeleteWebhook",
     )
     | _rows(
         _PERMISSION,

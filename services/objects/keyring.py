@@ -23,7 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from services.model.errors import Reason, WorkspaceError
-from services.private_files import PrivateFileError, install_private, make_key_file, read_private
+from services.private_files import (
+    PrivateFileError,
+    install_private,
+    is_known_to_all,
+    make_key_file,
+    read_private,
+)
 
 __all__ = ["KEY_BYTES", "KEY_FILE", "Keyring", "Purpose", "SigningKey"]
 
@@ -178,7 +184,7 @@ def _problem(version: object, keys: _Keys) -> str:
         return "lacks a key for uploads or downloads, or has more than two"
     if any(len(key.secret) != KEY_BYTES for key in everything):
         return f"holds a key that is not {KEY_BYTES} bytes long"
-    if any(len(set(key.secret)) < 8 for key in everything):
+    if any(is_known_to_all(key.secret) for key in everything):
         return "holds a default key"
     if len({key.secret for key in everything}) != len(everything):
         return "holds the same key twice"

@@ -136,6 +136,12 @@ class UrlSigner:
         self._check_use(claims, method)
         return claims
 
+    def is_live(self, token: str, method: str) -> bool:
+        """Whether the key of a token that `verify` accepted is live still: a transfer may
+        outlast it. Its time does not count, what has begun in time goes on."""
+        purpose, match = purpose_of(method), _SHAPE.fullmatch(token)
+        return bool(purpose and match and self._keyring.find(purpose, match[1]))
+
     def _claims(self, request: SignRequest) -> Claims:
         now = int(self._clock())
         return Claims(

@@ -21,6 +21,7 @@ from services.rpc.addresses import address_of
 from services.rpc.health import Health
 from services.rpc.limits import Limits
 from services.rpc.server import bind_port
+from services.rpc.unknown_paths import socket_server
 from services.settings import Settings
 
 __all__ = ["Operations"]
@@ -67,11 +68,7 @@ class Operations:
             await self._probes.stop(None)
 
     async def _start_probes(self, host: str, port: int) -> int:
-        server = grpc.aio.server(
-            interceptors=(_NoWatches(),),
-            options=Limits().server_options(),
-            maximum_concurrent_rpcs=100,
-        )
+        server = socket_server((_NoWatches(),), Limits(max_concurrent_rpcs=100))
         self._probes = server
         self._health.attach(server)
         await self._health.set_ready(False)

@@ -43,7 +43,7 @@ from services.private_files import load_or_create_secret
 from services.processes.installed import installed
 from services.processes.lifecycle import Lifecycle, closing
 from services.processes.peering import Peering
-from services.processes.targets import SERVICES, service_identity, target_of
+from services.processes.targets import SERVICES, Target, service_identity, target_of
 from services.records.expiry import ExpirySweep
 from services.records.incarnation_watch import IncarnationWatch
 from services.records.instance import Instance
@@ -55,6 +55,7 @@ from services.rpc.consistency import ConsistencyTokens
 from services.rpc.health import Probe
 from services.rpc.local import LocalServer
 from services.rpc.policy import KERNEL_POLICY, Policy, merge_policies, public_methods
+from services.rpc.rates import CallRates
 from services.rpc.registration import register
 from services.rpc.sealed_tokens import SealedPageTokens
 from services.rpc.stack import build_interceptors
@@ -168,6 +169,7 @@ class WorkspaceProcess(Lifecycle):
             metrics=RpcMetrics(self.registry),
             tracing=tracing,
             services=_service_names(settings),
+            rates=_rates(settings),
         )
         self.local.intercept(interceptors)
         self.rpc = self._rpc_server(
@@ -317,3 +319,11 @@ def _service_names(settings: Settings) -> dict[str, str]:
     """What certificates prove, as names of services."""
     domain = settings.peer_trust_domain
     return {service_identity(domain, target): f"{target}_svc" for target in SERVICES}
+
+
+def _rates(settings: Settings) -> CallRates:
+    return CallRates(
+        user_calls=settings.user_calls_per_minute,
+        address_calls=settings.address_calls_per_minute,
+        proved=[service_identity(settings.peer_trust_domain, target) for target in Target],
+    )

@@ -6,6 +6,9 @@ async def attempt() -> RevokeGrantResponse:
     return await mutation.commit(pk, writes, ..., if_head=head)
 
 return await deciding(attempt)
+
+What was decided by rows of other partitions, no head of this one holds: such a commit is
+given `still`, which decides once more just before the write.
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ from typing import TypeVar
 
 from services.model.errors import Reason, WorkspaceError
 
-__all__ = ["deciding"]
+__all__ = ["Still", "deciding"]
 
 T = TypeVar("T")
+
+Still = Callable[[], Awaitable[object]]
+"""Decides again; raises (PERMISSION_DENIED as a rule) when what allowed a write has ended."""
 
 _ATTEMPTS = 40
 _LONGEST_PAUSE = 0.05

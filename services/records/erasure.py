@@ -3,11 +3,12 @@
 History is append-only but for this: rows of every kind are rewritten in place,
 events with their old and new values and stored answers included. The structure
 stays: keys, ids, times, who did what (`user_id` is a hash already). A rewrite is
-conditional on the row that was read, has no event and no sequence number of its
-own, and makes decisions that are under way in the partition fail once, so that
-nobody writes back what he read before. Digests are made anew; `Stamp.erased`
-marks the row, so that a follower of the change feed knows an old event from a new
-one.
+conditional on the row that was read and makes decisions that are under way in the
+partition fail once, so that nobody writes back what he read before. Digests are made
+anew; `Stamp.erased` marks the row, so that a follower of the change feed knows an old
+event from a new one. Where events are rewritten the same commit has an event of its own,
+`activity.erased`, with the digest of each as it is now: the audit chain accepts exactly
+those (services/model/activity_chain.py).
 
 Replaced are, for an object about the person (its `user_id`), the fields of
 `_PERSONAL`; the name of the personal account; and, in every text of every row,
@@ -26,7 +27,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -39,13 +40,16 @@ from services.model.canonical import text_digest
 from services.model.clocks import hlc_millis
 from services.model.families import FAMILIES, Family
 from services.model.ids import canonical_email
+from services.model.seals import without_nonce
 from services.model.shown import Contest, Shown, shown_of
 from services.model.stamp import Stamp, stamp_write
 from services.model.versions import Version
 from services.records.codec import content_of, decode, dump
 from services.records.conflict_rows import CONFLICT, Found
+from services.records.events import Change
 from services.records.limits import parts_that_fit
 from services.records.port import ConditionFailed, Item, Key, Match, Put
+from services.records.record import Activity
 from services.records.siblings import SIBLING, Rows, record_key, travelling
 from services.records.store import RecordStore
 
@@ -286,8 +290,8 @@ class Erasure:
                     puts = [put for put in found if put is not None]
                     if not puts:
                         return
-                    for part in parts_that_fit(puts, beside=1):
-                        await self._records.rewrite(pk, part)
+                    for part in parts_that_fit(puts, beside=2):
+                        await self._records.rewrite(pk, part, told=_told(part))
             except ConditionFailed:
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.001 * 2**number))
                 again = [await self._records.get_row(item.key) for item in items]
@@ -311,6 +315,8 @@ class Erasure:
             scrubbed = _inside(self._scrubber, scrubbed)
         if scrubbed == members:
             return None
+        if item.family == _EVENT:
+            scrubbed = without_nonce(item.body, scrubbed)
         family = FAMILIES.get(item.family)
         if family is None:
             return _put(item, json.dumps(scrubbed), item.stamp)
@@ -349,6 +355,20 @@ class Erasure:
         if answer == data:
             return None
         return json.dumps(row | {"answer": base64.b64encode(answer).decode()})
+
+
+def _told(puts: Sequence[Put]) -> tuple[Activity, Sequence[Change]] | None:
+    """What an event says of the events among these rows; None if there are none."""
+    events = [put for put in puts if put.family == _EVENT]
+    if not events:
+        return None
+    last = json.loads(events[-1].body)
+    about = {name: last.get(name, "") for name in ("account_id", "project_id")}
+    changes = [
+        Change(_EVENT, put.key.sk, "", dump({"digest": Stamp.load(put.stamp).digest}))
+        for put in events
+    ]
+    return Activity("activity.erased", "activity", **about), changes
 
 
 def _inside(scrubber: Scrubber, value: Any) -> Any:

@@ -44,9 +44,17 @@ class Change:
 
 
 def event_members(
-    activity: Activity, *, commit_id: str, hlc: str, pseq: int, changes: Sequence[Change]
+    activity: Activity,
+    *,
+    commit_id: str,
+    hlc: str,
+    pseq: int,
+    changes: Sequence[Change],
+    previous: str,
+    nonce: str,
 ) -> dict[str, str]:
-    """Members of a `workspace.common.v1.ActivityEvent` as canonical texts."""
+    """Members of a `workspace.common.v1.ActivityEvent` as canonical texts. `previous` and
+    `nonce` seal it (services/model/seals.py)."""
     values: Mapping[str, str] = {
         "event_id": commit_id,
         "type": activity.type,
@@ -56,6 +64,8 @@ def event_members(
         "resource": activity.resource,
         "note": activity.note,
         "partition_sequence": str(pseq),
+        "previous_link": previous,
+        "seal_nonce": nonce,
         **_who(peek_call()),
     }
     members = {name: canonical_json(value) for name, value in values.items() if value}

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from services.model.errors import Reason, WorkspaceError
+from services.records.deciding import Still
 from services.records.large_answers import complete
 from services.records.record import Activity, Committed, Head, Record, Write
 from services.records.requests import Once
@@ -97,8 +98,10 @@ class Mutation:
         activity: Activity,
         answer: Callable[[Sequence[Record[Any]]], M],
         if_head: Head | None = None,
+        still: Still | None = None,
     ) -> M:
-        """Commit and answer, with the consistency token filled in."""
+        """Commit and answer, with the consistency token filled in. `if_head` and
+        `still` are those of RecordStore.commit."""
         made: list[M] = []
 
         def build(records: Sequence[Record[Any]]) -> M:
@@ -112,6 +115,7 @@ class Mutation:
             once=self.once if self._known_id else None,
             answer=build,
             if_head=if_head,
+            still=still,
         )
         given = await self._whole(type(made[0]).FromString(done.answer), cut=done.cut)
         return self._finish(given, pk, done.pseq, done.time_ms)

@@ -20,6 +20,7 @@ from services.model.canonical import canonical_object, text_digest
 from services.model.clocks import hlc_millis
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES, Family
+from services.model.seals import Link, link_of, opening, sealed_digest
 from services.model.shown import shown_of
 from services.model.stamp import Dot, Stamp, stamp_write
 from services.model.versions import State, Version, join, past_kept, seen_in, supersede
@@ -34,7 +35,7 @@ from services.records.requests import REQUEST_SECONDS, Once
 from services.records.siblings import Rows, travelling
 from services.rpc.context import peek_call
 
-__all__ = ["CommitPlan", "head_of", "next_head"]
+__all__ = ["CommitPlan", "head_of", "next_head", "same_head"]
 
 _EVENT = FAMILIES["activity_event"]
 _NO_ROWS: Mapping[Key, Rows] = MappingProxyType({})
@@ -46,6 +47,7 @@ class CommitPlan:
 
     pk: str
     commit_id: str
+    nonce: str
     hlc: str
     actor: str
     activity: Activity
@@ -82,8 +84,8 @@ class CommitPlan:
         check_sizes([row.body for row in rows])
         records = [each.record("") for each in stamped]
         return cls(
-            pk, secrets.token_hex(16), hlc, actor, activity, writes, rows, records,
-            [each.change for each in stamped], once, answer(records) if answer else None,
+            pk, secrets.token_hex(16), secrets.token_hex(16), hlc, actor, activity, writes, rows,
+            records, [each.change for each in stamped], once, answer(records) if answer else None,
             [put for each in stamped for put in each.beside],
         )
 
@@ -111,7 +113,8 @@ class CommitPlan:
     def puts(self, head: Head) -> list[Put]:
         """HEAD first (position 0), then the writes, the event, the request."""
         pseq = head.pseq + 1
-        rows = [next_head(head, self.commit_id), *self.rows, self._event(pseq)]
+        event, link = self._event(head)
+        rows = [next_head(head, self.commit_id, link.dump()), *self.rows, event]
         if self.once is not None:
             rows.append(self._request(self.once, pseq))
         return [*rows, *self.beside]
@@ -148,11 +151,19 @@ class CommitPlan:
             metadata={"resource": self.activity.resource},
         )
 
-    def _event(self, pseq: int) -> Put:
+    def _event(self, head: Head) -> tuple[Put, Link]:
+        """The row of the event, sealed behind `head`, and the link that it makes."""
+        pseq = head.pseq + 1
+        previous = head.link or opening(self.pk, head.pseq, head.commit_id).dump()
         members = event_members(
-            self.activity, commit_id=self.commit_id, hlc=self.hlc, pseq=pseq, changes=self.changes
+            self.activity, commit_id=self.commit_id, hlc=self.hlc, pseq=pseq,
+            changes=self.changes, previous=previous, nonce=self.nonce,
         )
         body = canonical_object(members)
+        key = self.event_key
+        link = link_of(
+            self.pk, key.sk, sequence=pseq, previous=previous, digest=sealed_digest(body)
+        )
         stamp = stamp_write(
             None, {}, members, digest=text_digest(_EVENT.name, False, body), deleted=False,
             actor=self.actor, hlc=self.hlc,
@@ -162,8 +173,8 @@ class CommitPlan:
             account_id=self.activity.account_id,
             project_id=self.activity.project_id,
         )
-        indexes = event_indexes(message, self.event_key.sk)
-        return Put(self.event_key, ABSENT, _EVENT.name, body, stamp.dump(), indexes=indexes)
+        indexes = event_indexes(message, key.sk)
+        return Put(key, ABSENT, _EVENT.name, body, stamp.dump(), indexes=indexes), link
 
     def _request(self, once: Once, pseq: int) -> Put:
         return Put(
@@ -180,13 +191,24 @@ def head_of(pk: str, item: Item | None) -> Head:
     if item is None:
         return Head(pk, 0, None)
     body = json.loads(item.body)
-    return Head(pk, body["pseq"], item.token, body["commit_id"])
+    return Head(pk, body["pseq"], item.token, body["commit_id"], body.get("link", ""))
 
 
-def next_head(head: Head, commit_id: str = "") -> Put:
-    """The HEAD row after one more commit."""
+def next_head(head: Head, commit_id: str = "", link: str = "") -> Put:
+    """The HEAD row after one more commit; without a `link` of an event of its own it keeps
+    the last one."""
+    return _head_row(head, head.pseq + 1, commit_id, link or head.link)
+
+
+def same_head(head: Head) -> Put:
+    """A new version of the HEAD row that says the same."""
+    return _head_row(head, head.pseq, head.commit_id, head.link)
+
+
+def _head_row(head: Head, pseq: int, commit_id: str, link: str) -> Put:
     condition = Match(head.token) if head.token else ABSENT
-    body = json.dumps({"pseq": head.pseq + 1, "commit_id": commit_id})
+    members: dict[str, str | int] = {"pseq": pseq, "commit_id": commit_id}
+    body = json.dumps(members | ({"link": link} if link else {}))
     return Put(Key(head.pk, "#HEAD"), condition, "head", body)
 
 

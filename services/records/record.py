@@ -85,13 +85,15 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The HEAD row of a partition: `pseq` counts commits without gaps. A head
+    """The HEAD row of a partition: `pseq` counts commits without gaps, `link` ends the
+    chain of its events (services/model/seals.py; '' before the first sealed one). A head
     that was never written has pseq 0 and no token."""
 
     pk: str
     pseq: int
     token: str | None
     commit_id: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

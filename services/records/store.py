@@ -8,10 +8,10 @@ decides anything of these.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,9 +24,11 @@ from services.model.indexes import Index
 from services.records.actors import Actors
 from services.records.cache import DecodeCache
 from services.records.conflict_rows import PREFIX, Found
+from services.records.deciding import Still
+from services.records.events import Change
 from services.records.last_owners import settle_owners
 from services.records.limits import check_rows, check_writes, fit
-from services.records.plan import CommitPlan, head_of, next_head
+from services.records.plan import CommitPlan, head_of, next_head, same_head
 from services.records.port import (
     Capabilities,
     ChangePage,
@@ -36,7 +38,6 @@ from services.records.port import (
     Item,
     ItemPage,
     Key,
-    Match,
     Put,
     RecordDriver,
     StorageFull,
@@ -266,15 +267,25 @@ class RecordStore:
         if head.token is None:
             return
         with suppress(ConditionFailed):  # somebody's commit did the same
-            await self.put_row(_same_head(head))
+            await self.put_row(same_head(head))
 
-    async def rewrite(self, pk: str, puts: Sequence[Put]) -> None:
-        """Replace rows as they are, without stamp, event or sequence number, and
-        make decisions under way fail as `touch` does. For erasure alone: nothing
-        else may change history. Raises ConditionFailed, INVALID_FIELD for more than a
-        commit takes with HEAD (limits.py)."""
+    async def rewrite(
+        self, pk: str, puts: Sequence[Put], *, told: tuple[Activity, Sequence[Change]] | None = None
+    ) -> None:
+        """Replace rows as they are, without stamps, and make decisions under way fail as
+        `touch` does. For erasure alone: nothing else may change history. Where events are
+        among them the same commit has an event that is `told` of it, else it has none.
+        Raises ConditionFailed, INVALID_FIELD for more than a commit takes with HEAD and
+        event (limits.py)."""
         head = head_of(pk, await self.get_row(Key(pk, "#HEAD")))
-        heads = [_same_head(head)] if head.token is not None else []
+        heads = [same_head(head)] if head.token is not None else []
+        if told is not None:
+            activity, changes = told
+            plan = CommitPlan.of(
+                pk, [], activity=activity, once=None, answer=None, actor=self.actor,
+                hlc=self._clock.now(),
+            )
+            heads = replace(plan, changes=changes).puts(head)
         check_rows([*heads, *puts])
         with _reasons():
             try:
@@ -291,6 +302,7 @@ class RecordStore:
         once: Once | None = None,
         answer: Callable[[Sequence[Record[Any]]], Message] | None = None,
         if_head: Head | None = None,
+        still: Still | None = None,
     ) -> Committed:
         """All writes with HEAD, event and request row, or nothing; durable.
 
@@ -298,7 +310,8 @@ class RecordStore:
         when a record that must be absent is there, CONFLICTING_WRITE when
         `if_head` is no longer the head, INVALID_FIELD for more than any provider
         takes, versions side by side included (limits.py). `answer` makes the reply that the
-        request row keeps from the records as they will be.
+        request row keeps from the records as they will be. `still` is asked last, for a
+        right that rests on other partitions; what it raises ends the commit.
         """
         check_writes(pk, writes)
         with self.actors.minting() as actor:
@@ -310,6 +323,8 @@ class RecordStore:
             )
             # Asked before: nothing may come between the commit and its acknowledgement.
             settles = plan.touches_owners and await self._has_conflicts(pk)
+            if still is not None:
+                await still()
             lock = self._locks.setdefault(pk, asyncio.Lock())
             async with lock:
                 with _reasons():
@@ -527,12 +542,6 @@ def _lost_every_retry() -> WorkspaceError:
         "other changes of the same record group won every retry; repeat the call",
         retry_after=0.1,
     )
-
-
-def _same_head(head: Head) -> Put:
-    assert head.token is not None
-    body = json.dumps({"pseq": head.pseq, "commit_id": head.commit_id})
-    return Put(Key(head.pk, "#HEAD"), Match(head.token), "head", body)
 
 
 def _said(error: DriverUnavailable) -> str:

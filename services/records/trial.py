@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from services.events.due import DueWork
 from services.kernel import Kernel
+from services.records.deciding import Still
 from services.records.mutation import Decorate, Mutation, Mutations
 from services.records.record import Activity, Head, Record, Write
 from services.records.store import RecordStore
@@ -98,7 +99,8 @@ class _TrialMutation(Mutation):
         activity: Activity,
         answer: Callable[[Sequence[Record[Any]]], M],
         if_head: Head | None = None,
+        still: Still | None = None,
     ) -> NoReturn:
         """The end of the dry run."""
-        del pk, activity, answer, if_head
+        del pk, activity, answer, if_head, still
         raise _Tried(writes)

@@ -7,7 +7,6 @@ reach its handler. The text never says which check failed.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -15,31 +14,28 @@ from typing import Any, ClassVar, Protocol
 
 import grpc
 
+from services.elapsed import Elapsed, Moment
 from services.model.errors import Reason, WorkspaceError, permission_denied
 from services.model.token_scopes import may_call
 from services.rpc.context import Caller
+from services.rpc.headers import bearer_of, unauthenticated
 from services.rpc.policy import Kind, Policy, Rule
+from services.rpc.received import opened
 from services.rpc.request_id import ServedCall, served_call
 from services.rpc.wrap import CallInterceptor, Context, Handler, Stream, Unary, wrap_handler
 
 __all__ = [
-    "MAX_AUTHORIZATION_BYTES",
     "SERVICE_HEADER",
     "Admission",
     "AuthenticationInterceptor",
     "Authenticator",
-    "bearer_of",
     "peer_service",
-    "unauthenticated",
 ]
 
-MAX_AUTHORIZATION_BYTES = 16 * 1024
 SERVICE_HEADER = "x-workspace-service"
 """As which service a process calls; its certificate has to prove it."""
 RECHECK_SECONDS = 4.0
 """How long a stream goes on without asking again whether its caller may come in."""
-# RFC 9110 11.4 (the scheme is case-insensitive), RFC 6750 2.1 (b64token).
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 _log = logging.getLogger("workspace.rpc")
 
 
@@ -60,31 +56,6 @@ class Admission(Protocol):
     async def admit(self, caller: Caller) -> Caller | None:
         """Who comes in: the user that the caller's identity leads to; None: the
         caller as he is. Raises WorkspaceError: USER_DISABLED, UNAUTHENTICATED."""
-
-
-def unauthenticated() -> WorkspaceError:
-    """The one answer for missing and for bad credentials."""
-    return WorkspaceError(
-        Reason.ERROR_REASON_UNAUTHENTICATED, "Valid credentials are required; sign in again."
-    )
-
-
-def bearer_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The bearer token; '' when there is no `authorization` entry.
-
-    Raises UNAUTHENTICATED for more than one entry, another scheme, characters
-    outside of RFC 6750, or more than 16 KiB.
-    """
-    entries = [value for key, value in metadata if key == "authorization"]
-    if not entries:
-        return ""
-    value = entries[0]
-    if len(entries) > 1 or not isinstance(value, str) or len(value) > MAX_AUTHORIZATION_BYTES:
-        raise unauthenticated()
-    match = _BEARER.fullmatch(value)
-    if match is None:
-        raise unauthenticated()
-    return match[1]
 
 
 def peer_service(
@@ -139,6 +110,7 @@ class AuthenticationInterceptor(CallInterceptor):
         self._authenticator = authenticator
         self._admission = admission
         self._services = services
+        self._elapsed = Elapsed()
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """Authenticate before the handler runs."""
@@ -160,10 +132,11 @@ class AuthenticationInterceptor(CallInterceptor):
                 await self._identify(checked, context)
                 _check_scope(checked, method, request)
                 call, admitted = served_call(), time.monotonic()
+                began = self._elapsed.moment()
                 async with aclosing(inner(request, context)) as items:
                     async for item in items:
                         if time.monotonic() - admitted >= RECHECK_SECONDS:
-                            await self._check_again(call)
+                            await self._check_again(call, began)
                             admitted = time.monotonic()
                         yield item
 
@@ -189,14 +162,15 @@ class AuthenticationInterceptor(CallInterceptor):
         call.caller = admitted or caller
         call.bearer = bearer
 
-    async def _check_again(self, call: ServedCall) -> None:
+    async def _check_again(self, call: ServedCall, began: Moment) -> None:
         """A stream outlives its first check: who was disabled or revoked since, or
-        whose token has expired, gets nothing more."""
+        whose token has expired, gets nothing more. A clock that was set back since it
+        `began` gives no token a longer life."""
         if call.caller is None:
             return
         if call.caller.scope is not None:
             await self._verify(call.bearer)
-        elif 0 < call.caller.expires_at <= time.time():
+        elif 0 < call.caller.expires_at <= began.wall + self._elapsed.since(began):
             raise unauthenticated()
         try:
             await self._admission.admit(call.caller)
@@ -225,7 +199,7 @@ def _check_scope(rule: Rule, method: str, request: Any) -> None:
     caller = served_call().caller
     if caller is None or caller.scope is None or rule.kind is Kind.SERVICE:
         return
-    if not may_call(caller.scope, method, request):
+    if not may_call(caller.scope, method, opened(request)):
         raise permission_denied("machine_token_scope", method.removeprefix("/"))
 
 

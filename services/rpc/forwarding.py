@@ -1,7 +1,7 @@
 """Methods of other processes, served here: each call goes on to the service that has it.
 
-A gateway forwards what clients send and nothing of its own: it has no service identity
-towards the services, so they decide by the client's bearer alone.
+A gateway forwards what clients send, with their address and nothing else of its own: it has
+no service identity towards the services, so they decide by the client's bearer alone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message_factory import GetMessageClass
 
 from services.model.errors import Reason, WorkspaceError
 from services.rpc.descriptors import method_descriptor
 from services.rpc.errors import peer_status
+from services.rpc.rates import CLIENT_HEADER, host_of
 from services.rpc.request_id import served_call
 from services.rpc.wrap import Context, Handler
 
@@ -48,26 +48,20 @@ def _add(server: grpc.aio.Server, service: str, handlers: Mapping[str, Handler])
 
 
 def _handler(method: str, channel: grpc.aio.Channel) -> Handler:
-    descriptor: Any = method_descriptor(method)
-    request, answer = map(GetMessageClass, (descriptor.input_type, descriptor.output_type))
-    codecs = (request.SerializeToString, answer.FromString)
+    """Messages go through as bytes: what is in them is counted and decoded where the call
+    ends, behind authentication (elements.py)."""
+    descriptor = method_descriptor(method)
     if descriptor.client_streaming:
         raise ValueError(f"{method}: client streams are not forwarded")
     if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(
-            _stream(channel.unary_stream(method, *codecs)), request.FromString,
-            answer.SerializeToString,
-        )
-    return grpc.unary_unary_rpc_method_handler(
-        _unary(channel.unary_unary(method, *codecs)), request.FromString,
-        answer.SerializeToString,
-    )
+        return grpc.unary_stream_rpc_method_handler(_stream(channel.unary_stream(method)))
+    return grpc.unary_unary_rpc_method_handler(_unary(channel.unary_unary(method)))
 
 
 def _unary(call: Any) -> Callable[[Any, Context], Any]:
-    async def serve(request: Any, _: Context) -> Any:
+    async def serve(request: Any, context: Context) -> Any:
         try:
-            return await call(request, **_inherited())
+            return await call(request, **_inherited(context))
         except grpc.aio.AioRpcError as error:
             raise _told(error) from None
 
@@ -75,8 +69,8 @@ def _unary(call: Any) -> Callable[[Any, Context], Any]:
 
 
 def _stream(call: Any) -> Callable[[Any, Context], AsyncGenerator[Any, None]]:
-    async def serve(request: Any, _: Context) -> AsyncGenerator[Any, None]:
-        messages = call(request, **_inherited())
+    async def serve(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+        messages = call(request, **_inherited(context))
         try:
             async for message in messages:
                 yield message
@@ -100,7 +94,8 @@ def _told(error: grpc.aio.AioRpcError) -> Exception:
     )
 
 
-def _inherited() -> dict[str, Any]:
+def _inherited(context: Context) -> dict[str, Any]:
     call = served_call()
-    metadata = tuple(entry for entry in call.metadata if entry[0] in _FORWARDED)
-    return {"metadata": metadata, "timeout": call.deadline - time.monotonic()}
+    metadata = [entry for entry in call.metadata if entry[0] in _FORWARDED]
+    metadata.append((CLIENT_HEADER, host_of(context.peer())))  # it counts there (rates.py)
+    return {"metadata": tuple(metadata), "timeout": call.deadline - time.monotonic()}

@@ -23,6 +23,7 @@ from services.rpc.health import Health, Probe, Readiness
 from services.rpc.limits import Limits
 from services.rpc.registration import register
 from services.rpc.tls import ServerTls
+from services.rpc.unknown_paths import socket_server
 
 __all__ = ["Listener", "RpcServer", "bind_port", "stop_signals"]
 
@@ -71,10 +72,8 @@ class RpcServer:
         self._ports: tuple[int, ...] = ()
         self._watcher: asyncio.Task[None] | None = None
         self._calls = DrainInterceptor()
-        self._server = grpc.aio.server(
-            interceptors=(self._calls, *interceptors),
-            options=limits.server_options(so_reuseport=so_reuseport),
-            maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
+        self._server = socket_server(
+            (self._calls, *interceptors), limits, so_reuseport=so_reuseport
         )
         self.health = health or Health()
         self.readiness = Readiness(self.health, probes=probes or {}, interval=probe_interval)

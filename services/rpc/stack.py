@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from services.rpc.authentication import Admission, AuthenticationInterceptor, Authenticator
 from services.rpc.deadline import DeadlineInterceptor, DeadlineLimits
 from services.rpc.errors import ErrorInterceptor
+from services.rpc.limiting import AddressInterceptor, UserInterceptor
 from services.rpc.policy import Policy, PolicyInterceptor
+from services.rpc.rates import CallRates
 from services.rpc.request_id import RequestIdInterceptor
 from services.rpc.telemetry import TelemetryInterceptor
 from services.rpc.validation import ValidationInterceptor, Validator
@@ -22,7 +24,9 @@ ORDER = (
     "telemetry",
     "errors",
     "deadline",
+    "addresses",
     "authentication",
+    "users",
     "policy",
     "validation",
 )
@@ -38,20 +42,25 @@ def build_interceptors(
     tracing: Tracing,
     services: Mapping[str, str],
     limits: DeadlineLimits | None = None,
+    rates: CallRates | None = None,
 ) -> tuple[CallInterceptor, ...]:
     """The interceptors, outermost first; give the same tuple to every server.
 
     `policy` has a row for each method that may be called (`KERNEL_POLICY`
-    included); `services` maps certificate names (SAN) to service names.
+    included); `services` maps certificate names (SAN) to service names. Without
+    `rates` calls are not counted.
     """
+    rates = rates or CallRates()
     interceptors: tuple[CallInterceptor, ...] = (
         RequestIdInterceptor(),
         TelemetryInterceptor(metrics, tracing),
         ErrorInterceptor(),
         DeadlineInterceptor(limits or DeadlineLimits()),
+        AddressInterceptor(policy, rates),
         AuthenticationInterceptor(
             policy=policy, authenticator=authenticator, admission=admission, services=services
         ),
+        UserInterceptor(rates),
         PolicyInterceptor(policy),
         ValidationInterceptor(validator),
     )

@@ -7,17 +7,19 @@ On top of the schema, no string may hold NUL or control characters.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import Any, ClassVar, Final, cast
 
 import protovalidate
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.model.errors import FieldViolation, Reason, WorkspaceError
+from services.rpc.elements import MAX_ELEMENTS
+from services.rpc.received import Decoder, opened
 from services.rpc.wrap import CallInterceptor, Context, Handler, Stream, Unary, wrap_handler
 
 __all__ = ["MULTILINE_FIELDS", "ValidationInterceptor", "Validator", "invalid_request"]
@@ -179,43 +181,6 @@ def invalid_request(violations: Sequence[FieldViolation]) -> WorkspaceError:
     )
 
 
-class _Undecodable:
-    """Stands for a request that is no valid message, until its turn comes."""
-
-
-_UNDECODABLE = _Undecodable()
-
-
-def _not_a_message() -> WorkspaceError:
-    text = "is not a valid message of this method; generate the client from the current schema"
-    return invalid_request([FieldViolation("request", text)])
-
-
-def _later(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Unary requests are decoded before any interceptor runs, where an error
-    would reach the client as UNKNOWN with its text, ahead of authentication."""
-
-    def decode(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except DecodeError:
-            return _UNDECODABLE
-
-    return decode
-
-
-def _at_once(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Streamed requests are decoded while the handler iterates them."""
-
-    def decode(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except DecodeError:
-            raise _not_a_message() from None
-
-    return decode
-
-
 @cache
 def _compiled() -> protovalidate.Validator:
     """One for all validators: rules are compiled at the first message of a type, for 5 to
@@ -224,17 +189,17 @@ def _compiled() -> protovalidate.Validator:
 
 
 class ValidationInterceptor(CallInterceptor):
-    """Checks every request message, streamed ones as the handler iterates them."""
+    """Decodes and checks every request message, streamed ones as the handler iterates
+    them. Nothing is built of one with too many elements (`elements.py`)."""
 
     name: ClassVar[str] = "validation"
 
-    def __init__(self, validator: Validator) -> None:
+    def __init__(self, validator: Validator, max_elements: int = MAX_ELEMENTS) -> None:
         super().__init__()
         self._validator = validator
+        self._max_elements = max_elements
 
     def _check(self, request: Any) -> None:
-        if isinstance(request, _Undecodable):
-            raise _not_a_message()
         if isinstance(request, Message):
             found = self._validator.violations(request)
             if found:
@@ -248,8 +213,9 @@ class ValidationInterceptor(CallInterceptor):
     def _admit(self, request: Any, streaming: bool) -> Any:
         if streaming:
             return self._checked(request)
-        self._check(request)
-        return request
+        message = opened(request)
+        self._check(message)
+        return message
 
     def wrap(self, _method: str, handler: Handler) -> Handler:
         """Check before the handler runs, or before it gets the next message."""
@@ -270,8 +236,10 @@ class ValidationInterceptor(CallInterceptor):
 
             return serve
 
-        decoder = handler.request_deserializer
-        guard = _at_once if streaming else _later
-        return wrap_handler(
-            handler, unary, stream, request_deserializer=guard(decoder) if decoder else None
-        )
+        decode = handler.request_deserializer
+        if decode is None:
+            return wrap_handler(handler, unary, stream)
+        # Streamed requests are decoded while the handler iterates them.
+        decoder = Decoder(decode, self._max_elements)
+        guard = decoder if streaming else decoder.later
+        return wrap_handler(handler, unary, stream, request_deserializer=guard)

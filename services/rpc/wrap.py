@@ -22,7 +22,15 @@ else:
     Handler = grpc.RpcMethodHandler
     Context = grpc.aio.ServicerContext
 
-__all__ = ["CallInterceptor", "Context", "Handler", "Stream", "Unary", "wrap_handler"]
+__all__ = [
+    "CallInterceptor",
+    "Context",
+    "Handler",
+    "Stream",
+    "Unary",
+    "as_generator",
+    "wrap_handler",
+]
 
 Unary: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 Stream: TypeAlias = Callable[[Any, Context], AsyncGenerator[Any, None]]
@@ -51,7 +59,7 @@ def wrap_handler(
     """
     name, factory = _FACTORIES[bool(handler.request_streaming), bool(handler.response_streaming)]
     behaviour = getattr(handler, name)
-    wrapped = stream(_generator(behaviour)) if handler.response_streaming else unary(behaviour)
+    wrapped = stream(as_generator(behaviour)) if handler.response_streaming else unary(behaviour)
     return factory(
         wrapped,
         request_deserializer or handler.request_deserializer,
@@ -59,7 +67,7 @@ def wrap_handler(
     )
 
 
-def _generator(behaviour: Any) -> Stream:
+def as_generator(behaviour: Any) -> Stream:
     """A streaming behaviour of either style as an async generator function."""
     if inspect.isasyncgenfunction(behaviour):
         return cast("Stream", behaviour)

@@ -21,6 +21,10 @@ _NAMES = (
 )
 _SENSITIVE_NAME = re.compile(_NAMES, re.IGNORECASE)
 
+# Of a URL within a URL.
+_EQUALS = "(?:[=:]|%(?:25){0,3}3d)"
+_SIG = r"(?:\b|%(?:25){0,3}[0-9a-f]{2})sig"
+
 # Query parameters that make a URL a signed URL: SigV4 and V2, Azure SAS, GCS, CDN, ours.
 _SIGNED_URL = re.compile(
     r"(\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>?]{1,2048})\?"
@@ -41,11 +45,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), REDACTED),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), REDACTED),
+    # A transfer token of ours, wherever it stands; and parameters whose names hide in escapes.
+    (re.compile(r"v1\.[0-9a-f]{8}\.[A-Za-z0-9_-]{2,8192}\.[A-Za-z0-9_-]{1,64}"), REDACTED),
+    (re.compile(r"([?&;][\w.-]{0,64}%[0-9A-Fa-f]{2}[\w.%-]{0,64})=[^\s\"'<>]*"), rf"\1={REDACTED}"),
+    # Machine tokens, and keys of webhooks (Standard Webhooks).
+    (re.compile(r"\b(wmt_|whsec_)[A-Za-z0-9+/=_-]{8,}"), rf"\1{REDACTED}"),
     # Of an invitation the id stays, the secret goes.
     (re.compile(r"\b(i_[a-z2-7]{26})\.[A-Za-z0-9_-]{43}"), rf"\1.{REDACTED}"),
     (
         re.compile(
-            rf"([\w-]{{0,32}}(?:{_NAMES}|\bsig)[\w-]{{0,32}}[\"']?\s{{0,4}}[=:]\s{{0,4}})"
+            rf"([\w-]{{0,32}}(?:{_NAMES}|{_SIG})[\w-]{{0,32}}[\"']?\s{{0,4}}{_EQUALS}\s{{0,4}})"
             r"(\"[^\"]*\"|'[^']*'|[^\s,;&\"'()\[\]{}]+)",
             re.IGNORECASE,
         ),
@@ -59,7 +68,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # Without one of these a text can hold nothing of the above; most lines end here.
 _HINT = re.compile(
-    rf"[@?]|-----|eyJ|bearer|basic|AKIA|ASIA|sig|i_[a-z2-7]{{26}}\.|{_NAMES}",
+    r"[@?]|-----|eyJ|bearer|basic|AKIA|ASIA|sig|i_[a-z2-7]{26}\.|wmt_|whsec_|v1\.[0-9a-f]{8}\."
+    rf"|{_NAMES}",
     re.IGNORECASE,
 )
 

@@ -12,8 +12,8 @@ from services.model.families import FAMILIES
 from services.model.ids import identity_hash
 from services.records.port import Key
 from services.records.store import RecordStore
-from services.rpc.authentication import unauthenticated
 from services.rpc.context import Caller, current_call
+from services.rpc.headers import unauthenticated
 
 __all__ = ["FIRST_SIGN_IN", "UserAdmission", "is_revoked", "refusal"]
 

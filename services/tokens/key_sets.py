@@ -3,7 +3,8 @@ or at a URL that is known beforehand.
 
 Cached an hour and served stale for a day while the issuer is down; an unknown
 `kid` makes it be read again at most once per 30 s; one read at a time. A set
-that cannot be used never replaces a good one.
+that cannot be used never replaces a good one, and a clock that is set back makes
+none younger.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -19,6 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from services.elapsed import Elapsed, Moment
 from services.model.errors import Reason, WorkspaceError
 from services.tokens.claims import TokenRefusedError
 from services.tokens.compact import parse_json
@@ -58,6 +62,7 @@ class RemoteKeySet:
         keys_url: str = "",
         allow_loopback_http: bool = False,
         key_issuers: frozenset[str] = frozenset(),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allow_http = allow_loopback_http
         self._check_url(issuer)
@@ -66,10 +71,11 @@ class RemoteKeySet:
         self._known_url = keys_url
         self._issuer = issuer
         self._parse = partial(parse_key_set, algorithm=algorithm, issuers=key_issuers)
-        self._now = now
+        self._elapsed = Elapsed(now, monotonic=monotonic)
         self._tls = tls or ssl.create_default_context()
         self._keys: Mapping[str, VerificationKey] | None = None
-        self._read_at = self._tried_at = float("-inf")
+        self._read_at: Moment | None = None
+        self._tried_at: Moment | None = None
         self._failing = False
         self._reading: asyncio.Task[None] | None = None
 
@@ -82,7 +88,7 @@ class RemoteKeySet:
         return (self._keys or {}).get(kid)
 
     async def _current(self) -> Mapping[str, VerificationKey]:
-        age = self._now() - self._read_at
+        age = self._since(self._read_at)
         if self._keys is not None and age < FRESH_SECONDS:
             return self._keys
         reading = self._read_again() if self._may_read() else self._reading
@@ -90,18 +96,21 @@ class RemoteKeySet:
         # In a known outage nobody waits for the next try.
         if reading is not None and not (usable and self._failing):
             await asyncio.shield(reading)
-        if self._keys is None or self._now() - self._read_at > STALE_SECONDS:
+        if self._keys is None or self._since(self._read_at) > STALE_SECONDS:
             raise _unavailable(self._issuer)
         return self._keys
 
     def _may_read(self) -> bool:
         wait = FIRST_RETRY_SECONDS if self._keys is None else REFETCH_SECONDS
-        return self._reading is not None or self._now() - self._tried_at >= wait
+        return self._reading is not None or self._since(self._tried_at) >= wait
+
+    def _since(self, moment: Moment | None) -> float:
+        return math.inf if moment is None else self._elapsed.since(moment)
 
     def _read_again(self) -> asyncio.Task[None]:
         """The read that is under way, or a new one: never two at once."""
         if self._reading is None:
-            self._tried_at = self._now()
+            self._tried_at = self._elapsed.moment()
             self._reading = asyncio.ensure_future(self._read())
             self._reading.add_done_callback(self._done)
         return self._reading
@@ -110,7 +119,7 @@ class RemoteKeySet:
         self._reading = None
 
     async def _read(self) -> None:
-        began = self._now()
+        began = self._elapsed.moment()
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 body = await self._download()

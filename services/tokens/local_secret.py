@@ -18,6 +18,7 @@ from typing import Final
 from services.model.errors import Reason, WorkspaceError
 from services.private_files import (
     PrivateFileError,
+    is_known_to_all,
     make_key_file,
     read_private,
     refused,
@@ -83,4 +84,6 @@ def _read(path: Path) -> str:
         raise refused(path, str(error)) from error
     if _TEXT.fullmatch(text) is None:
         raise refused(path, "is damaged; remove it, and the next start makes a new one")
+    if is_known_to_all(text.encode()):
+        raise refused(path, "holds a default; remove it, and the next start makes a new one")
     return text

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from services.objects.port import ObjectInfo
 from services.records.port import ABSENT, ConditionFailed, Index, Item, Match, Put
+from services.records.progress import Progress
 from services.records.store import RecordStore
 from sync_svc.engine.objects.intents import CANDIDATES, candidate_key
 
@@ -58,6 +59,7 @@ class Candidates:
         """All of them, by storage key."""
         found: dict[str, Candidate] = {}
         after: str | None = None
+        progress = Progress("rows")
         while True:
             page = await self._records.run(
                 Index.BASE, CANDIDATES, lower="", upper="\x7f", limit=_PAGE, after=after
@@ -70,6 +72,7 @@ class Candidates:
             after = page.next
             if after is None:
                 return found
+            progress.reached(after, page.items)
 
     async def note(self, suspects: Mapping[str, ObjectInfo]) -> list[Candidate]:
         """Bring the rows in line with what this cycle found; those that are ripe."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from services.model.errors import WorkspaceError
 from services.model.paths import StorageKey, parse_storage_key
 from services.records.port import Index, Item, Key
+from services.records.progress import Progress
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.collection.object_marks import items_of
@@ -67,6 +68,7 @@ async def _is_held(records: RecordStore, parts: StorageKey) -> bool:
 
 async def _partition(records: RecordStore, pk: str) -> AsyncIterator[Item]:
     after: str | None = None
+    progress = Progress("rows")
     while True:
         page = await records.run(
             Index.BASE, pk, lower="", upper=_END, limit=_PAGE, after=after
@@ -76,6 +78,7 @@ async def _partition(records: RecordStore, pk: str) -> AsyncIterator[Item]:
         after = page.next
         if after is None:
             return
+        progress.reached(after, page.items)
 
 
 def _all(rows: Rows) -> Iterable[Item]:

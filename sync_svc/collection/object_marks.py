@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable
 from services.objects.port import ObjectInfo
 from services.objects.store import MAX_PAGE, ObjectStore
 from services.records.port import Item, Key
+from services.records.progress import Progress
 from services.records.store import RecordStore
 from services.records.walking import OutOfOrder, all_rows, rows_of_prefix
 from sync_svc.collection.object_names import Naming
@@ -78,6 +79,7 @@ async def unnamed(
 async def objects_of(objects: ObjectStore, after: str = "") -> AsyncIterator[ObjectInfo]:
     """All objects behind `after`, in order of their keys."""
     position: str | None = after or None
+    progress = Progress("objects")
     while True:
         page = await objects.list("", position, MAX_PAGE)
         for info in page.objects:
@@ -88,6 +90,7 @@ async def objects_of(objects: ObjectStore, after: str = "") -> AsyncIterator[Obj
         position = page.next
         if position is None:
             return
+        progress.reached(position)
 
 
 async def items_of(records: RecordStore, *prefixes: str) -> AsyncIterator[Item]:

@@ -35,6 +35,7 @@ from services.model.stamp import Stamp
 from services.model.versions import State, Version
 from services.records.conflict_rows import Found
 from services.records.port import ConditionFailed, Item, Key, Put
+from services.records.progress import Progress
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.collection.marks import MARK_KEY, Mark, mark_of, mark_put
@@ -112,6 +113,7 @@ async def _is_passed(
 async def _deleted_since(records: RecordStore, cursor: str) -> set[Key]:
     """Tombstones that came after the mark: nobody was asked about these."""
     found: set[Key] = set()
+    progress = Progress("changes")
     while True:
         page = await records.changes(cursor)
         found |= {item.key for item in page.items if item.deleted and item.family in FAMILIES}
@@ -120,6 +122,7 @@ async def _deleted_since(records: RecordStore, cursor: str) -> set[Key]:
         if page.cursor == cursor and not page.items:
             return found | await _held_back(records)
         cursor = page.cursor
+        progress.reached(cursor, page.items)
 
 
 async def _held_back(records: RecordStore) -> set[Key]:
@@ -127,8 +130,10 @@ async def _held_back(records: RecordStore) -> set[Key]:
     deleted now may be part of it."""
     found: set[Key] = set()
     after: Key | None = None
+    progress = Progress("rows")
     while page := await records.scan(after, _PAGE):
         after = page[-1].key
+        progress.reached(after, page)
         found |= {item.key for item in page if item.deleted}
     return found
 
@@ -138,8 +143,10 @@ async def _purge(
 ) -> int:
     purged = 0
     after: Key | None = None
+    progress = Progress("rows")
     while page := await records.scan(after, _PAGE):
         after = page[-1].key
+        progress.reached(after, page)
         keys = [i.key for i in page if i.key not in later and _is_ripe(i, before_ms)]
         for pk, group in groupby(keys, key=lambda key: key.pk):
             purged += await _partition(records, pk, list(group), now_ms, before_ms)

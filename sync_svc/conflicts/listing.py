@@ -15,6 +15,7 @@ from workspace.sync.v1.sync_service_pb2 import (
 
 from services.kernel import Kernel
 from services.model.errors import WorkspaceError, permission_denied
+from services.model.ids import NO_PROJECT
 from services.model.object_names import NAMING_FAMILIES, object_names
 from services.model.permissions import VIEW
 from services.model.versions import Version
@@ -82,6 +83,8 @@ class Conflicts:
         """The conflict, if the caller may see it; else PERMISSION_DENIED, as for one
         that does not exist."""
         found = await find(self._records, conflict)
+        if found is None:
+            await self._access.held(NO_PROJECT)  # takes the time of one of others
         if found is None or not await self._access.may_see(found):
             raise permission_denied("view", resource_of(conflict))
         return await refreshed(self._records, found, now_ms=int(self._kernel.now() * 1000))

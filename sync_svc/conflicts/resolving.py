@@ -23,6 +23,7 @@ from workspace.sync.v1.sync_service_pb2 import (
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field
+from services.model.ids import NO_PROJECT
 from services.model.shown import conflict_id, shown_of
 from services.model.stamp import Dot, etag_of
 from services.model.times import from_micros, to_timestamp
@@ -85,6 +86,7 @@ class Resolving:
         mutation = self._kernel.mutations.begin(request)
         found = await find(self._records, request.conflict_id)
         if found is None:
+            await self._access.held(NO_PROJECT)  # takes the time of one of others
             raise refuse_unknown(request.conflict_id)
         await self._access.require_decide(found)
         done = await mutation.replay(found.key.pk, ResolveConflictResponse)
@@ -116,6 +118,7 @@ class Resolving:
             activity=_activity(prepared, request.note),
             answer=lambda records: self._answer(prepared, records, made, shows=shows),
             if_head=head,
+            still=lambda: self._access.require_decide(prepared.found),
         )
         await self._close(prepared.found)
         return answer

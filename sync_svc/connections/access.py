@@ -22,6 +22,7 @@ from workspace.project.v1.project_service_pb2 import GetProjectRequest
 from workspace.sync.v1.connection_pb2 import SyncScope, SyncScopeType
 
 from services.model.errors import WorkspaceError, permission_denied
+from services.model.ids import NO_ACCOUNT
 from services.rpc.context import current_call, scope_of
 
 if TYPE_CHECKING:  # the generated classes exist for type checkers only
@@ -63,9 +64,10 @@ class ConnectionAccess:
         if not await self.is_platform_admin():
             raise denied(connection_id)
 
-    async def require(self, scope: SyncScope, connection_id: str = "") -> None:
-        """Raises PERMISSION_DENIED unless the caller may use a connection of this scope."""
-        if not await self.allows(scope):
+    async def require(self, scope: SyncScope | None, connection_id: str = "") -> None:
+        """Raises PERMISSION_DENIED unless the caller may use a connection of this scope.
+        None, for a connection that is absent, is refused as slowly as one of others."""
+        if not await self.allows(scope or _nowhere()) or scope is None:
             raise denied(connection_id)
 
     async def allows(self, scope: SyncScope) -> bool:
@@ -131,6 +133,10 @@ class ConnectionAccess:
             raise
         project = answer.project
         return str(project.account_id or project.workspace_id)
+
+
+def _nowhere() -> SyncScope:
+    return SyncScope(type=SyncScopeType.SYNC_SCOPE_TYPE_ACCOUNTS, account_ids=[NO_ACCOUNT])
 
 
 def _is_owner(fact: MembershipFact) -> bool:

@@ -61,9 +61,9 @@ class Connections:
         """A connection that the caller may use, as it is stored. Raises
         PERMISSION_DENIED for one that is absent, too."""
         found = await self._registry.get(connection_id)
+        await self._access.require(found.connection.scope if found else None, connection_id)
         if found is None:
             raise denied(connection_id)
-        await self._access.require(found.connection.scope, connection_id)
         return found
 
     async def allowed(self, connection_id: str) -> Connection:

@@ -101,7 +101,8 @@ class FileRegistry:
         try:
             reply = answer(manifest_of(after) if after else None)
             done = await mutation.commit(
-                pk, [], activity=change.activity, answer=lambda _: reply, if_head=head
+                pk, [], activity=change.activity, answer=lambda _: reply, if_head=head,
+                still=change.still,
             )
         except Exception:
             await self._settled({**changed, _MARK: mark})

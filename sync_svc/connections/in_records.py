@@ -67,7 +67,8 @@ class RecordRegistry:
             return answer(records[0].shown() if change.after else None)
 
         return await mutation.commit(
-            connection_pk(change.connection_id), [write], activity=change.activity, answer=reply
+            connection_pk(change.connection_id), [write], activity=change.activity, answer=reply,
+            still=change.still,
         )
 
     async def note(

@@ -29,6 +29,7 @@ from workspace.sync.v1.connection_service_pb2 import (
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError, invalid_field
+from services.records.deciding import Still
 from services.records.mutation import Mutation
 from services.records.record import Activity
 from services.rpc.context import current_call
@@ -89,7 +90,7 @@ class Manifests:
         connection.created_at.CopyFrom(at)
         connection.updated_at.CopyFrom(at)
         async with self._deciding:
-            return await self._created(mutation, connection)
+            return await self._created(mutation, connection, admin=admin)
 
     async def get(self, request: GetConnectionRequest) -> GetConnectionResponse:
         return GetConnectionResponse(
@@ -124,7 +125,8 @@ class Manifests:
         await self._require_free(connection_id)
         after.updated_by = current_call().user_id
         after.updated_at.CopyFrom(moment(self._kernel.now()))
-        change = Change(found, after, _activity("updated", after))
+        still = self._still(admin, connection_id, found.connection.scope, after.scope)
+        change = Change(found, after, _activity("updated", after), still)
         async with self._deciding:
             if any(path.split(".")[0] == "settings" for path in paths):
                 await self._require_unused(after)
@@ -143,6 +145,7 @@ class Manifests:
             # Who removed it may hear so again; it has no scope to ask about any more.
             if done := await mutation.replay(pk, DeleteConnectionResponse):
                 return done
+            await self._access.require(None, request.connection_id)
             raise denied(request.connection_id)
         await self._access.require(found.connection.scope, request.connection_id)
         if done := await mutation.replay(pk, DeleteConnectionResponse):
@@ -150,20 +153,34 @@ class Manifests:
         _require_etag(found, request.etag)
         await self._require_free(request.connection_id)
         await forget_state(self._kernel.records, request.connection_id)
-        change = Change(found, None, _activity("deleted", found.connection))
+        still = self._still(False, request.connection_id, found.connection.scope)
+        change = Change(found, None, _activity("deleted", found.connection), still)
         return await self._apply(
             mutation, change, DeleteConnectionResponse, lambda _: DeleteConnectionResponse()
         )
 
     async def _created(
-        self, mutation: Mutation, connection: Connection
+        self, mutation: Mutation, connection: Connection, *, admin: bool
     ) -> CreateConnectionResponse:
         await self._require_unused(connection)
+        still = self._still(admin, "", connection.scope)
         return await self._apply(
-            mutation, Change(None, connection, _activity("created", connection)),
+            mutation, Change(None, connection, _activity("created", connection), still),
             CreateConnectionResponse,
             lambda shown: CreateConnectionResponse(connection=shown),
         )
+
+    def _still(self, admin: bool, connection_id: str, *scopes: SyncScope) -> Still:
+        """What allowed the change, asked again: memberships and roles lie elsewhere."""
+
+        async def decide() -> None:
+            if admin:
+                await self._access.require_platform_admin(connection_id)
+            else:
+                for scope in scopes:
+                    await self._access.require(scope, connection_id)
+
+        return decide
 
     async def _apply(
         self, mutation: Mutation, change: Change, kind: type[M],

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.message import Message
 from workspace.sync.v1.connection_pb2 import Connection
 
+from services.records.deciding import Still
 from services.records.mutation import Mutation
 from services.records.record import Activity
 
@@ -50,11 +51,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From `before` (None: there is none) to `after` (None: it is removed)."""
+    """From `before` (None: there is none) to `after` (None: it is removed). `still` decides
+    once more whether the caller may."""
 
     before: Stored | None
     after: Connection | None
     activity: Activity
+    still: Still | None = None
 
     @property
     def connection_id(self) -> str:

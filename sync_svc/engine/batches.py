@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.records.port import Item
+from services.records.progress import Progress
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.engine.reading import record_key, rows_of
@@ -36,11 +37,15 @@ async def changed(
     records: RecordStore, cursor: str, *, keys: int = BATCH_KEYS
 ) -> AsyncIterator[Batch]:
     """What changed after `cursor`, each key with its latest rows. Kernel rows are
-    among them. Always one batch at least. Raises CURSOR_LOST."""
+    among them. Always one batch at least. Raises CURSOR_LOST, and INVALID_STATE for a feed
+    that does not get on."""
     limit, kept = keys, list[Item]()
+    progress = Progress("changes")
     while True:
         page = await records.changes(cursor or None, limit)
         limit = _next_limit(page.items, keys)
+        if page.items:
+            progress.reached(page.cursor, page.items)
         last = page.complete or not page.items  # what PostgreSQL holds back: with the next run
         items, kept = _cut([*kept, *page.items], last)
         delivered, cursor = cursor if kept else page.cursor, page.cursor
@@ -54,12 +59,15 @@ async def changed(
 
 async def scanned(records: RecordStore, *, keys: int = BATCH_KEYS) -> AsyncIterator[Batch]:
     """Everything there is, partition by partition, versions side by side with their
-    record."""
+    record. Raises INVALID_STATE for a walk that does not get on."""
     after, limit, kept = None, keys, list[Item]()
+    progress = Progress("rows")
     while True:
         page = await records.scan(after, limit)
         last = not page  # a page may be short before the end
-        after = page[-1].key if page else after
+        if page:
+            after = page[-1].key
+            progress.reached(after, page)
         limit = _next_limit(page, keys)
         items, kept = _cut([*kept, *page], last)
         mains = [item for item in items if record_key(item) == item.key]

@@ -26,6 +26,7 @@ from services.model.versions import State, Version, covers
 from services.objects.store import ObjectStore
 from services.records.codec import content_of
 from services.records.port import Item, Key
+from services.records.progress import Progress
 from services.records.siblings import Rows
 from services.records.store import RecordStore
 from sync_svc.engine.objects.needed import NeededObject, named_objects
@@ -227,6 +228,7 @@ class _Pages:
         self._scope = scope
         self._after = after
         self._at_end = False
+        self._progress = Progress("rows")
         self.rows: dict[Key, Rows] = {}
         self.end = after or Key("", "")
 
@@ -236,7 +238,9 @@ class _Pages:
             self._task.check()
             items = await self._records.scan(self._after, _ROWS_A_READ)
             self._at_end = not items  # a page may be short before the end
-            self._after = items[-1].key if items else self._after
+            if items:
+                self._after = items[-1].key
+                self._progress.reached(self._after, items)
             self.end = self._LAST if self._at_end or self._after is None else self._after
             chosen = await self._scope.select([item for item in items if is_synced(item)])
             self.rows = {each.key: each for each in await rows_of(self._records, chosen)}

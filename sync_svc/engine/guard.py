@@ -29,6 +29,7 @@ from workspace.sync.v1.plan_pb2 import PlanAction, PlanSummary
 from services.model.errors import Reason, WorkspaceError
 from services.model.families import FAMILIES
 from services.records.port import Item, Key
+from services.records.progress import Progress
 from services.records.store import RecordStore
 from sync_svc.engine.operations import Operation
 from sync_svc.engine.scope import Scope
@@ -128,12 +129,14 @@ async def count_records(records: RecordStore, scope: Scope, most: int) -> int:
     """Live records in scope that can be changed, counted up to about `most`."""
     after: Key | None = None
     found = 0
+    progress = Progress("rows")
     while found < most:
         items = await records.scan(after, _ROWS_A_READ)
         if not items:
             break
         found += len(await scope.select([item for item in items if _counts(item)]))
         after = items[-1].key
+        progress.reached(after, items)
     return found
 
 

@@ -19,6 +19,7 @@ from workspace.sync.v1.run_pb2 import RunPhase
 
 from services.model.families import FAMILIES
 from services.records.port import Item, Key
+from services.records.progress import Progress
 from services.records.siblings import SIBLING, travelling
 from services.records.store import RecordStore
 from sync_svc.engine.batches import Batch, scanned
@@ -40,11 +41,12 @@ _MODULUS = 1 << 128
 async def has_records(records: RecordStore) -> bool:
     """Whether a store has a synced record at all."""
     after: Key | None = None
-    limit = _FIRST_LOOK
+    limit, progress = _FIRST_LOOK, Progress("rows")
     while items := await records.scan(after, limit):
         if any(is_synced(item) for item in items):
             return True
         after, limit = items[-1].key, _ROWS_A_READ
+        progress.reached(after, items)
     return False
 
 
@@ -77,6 +79,7 @@ async def sums(task: Task, records: RecordStore, scope: Scope) -> list[int]:
     sets of versions give equal sums."""
     found = [0] * SHARDS
     after: Key | None = None
+    progress = Progress("rows")
     while True:
         task.check()
         items = await records.scan(after, _ROWS_A_READ)
@@ -87,6 +90,7 @@ async def sums(task: Task, records: RecordStore, scope: Scope) -> list[int]:
             weight = _weight(item, content=task.options.full_reconcile)
             found[shard] = (found[shard] + weight) % _MODULUS
         after = items[-1].key
+        progress.reached(after, items)
 
 
 def shard_of(key: Key) -> int:

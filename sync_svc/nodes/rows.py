@@ -14,6 +14,7 @@ from typing import Any
 
 from services.model.errors import Reason, WorkspaceError
 from services.records.port import ABSENT, Condition, Index, Item, Key, Match, Put
+from services.records.progress import Progress
 from services.records.store import RecordStore
 
 __all__ = [
@@ -153,6 +154,7 @@ async def node_rows(records: RecordStore) -> list[Item]:
     machines that sync, so they fit into memory."""
     found: list[Item] = []
     after: str | None = None
+    progress = Progress("nodes")
     while True:
         page = await records.run(
             Index.USER, ALL, lower="", upper="\x7f", limit=_PAGE, after=after
@@ -161,6 +163,7 @@ async def node_rows(records: RecordStore) -> list[Item]:
         after = page.next
         if after is None:
             return found
+        progress.reached(after, page.items)
 
 
 def _is_sound(made: NodeRow | Entry) -> bool:

@@ -35,6 +35,8 @@ __all__ = ["PERMISSION", "Starting", "require_unchanged", "require_usable"]
 PERMISSION = "sync"
 Begins = StartSyncRequest | PushRequest | PullRequest
 _S = RunStatus
+_NOWHERE = "c_none"
+"""No connection: where there is no run, its refusal takes the time of one of others."""
 
 
 class Starting:
@@ -107,15 +109,15 @@ class Starting:
         for one that is absent, too."""
         denied = permission_denied(PERMISSION, f"runs/{run_id}")
         record = await self._rows.get(run_id)
-        if record is None:
-            raise denied
         try:
-            await self._connections.allowed(record.message.connection_id)
+            await self._connections.allowed(record.message.connection_id if record else _NOWHERE)
         except WorkspaceError as error:
             if error.reason != Reason.ERROR_REASON_PERMISSION_DENIED:
                 raise
             if not await self._connections.sees_all():
                 raise denied from None
+        if record is None:
+            raise denied
         return record
 
     def _new(self, run_id: str, request: Begins, direction: SyncDirection.ValueType) -> Run:

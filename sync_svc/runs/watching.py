@@ -24,7 +24,6 @@ from workspace.sync.v1.sync_service_pb2 import (
 
 from services.kernel import Kernel
 from services.model.errors import Reason, WorkspaceError
-from services.rpc.authentication import RECHECK_SECONDS
 from services.rpc.context import current_call
 from services.rpc.resume_tokens import ResumeTokens, cursor_lost
 from sync_svc.runs.bells import Bells
@@ -36,6 +35,8 @@ from sync_svc.runs.states import has_ended, refusal, run_pk
 __all__ = ["Watching"]
 
 _POLL_SECONDS = 1.0
+_RECHECK_SECONDS = 2.0
+"""With a look every second a right that ended is noticed within 3 s."""
 _CHECKPOINT_SECONDS = 10.0
 _REFUSAL_SECONDS = 2.0
 """How long the first message waits for the guard, so that a refusal comes alone."""
@@ -126,13 +127,14 @@ class Watching:
         state in which it ended is always told."""
         checked = sent = time.monotonic()
         while True:
-            if time.monotonic() - checked >= RECHECK_SECONDS:
-                await self._starting.allowed(run_id)
-                checked = time.monotonic()
             bell = self._bells.bell(run_id)
             progress = await self._shown(run_id)
             ended, state = has_ended(progress.run), _state(progress)
             news = state != last or ended
+            # After it was read: nothing is told that happened after the right had ended.
+            if news or time.monotonic() - checked >= _RECHECK_SECONDS:
+                await self._starting.allowed(run_id)
+                checked = time.monotonic()
             if news or time.monotonic() - sent >= _CHECKPOINT_SECONDS:
                 last, sent = state, time.monotonic()
                 yield _Seen(progress, tokens.issue(f"{run_id} {state}"), news)

@@ -40,10 +40,11 @@ def bare_server(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def workspace(folder: Path, name: str = "workspace") -> Iterator[Server]:
+def workspace(folder: Path, name: str = "workspace", **settings: int) -> Iterator[Server]:
     """The whole workspace with a data folder of its own below `folder`."""
     data_dir = folder / name
-    with _running("tests.bench.workspace", [str(data_dir)], folder / f"{name}.log") as (found, pid):
+    arguments = [str(data_dir), json.dumps(settings)]
+    with _running("tests.bench.workspace", arguments, folder / f"{name}.log") as (found, pid):
         methods = frozenset(found["methods"].split())
         yield Server(found["grpc"], found["http"], methods, pid, data_dir)
 

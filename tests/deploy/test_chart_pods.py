@@ -164,6 +164,7 @@ def test_a_target_takes_back_what_all_others_get() -> None:
     assert {t for t in TARGETS if "priorityClassName" not in specs[t]} == {"sync"}
 
 
+@pytest.mark.case("Y06")
 @pytest.mark.parametrize("case", CASES)
 def test_no_secret_is_in_a_config_map(case: str) -> None:
     for each in of_kind(render(case), "ConfigMap"):

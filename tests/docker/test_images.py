@@ -169,6 +169,7 @@ def test_nothing_that_installs_or_compiles_is_in_it(inside: dict[str, Any]) -> N
     assert inside["caches"] == []
 
 
+@pytest.mark.case("Y05")
 def test_the_bill_of_materials_lists_what_is_installed_and_nothing_else(
     inside: dict[str, Any], images: Images
 ) -> None:
@@ -238,6 +239,7 @@ def layers(docker: Engine, image: str) -> str:
     return docker.output("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
 
 
+@pytest.mark.case("Y06")
 def test_no_layer_and_no_history_holds_a_secret_or_a_path_of_the_build(
     docker: Engine, images: Images, tmp_path: Path
 ) -> None:

@@ -435,6 +435,7 @@ async def seated(
 @pytest.mark.timeout(3600 if SOAK else 120)
 @pytest.mark.parametrize("kind", GAMES, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("driver", ["sqlite", "postgresql"])
+@pytest.mark.case("G08")
 async def test_never_zero(
     tmp_path: Path, driver: str, kind: type[Game], request: pytest.FixtureRequest
 ) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.hygiene.log_watch import follow
 from tests.servers.ports import free_port
 
 WM = (sys.executable, "-m", "services.cli.main")
@@ -39,6 +40,7 @@ class Serving:
 
     def start(self, *more: str) -> None:
         grpc_port, http_port = map(str, self.ports)
+        follow(self.folder / "serve.log")
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*WM, "serve", "--data", str(self.data), "--grpc-port", grpc_port,

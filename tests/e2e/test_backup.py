@@ -120,6 +120,7 @@ def test_key_files_are_private_or_left_out(serving: Serving, tmp_path: Path) -> 
     assert (tmp_path / "with").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.case("K25")
 def test_what_is_no_backup_is_refused_and_nothing_is_left(
     serving: Serving, tmp_path: Path
 ) -> None:
@@ -154,6 +155,9 @@ def test_what_is_no_backup_is_refused_and_nothing_is_left(
     data = (torn / "records.jsonl.gz").read_bytes()
     (torn / "records.jsonl.gz").write_bytes(data[: len(data) // 2])
     assert "damaged" in refusal(torn)
+    fewer = damaged("fewer")
+    next(path for path in (fewer / "objects").rglob("*") if path.is_file()).unlink()
+    assert "files; use another backup" in refusal(fewer)
     rotten = damaged("rotten")
     largest = max((rotten / "objects").rglob("*.bin"), key=lambda path: path.stat().st_size)
     largest.write_bytes(b"!" + largest.read_bytes()[1:])

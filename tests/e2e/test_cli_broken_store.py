@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.servers.ports import free_port
 
 
@@ -30,6 +32,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
     assert "wm doctor" in done.stderr
 
 
+@pytest.mark.case("Y03")
 def test_a_postgresql_that_does_not_answer(tmp_path: Path) -> None:
     port = free_port()
     done = serve(

@@ -113,6 +113,7 @@ def test_documents_search_history_and_activity(serving: Serving) -> None:
     types = [e["type"] for e in serving.json("activity", "-p", "Papers", as_=ANN)["events"]]
     assert types[-1] == "project.created"
     assert "intact" in serving.wm("audit", "verify", "-p", "Papers", as_=ANN)
+    audited(serving)
 
     serving.wm("files", "delete", both[0], as_=ANN)
     refused = with_input(serving, "no\n", "files", "purge", both[0], as_=ANN)
@@ -123,6 +124,23 @@ def test_documents_search_history_and_activity(serving: Serving) -> None:
     serving.wm("projects", "hold", "Papers", "--lift", "--reason", "closed", as_=ANN)
     serving.wm("webhooks", "create", "http://example.com/", "-p", "Papers", as_=ANN, code=2)
     assert serving.json("webhooks", "list", "-p", "Papers", as_=ANN) == {"webhooks": []}
+
+
+def audited(serving: Serving) -> None:
+    """What auditors keep elsewhere, and what they are told of a file that was changed."""
+    kept, export = serving.folder / "checkpoints", serving.folder / "papers.jsonl"
+    kept.write_text(serving.wm("audit", "checkpoint", as_=ANN))
+    chains = kept.read_text().count("PROJECT#")
+    assert chains >= 2
+    shown = serving.wm("audit", "verify", "-c", str(kept), as_=ANN)
+    assert shown.count("intact") == len(kept.read_text().splitlines()) == shown.count("holds")
+    serving.wm("audit", "verify", "-c", str(kept), as_=BOB, code=1)
+
+    serving.wm("audit", "export", str(export), "-p", "Papers", as_=ANN)
+    offline = ("audit", "verify", "--export", str(export), "-c", str(kept))
+    assert "intact" in serving.wm(*offline)
+    export.write_text(export.read_text().replace("Papers", "Capers"))
+    assert "edited" in serving.wm(*offline, code=1)
 
 
 def test_watch_resumes_where_ctrl_c_ended_it(serving: Serving) -> None:

@@ -77,6 +77,7 @@ def rpc_named(name: str) -> Rpc:
 # Page sizes and tokens
 
 
+@pytest.mark.case("Z08")
 @pytest.mark.parametrize("path", having("page_token"))
 async def test_page_tokens_that_nobody_issued(cast: Cast, path: str) -> None:
     rpc = PEOPLE_CALL[path]
@@ -99,6 +100,7 @@ async def test_negative_page_sizes(cast: Cast, path: str) -> None:
     assert "page_size" in answer.fields
 
 
+@pytest.mark.case("Z08")
 @pytest.mark.parametrize("name", ["ListAccountMembers", "ListUsers", "ListTeamMembers"])
 async def test_a_page_token_is_for_its_caller_arguments_and_method(cast: Cast, name: str) -> None:
     rpc = rpc_named(name)
@@ -120,6 +122,7 @@ async def test_a_page_token_is_for_its_caller_arguments_and_method(cast: Cast, n
 # Masks
 
 
+@pytest.mark.case("Z11")
 @pytest.mark.parametrize("path", having("update_mask"))
 async def test_masks_that_name_what_the_server_sets_or_nothing(cast: Cast, path: str) -> None:
     rpc = PEOPLE_CALL[path]
@@ -194,6 +197,7 @@ async def test_a_request_id_with_another_payload(cast: Cast, name: str) -> None:
 BAD_NAMES = ["a\x00b", "a\nb", "a\x1b[2Jb", "a\x7f", "a\u202egpj.exe", "a\u200bb", "\ufeffa", " "]
 
 
+@pytest.mark.case("K08", "K10")
 @pytest.mark.parametrize("name", ["CreateAccount", "CreateTeam", "CreateProject", "CreateDocument"])
 async def test_names_with_characters_that_cannot_be_seen(cast: Cast, name: str) -> None:
     rpc = rpc_named(name)
@@ -205,6 +209,7 @@ async def test_names_with_characters_that_cannot_be_seen(cast: Cast, name: str) 
         assert any(field.endswith("name") for field in answer.fields), answer.fields
 
 
+@pytest.mark.case("K01", "K05", "K07")
 @pytest.mark.parametrize("bad", ["a/b", "a\\b", "..", ".", "/etc/passwd", "x" * 201])
 async def test_document_names_that_are_paths(cast: Cast, bad: str) -> None:
     request = ds.CreateDocumentRequest(project_id=cast.own.project_id, name=bad)
@@ -212,6 +217,7 @@ async def test_document_names_that_are_paths(cast: Cast, bad: str) -> None:
     assert (answer.reason, "name" in answer.fields) == ("INVALID_FIELD", True)
 
 
+@pytest.mark.case("K01", "K05", "K07", "K08")
 @pytest.mark.parametrize("bad", ["/abs", "../up", "a/../b", "a//b", "a/\x00", "a/./b", "a\\b"])
 async def test_document_folders_that_lead_elsewhere(cast: Cast, bad: str) -> None:
     request = ds.CreateDocumentRequest(
@@ -221,6 +227,7 @@ async def test_document_folders_that_lead_elsewhere(cast: Cast, bad: str) -> Non
     assert (answer.reason, "relative_path" in answer.fields) == ("INVALID_FIELD", True)
 
 
+@pytest.mark.case("K22")
 @pytest.mark.parametrize("bad", ["", "../x", "a b", "x" * 65, "p_é", "p_\x00", "-p", "p/q"])
 async def test_ids_that_no_id_looks_like(cast: Cast, bad: str) -> None:
     answer = await refused(cast, rpc_named("GetProject"), ps.GetProjectRequest(project_id=bad))
@@ -240,6 +247,7 @@ def reason(answer: httpx.Response) -> str:
     return str(answer.json()["details"][0]["reason"]).removeprefix("ERROR_REASON_")
 
 
+@pytest.mark.case("Z12", "Z13")
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -276,6 +284,7 @@ async def test_other_content_types_are_refused(cast: Cast) -> None:
         assert answer.status_code in (400, 415), (kind, answer.text)
 
 
+@pytest.mark.case("Z09", "Z13")
 @pytest.mark.parametrize(
     ("query", "named"),
     [
@@ -296,6 +305,8 @@ async def test_queries_that_are_not_exactly_a_request(
     assert "secret" not in answer.text
 
 
+@pytest.mark.case("K03", "K04")
+@pytest.mark.case("Z18")
 @pytest.mark.parametrize(
     "part", ["..%2Fx", "p%2Fq", "p%00", "p%20q", "p%252Fq", "%2e%2e", "p;x=1", "p%E2%80%AE", "%ff"]
 )

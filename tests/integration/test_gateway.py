@@ -35,6 +35,7 @@ def field(response: httpx.Response) -> str:
     return str(response.json()["details"][0]["metadata"]["field"])
 
 
+@pytest.mark.case("A12")
 async def test_get_answers_snake_case_and_safe_headers(app: Running) -> None:
     async with app.client() as client:
         response = await client.get("/api/accounts/a1", headers={"x-request-id": "abc-1"})
@@ -51,6 +52,7 @@ async def test_get_answers_snake_case_and_safe_headers(app: Running) -> None:
     assert "server" not in response.headers
 
 
+@pytest.mark.case("S03")
 async def test_only_listed_headers_reach_the_service(app: Running) -> None:
     sent = {
         "authorization": "Bearer t",
@@ -58,6 +60,7 @@ async def test_only_listed_headers_reach_the_service(app: Running) -> None:
         "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
         "x-user-id": "admin",
         "x-forwarded-for": "1.2.3.4",
+        "x-workspace-client": "1.2.3.4",
         "grpc-metadata-x-user-id": "admin",
         "grpc-timeout": "99999999H",
         "grpc-status": "0",
@@ -74,6 +77,7 @@ async def test_only_listed_headers_reach_the_service(app: Running) -> None:
         "authorization": ["Bearer t"],
         "x-request-id": ["abc-2"],
         "traceparent": [sent["traceparent"]],
+        "x-workspace-client": ["127.0.0.1"],  # the address that asks, whatever it says
     }
 
 
@@ -113,6 +117,7 @@ async def test_passed_deadline(app: Running) -> None:
     assert reason(response) == "ERROR_REASON_DEADLINE_EXCEEDED"
 
 
+@pytest.mark.case("T17")
 async def test_two_authorization_headers(app: Running) -> None:
     async with app.client() as client:
         response = await client.get(
@@ -125,6 +130,7 @@ async def test_two_authorization_headers(app: Running) -> None:
     assert app.accounts.calls == []
 
 
+@pytest.mark.case("T18")
 async def test_token_in_the_url(app: Running) -> None:
     async with app.client() as client:
         response = await client.get("/api/accounts/a1?access_token=abc")
@@ -133,6 +139,7 @@ async def test_token_in_the_url(app: Running) -> None:
     assert app.accounts.calls == []
 
 
+@pytest.mark.case("A03")
 async def test_large_token_passes_always(app: Running) -> None:
     bearer = "Bearer " + "g" * 11_300
     async with app.client() as client:
@@ -160,6 +167,7 @@ async def test_errors_of_services(app: Running) -> None:
     assert busy.headers["retry-after"] == "3"
 
 
+@pytest.mark.case("Z17", "Z19")
 async def test_unknown_paths_and_methods(app: Running) -> None:
     async with app.client() as client:
         missing = await client.get("/api/nothing")
@@ -181,6 +189,7 @@ async def test_unknown_paths_and_methods(app: Running) -> None:
     assert "GET" in posted.headers["allow"]
 
 
+@pytest.mark.case("Z17")
 async def test_method_override_is_ignored(app: Running) -> None:
     headers = {
         "x-http-method-override": "PATCH",
@@ -193,6 +202,7 @@ async def test_method_override_is_ignored(app: Running) -> None:
     assert app.accounts.calls == []
 
 
+@pytest.mark.case("Z18")
 @pytest.mark.parametrize("segment", ["a%2Fb", "a;b", "%2e%2e", "%252e%252e", ""])
 async def test_bad_path_parameters(app: Running, segment: str) -> None:
     response = await app.raw(
@@ -256,6 +266,7 @@ async def test_bad_bodies_name_the_member(app: Running) -> None:
         {"content-type": "application/json", "content-encoding": "deflate, identity"},
     ],
 )
+@pytest.mark.case("A02")
 async def test_only_plain_json(app: Running, headers: dict[str, str]) -> None:
     async with app.client() as client:
         response = await client.post("/api/accounts", content=b'{"name":"x"}', headers=headers)
@@ -263,6 +274,7 @@ async def test_only_plain_json(app: Running, headers: dict[str, str]) -> None:
     assert field(response) in {"content-type", "content-encoding"}
 
 
+@pytest.mark.case("A01", "A11")
 async def test_body_limit_by_length_and_by_count(app: Running) -> None:
     body = b'{"description":"' + b"x" * (256 * 1024) + b'"}'
 
@@ -291,6 +303,7 @@ async def test_large_bodies_and_answers_below_the_limit(app: Running) -> None:
     assert large.json()["account"]["description"] == "é" * 200_000
 
 
+@pytest.mark.case("A21")
 async def test_a_body_longer_or_shorter_than_its_length(app: Running) -> None:
     head = b"POST /api/accounts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     longer = await app.raw(head + b"content-length: 2\r\n\r\n{}GARBAGE\r\n\r\n", half_close=True)
@@ -310,6 +323,7 @@ async def test_a_body_longer_or_shorter_than_its_length(app: Running) -> None:
         b"x: a\r\n  folded\r\nbad header\r\n",
     ],
 )
+@pytest.mark.case("A21")
 async def test_ambiguous_framing_is_refused(app: Running, lines: bytes) -> None:
     response = await app.raw(
         b"POST /api/accounts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"

@@ -118,6 +118,7 @@ async def test_stop_lets_requests_finish_and_cancels_late_ones() -> None:
     assert cancelled.is_set()
 
 
+@pytest.mark.case("A04")
 async def test_silent_and_slow_heads_are_cut() -> None:
     async with serving(limits=HttpLimits(head_timeout=0.2)) as app:
         assert await app.raw(b"") == b""
@@ -126,6 +127,7 @@ async def test_silent_and_slow_heads_are_cut() -> None:
         assert (await app.raw(first)).count(b"200 OK") == 1
 
 
+@pytest.mark.case("A04")
 async def test_slow_bodies_are_cut() -> None:
     async with serving(limits=HttpLimits(body_timeout=0.2)) as app:
         answer = await app.raw(
@@ -144,6 +146,7 @@ async def test_slow_bodies_are_cut() -> None:
         b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x-a: b\r\n" * 20_000 + b"\r\n",
     ],
 )
+@pytest.mark.case("A21")
 async def test_large_heads_are_refused(head: bytes) -> None:
     async with serving() as app:
         reader, writer = await asyncio.open_connection("127.0.0.1", app.port)

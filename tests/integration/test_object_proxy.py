@@ -204,6 +204,7 @@ async def test_other_places_are_not_reached(path: str, status: int) -> None:
         "Content-Length: 5\r\n X-Fold: 1",
     ],
 )
+@pytest.mark.case("A21")
 async def test_no_request_is_smuggled(fields: str) -> None:
     """Whatever the parser before us made of it: nothing of it reaches the store."""
     smuggled = "GET /files/secret HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -411,6 +412,7 @@ async def test_more_transfers_than_allowed_are_told_to_wait() -> None:
         assert (await client.get(TARGET)).content == b"hello"
 
 
+@pytest.mark.case("U31")
 async def test_no_signed_url_is_logged_or_measured(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with before(always(OK)) as (_, running), running.client() as client:

@@ -351,6 +351,7 @@ class TestOnlyOne:
 
 
 class TestTransfers:
+    @pytest.mark.case("R14")
     async def test_urls_of_a_project_end_at_both_at_once(self, pair: Pair) -> None:
         here, there, document_id = await _stored(pair)
         urls = [await _signed(desk, document_id) for desk in (here, there)]
@@ -363,6 +364,7 @@ class TestTransfers:
             assert (await get(url)).status_code == 403
         assert (await get(await _signed(there, document_id))).status_code == 200
 
+    @pytest.mark.case("U25", "R15")
     async def test_all_urls_end_at_both_when_it_is_promised(self, pair: Pair) -> None:
         here, there, document_id = await _stored(pair)
         await _bootstrap(pair)

@@ -106,7 +106,6 @@ def use_cases(kit: PoolKit) -> Named:
         "T56 token_use null": ("token_use", kit.token(token_use=None)),
         "T56 token_use list": ("token_use", kit.token(token_use=[kit.use])),
         "T56 token_use case": ("token_use", kit.token(token_use=kit.use.upper())),
-        "T47 nbf zero": ("nbf", kit.token(nbf=0)),
         "T60 ten thousand groups": (
             "size", kit.token(**{"cognito:groups": [f"g{n}" for n in range(10_000)]}),
         ),

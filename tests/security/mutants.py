@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import pytest
 
@@ -29,27 +30,32 @@ class Mutant:
     tree: ast.Module
 
 
-def mutants_of(modules: Sequence[ModuleType]) -> Iterator[Mutant]:
+REFUSALS: Final = frozenset({TokenRefusedError.__name__})
+
+
+def mutants_of(
+    modules: Sequence[ModuleType], refusals: frozenset[str] = REFUSALS
+) -> Iterator[Mutant]:
+    """`refusals` are what is raised (a class, or a function that makes the error); "None"
+    and "False" stand for a return of those."""
     for module in modules:
-        assert module.__file__
-        source = Path(module.__file__).read_text(encoding="utf-8")
-        count = sum(1 for _ in edits(ast.parse(source)))
+        count = sum(1 for _ in edits(parsed(module), refusals))
         for number in range(count):
-            tree = ast.parse(source)
-            name, edit = list(edits(tree))[number]
+            tree = parsed(module)
+            name, edit = list(edits(tree, refusals))[number]
             edit()
             ast.fix_missing_locations(tree)
             yield Mutant(module.__name__, f"{module.__name__.rpartition('.')[2]}.{name}", tree)
 
 
-def edits(tree: ast.Module) -> Iterator[tuple[str, Callable[[], None]]]:
+def edits(tree: ast.Module, refusals: frozenset[str]) -> Iterator[tuple[str, Callable[[], None]]]:
     """(name, what takes it out) of each check in a function."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for number, statement in enumerate(statements(function)):
             body = statement.body if isinstance(statement, ast.If | ast.ExceptHandler) else []
-            if not any(is_refusal(each) for each in body):
+            if not any(is_refusal(each, refusals) for each in body):
                 continue
             name = f"{function.name}-{number}"
             yield name, lambda body=body: body.__setitem__(slice(None), [ast.Pass()])  # type: ignore[misc]
@@ -68,10 +74,12 @@ def statements(function: ast.AST) -> Iterator[ast.AST]:
     return (each for each in ast.walk(function) if isinstance(each, ast.If | ast.ExceptHandler))
 
 
-def is_refusal(statement: ast.stmt) -> bool:
+def is_refusal(statement: ast.stmt, refusals: frozenset[str]) -> bool:
+    if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Constant):
+        return str(statement.value.value) in refusals
     call = statement.exc if isinstance(statement, ast.Raise) else None
     called = call.func if isinstance(call, ast.Call) else None
-    return isinstance(called, ast.Name) and called.id == TokenRefusedError.__name__
+    return isinstance(called, ast.Name) and called.id in refusals
 
 
 def loader(modules: Sequence[ModuleType], monkeypatch: pytest.MonkeyPatch) -> Load:
@@ -85,7 +93,8 @@ def loader(modules: Sequence[ModuleType], monkeypatch: pytest.MonkeyPatch) -> Lo
             made = ModuleType(name)
             made.__file__ = original.__file__
             monkeypatch.setitem(sys.modules, name, made)
-            monkeypatch.setattr(sys.modules["services.tokens"], name.rpartition(".")[2], made)
+            package, _, last = name.rpartition(".")
+            monkeypatch.setattr(sys.modules[package], last, made)
             tree = mutant.tree if mutant and mutant.module == name else parsed(original)
             exec(compile(tree, name, "exec"), made.__dict__)
         return made

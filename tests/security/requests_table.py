@@ -789,6 +789,12 @@ _HISTORY: dict[str, Row] = {
     ),
     "ListActivity": Row(lambda t: hs.ListActivityRequest(project_id=t.project_id), MEMBERS),
     "VerifyActivity": Row(lambda t: hs.VerifyActivityRequest(project_id=t.project_id), OWNER),
+    "ListActivityCheckpoints": Row(
+        lambda t: hs.ListActivityCheckpointsRequest(project_id=t.project_id), OWNER
+    ),
+    "ListActivityProofs": Row(
+        lambda t: hs.ListActivityProofsRequest(project_id=t.project_id), OWNER
+    ),
     "WatchEvents": Row(lambda t: hs.WatchEventsRequest(project_ids=[t.project_id]), MEMBERS),
     "CreateWebhook": Row(
         lambda t: hs.CreateWebhookRequest(

@@ -154,6 +154,7 @@ async def test_a_seal_of_the_store_itself_counts_for_nothing_without_our_key() -
         await driver.close()
 
 
+@pytest.mark.case("S08")
 async def test_tokens_go_to_no_other_host() -> None:
     """A redirect is not followed."""
     with answering(lambda *_: good()) as other:

@@ -106,6 +106,7 @@ def changed(url: str, **fields: str | None) -> str:
     return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
 
 
+@pytest.mark.case("U15")
 async def test_what_was_signed_is_allowed_once(container: Container) -> None:
     transfer = container.put()
     assert transfer.headers["x-ms-blob-type"] == "BlockBlob"
@@ -144,6 +145,7 @@ async def test_create_only_needs_no_header(container: Container) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH"])
+@pytest.mark.case("U02", "U03")
 async def test_another_method(container: Container, method: str) -> None:
     await stored(container, OTHER)
     upload = container.store.sign(SignRequest("PUT", OTHER, 60, size=1))
@@ -166,6 +168,7 @@ async def test_a_url_to_read_changes_nothing(container: Container) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
+@pytest.mark.case("U05")
 async def test_another_blob_or_container(container: Container, method: str) -> None:
     await stored(container, OTHER)
     second = containers.new_container()
@@ -189,6 +192,7 @@ async def test_another_blob_or_container(container: Container, method: str) -> N
 
 
 @pytest.mark.parametrize("signed", ["PUT", "GET"])
+@pytest.mark.case("U05")
 async def test_every_bit_of_the_signature(container: Container, signed: str) -> None:
     """All 256 bits, one at a time; then other lengths and spellings."""
     if signed == "GET":
@@ -205,6 +209,7 @@ async def test_every_bit_of_the_signature(container: Container, signed: str) -> 
     assert await container.keys() == ([] if signed == "PUT" else [KEY])
 
 
+@pytest.mark.case("U05")
 async def test_random_flips_anywhere_in_the_url(container: Container) -> None:
     await stored(container)
     url = container.get(content_type=TEXT).url
@@ -239,6 +244,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
+@pytest.mark.case("U05", "U06")
 async def test_every_parameter(container: Container, fields: dict[str, str | None]) -> None:
     await stored(container)
     url = container.get(content_type=TEXT).url
@@ -256,6 +262,7 @@ async def test_no_query_no_rights(container: Container) -> None:
     assert await container.keys() == [KEY]
 
 
+@pytest.mark.case("U27", "U28")
 async def test_plain_http_is_nothing(container: Container) -> None:
     await stored(container)
     assert "spr=https&" in container.get().url
@@ -267,6 +274,7 @@ async def test_plain_http_is_nothing(container: Container) -> None:
     assert status in REFUSED
 
 
+@pytest.mark.case("U12")
 async def test_before_and_after_their_time(container: Container) -> None:
     await stored(container, OTHER)
     container.offset = -900.0
@@ -281,6 +289,7 @@ async def test_before_and_after_their_time(container: Container) -> None:
     assert await container.keys() == [OTHER]
 
 
+@pytest.mark.case("U26", "U27")
 async def test_a_key_that_has_ended(container: Container) -> None:
     """A SAS that outlives its key, which we never make, is worth nothing when it is over."""
     await stored(container)
@@ -459,6 +468,7 @@ async def test_staged_names_are_no_keys(container: Container) -> None:
         assert caught.value.reason == Reason.ERROR_REASON_INVALID_FIELD
 
 
+@pytest.mark.case("U10", "U33")
 async def test_secrets_are_not_in_urls_nor_in_errors(container: Container) -> None:
     held = container.driver._keys.current()
     transfer = container.put()

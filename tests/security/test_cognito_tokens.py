@@ -26,6 +26,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
+@pytest.mark.case("T32", "T58")
 async def test_t32_t58_the_keys_of_pools_are_not_mixed(
     bench: Bench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -42,6 +43,7 @@ async def test_t32_t58_the_keys_of_pools_are_not_mixed(
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.case("P02")
 async def test_positive_control(use: str, bench: Bench) -> None:
     authenticate, kit = bench.authenticator(use).authenticate, bench.kits[use]
     caller = await authenticate(kit.token())
@@ -53,6 +55,7 @@ async def test_positive_control(use: str, bench: Bench) -> None:
     assert await authenticate(kit.token(sub="a" * 255, jti=GONE))
 
 
+@pytest.mark.case("T57")
 async def test_every_configured_client_is_one_of_ours(bench: Bench) -> None:
     token = bench.kits["access"].token
     two = bench.issuer.verifier(now=lambda: NOW, client_ids=(CLIENT, OTHER_CLIENT))
@@ -74,6 +77,7 @@ def read(use: Any = "id", **claims: Any) -> Any:
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("verified", [False, None, "true", 1, "True", [True], GONE])
+@pytest.mark.case("T68")
 def test_only_a_verified_address_is_one(use: str, verified: Any) -> None:
     given = {"email": "root@corp.test"} | ({} if verified is GONE else {"email_verified": verified})
     claims = read(use, **given)
@@ -82,6 +86,7 @@ def test_only_a_verified_address_is_one(use: str, verified: Any) -> None:
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.case("T68")
 def test_a_verified_address_is_kept_and_is_not_who_somebody_is(use: str) -> None:
     claims = read(use, email="ann@corp.test", email_verified=True)
     assert (claims.email, claims.email_verified) == ("ann@corp.test", True)
@@ -90,6 +95,7 @@ def test_a_verified_address_is_kept_and_is_not_who_somebody_is(use: str) -> None
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.case("T68")
 def test_a_username_is_at_most_a_name(use: str) -> None:
     username = "username" if use == "access" else "cognito:username"
     assert read(use).name == "anna"
@@ -101,6 +107,7 @@ def test_a_username_is_at_most_a_name(use: str) -> None:
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.case("T60")
 def test_t60_groups_are_recorded_or_unknown(use: str) -> None:
     def groups(value: Any) -> Any:
         claims = read(use, **{"cognito:groups": value})

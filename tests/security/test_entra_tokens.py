@@ -38,6 +38,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("form", TRUST)
+@pytest.mark.case("P02")
 async def test_positive_control(form: str, bench: Bench) -> None:
     authenticate, kit = bench.authenticator(form).authenticate, bench.kits[form]
     caller = await authenticate(kit.token())
@@ -50,6 +51,7 @@ async def test_positive_control(form: str, bench: Bench) -> None:
     assert await authenticate(kit.token(idtyp="user", sub="a" * 255, uti=GONE, jti=["j"]))
 
 
+@pytest.mark.case("T66", "T67", "T69")
 async def test_what_strict_trust_takes(bench: Bench) -> None:
     token, verify = bench.kits["strict"].token, bench.verifiers["strict"].verify
     assert await verify(token(scp="Other"))
@@ -59,6 +61,7 @@ async def test_what_strict_trust_takes(bench: Bench) -> None:
         assert await verify(token(idp=home))
 
 
+@pytest.mark.case("T69")
 async def test_t69_a_guest_is_the_object_of_this_tenant(bench: Bench) -> None:
     token, verify = bench.kits["access"].token, bench.verifiers["access"].verify
     guest = await verify(
@@ -71,6 +74,7 @@ async def test_t69_a_guest_is_the_object_of_this_tenant(bench: Bench) -> None:
     assert guest.name == ""
 
 
+@pytest.mark.case("T32", "T62")
 async def test_t32_t62_tenants_with_the_same_keys_are_not_mixed(
     bench: Bench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -90,6 +94,7 @@ async def test_t32_t62_tenants_with_the_same_keys_are_not_mixed(
         assert len(subjects) == 2
 
 
+@pytest.mark.case("T63")
 async def test_t63_a_person_is_the_same_in_both_versions(bench: Bench) -> None:
     both = [bench.verifiers["access"], bench.verifiers["v1"]]
     authenticator = TokenAuthenticator(both, now=lambda: NOW)
@@ -98,6 +103,7 @@ async def test_t63_a_person_is_the_same_in_both_versions(bench: Bench) -> None:
     assert len({caller.user_id for caller in callers}) == 1
 
 
+@pytest.mark.case("T51")
 async def test_every_configured_application_is_one_of_ours(bench: Bench) -> None:
     token = bench.kits["access"].token
     two = bench.issuer.verifier(now=lambda: NOW, client_ids=(CLIENT, OTHER_CLIENT))
@@ -111,6 +117,7 @@ async def test_every_configured_application_is_one_of_ours(bench: Bench) -> None
         assert await bench.verifiers["v1"].verify(v1(aud=audience))
 
 
+@pytest.mark.case("T70")
 async def test_t70_groups_that_are_elsewhere_are_unknown(bench: Bench) -> None:
     sources = {"src1": {"endpoint": "https://127.0.0.1:9/getMemberObjects"}}
     overage = bench.kits["access"].token(
@@ -131,6 +138,7 @@ def read(form: str = "id", **claims: Any) -> VerifiedClaims:
 @pytest.mark.parametrize(
     "verified", [False, None, "false", "True", "0", "yes", "", 1, 1.0, 2, [True], {"v": 1}, GONE]
 )
+@pytest.mark.case("T68")
 def test_only_an_address_of_a_verified_domain_is_one(use: str, verified: Any) -> None:
     claims = read(use, email="root@corp.test", email_verified=True, xms_edov=verified)
     assert (claims.email, claims.email_verified) == ("", False)
@@ -139,6 +147,7 @@ def test_only_an_address_of_a_verified_domain_is_one(use: str, verified: Any) ->
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("verified", [True, "1", "true"])
+@pytest.mark.case("T68")
 def test_a_verified_address_is_kept_and_is_not_who_somebody_is(use: str, verified: Any) -> None:
     claims = read(use, email="ann@corp.test", xms_edov=verified, email_verified=False)
     assert (claims.email, claims.email_verified) == ("ann@corp.test", True)
@@ -148,6 +157,7 @@ def test_a_verified_address_is_kept_and_is_not_who_somebody_is(use: str, verifie
 
 
 @pytest.mark.parametrize("form", TRUST)
+@pytest.mark.case("T68")
 def test_t68_nothing_that_people_are_called_is_who_they_are(form: str) -> None:
     members = ("email", "preferred_username", "upn", "unique_name", "name", "sub")
     taken = dict.fromkeys(members, "root@corp.test")
@@ -157,6 +167,7 @@ def test_t68_nothing_that_people_are_called_is_who_they_are(form: str) -> None:
 
 
 @pytest.mark.parametrize("member", ["preferred_username", "unique_name"])
+@pytest.mark.case("T68")
 def test_a_username_is_at_most_a_name(member: str) -> None:
     without: dict[str, Any] = dict.fromkeys(("name", "preferred_username", "unique_name"), GONE)
     assert read(**without).name == ""
@@ -167,6 +178,7 @@ def test_a_username_is_at_most_a_name(member: str) -> None:
 
 
 @pytest.mark.parametrize("form", TRUST)
+@pytest.mark.case("T70")
 def test_t70_groups_are_recorded_or_unknown(form: str) -> None:
     def groups(**claims: Any) -> Any:
         found = read(form, **claims)

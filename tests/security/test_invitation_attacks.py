@@ -54,6 +54,7 @@ async def rows_with(scene: Scene, text: str) -> list[str]:
     return found
 
 
+@pytest.mark.case("I04")
 @pytest.mark.parametrize("kind", ["account", "team", "project"])
 async def test_i04_an_inviter_disabled_after_the_claim_gives_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -86,6 +87,7 @@ async def offered(scene: Scene, kind: str) -> Any:
     return await scene.invite(team_id=team_id, terms=terms)
 
 
+@pytest.mark.case("I02")
 async def test_a_request_id_of_somebody_else_opens_nothing(scene: Scene) -> None:
     """Neither the token of an invitation, nor what another one accepted."""
     await scene.add_member(ANN, scene.account_id, DAN, ADMINISTRATOR)
@@ -105,6 +107,7 @@ async def test_a_request_id_of_somebody_else_opens_nothing(scene: Scene) -> None
             await scene.accept(other, made.token, request_id=accepting)
 
 
+@pytest.mark.case("I01")
 async def test_a_token_opens_its_own_invitation_alone(scene: Scene) -> None:
     own = await scene.invite(anyone_with_link=True)
     other = await scene.invite(email=DAN)
@@ -114,6 +117,7 @@ async def test_a_token_opens_its_own_invitation_alone(scene: Scene) -> None:
     assert stored.status == PENDING
 
 
+@pytest.mark.case("I01")
 async def test_secrets_and_their_hashes_are_in_no_event(scene: Scene) -> None:
     """Events go to feeds, webhooks and exports; the record alone keeps a hash."""
     made = await scene.invite()

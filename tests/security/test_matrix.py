@@ -119,6 +119,7 @@ async def _afresh(cast: Cast, path: str) -> None:
         await rpc(cast.channel("platform"), EnableUserRequest(user_id=cast.id("member")))
 
 
+@pytest.mark.case("K22")
 @pytest.mark.parametrize("path", [path for path, row in ROWS.items() if row.elsewhere])
 async def test_foreign_and_missing_things(cast: Cast, path: str) -> None:
     """Refused alike, to the letter: nobody learns what exists."""
@@ -152,6 +153,7 @@ async def test_about_oneself(cast: Cast, path: str, role: str) -> None:
     assert answer.code is Code.OK, answer.said
 
 
+@pytest.mark.case("S04")
 async def test_no_service_but_the_named_ones(cast: Cast) -> None:
     """A service identity that the row does not name is like none."""
     for path in ROWS:

@@ -121,6 +121,7 @@ async def test_64_mib_pass_both_ways_and_are_not_held(place: Place) -> None:
     assert peak < 8 * MIB  # of the client and the gateway together
 
 
+@pytest.mark.case("U29", "U30")
 async def test_ranges(place: Place) -> None:
     await place.put(KEY, DATA)
     for given, content in (("bytes=4-9", DATA[4:10]), ("bytes=-5", DATA[-5:])):
@@ -160,6 +161,7 @@ def tampered(url: str) -> Iterator[str]:
     yield url.replace("private%2C%20no-store", "public")
 
 
+@pytest.mark.case("U02", "U05", "U06", "U28")
 async def test_what_differs_from_the_signature_is_refused_by_the_store(place: Place) -> None:
     await place.put(KEY, DATA)
     await place.put(KEY.replace("d_1", "d_2"), DATA)
@@ -174,6 +176,7 @@ async def test_what_differs_from_the_signature_is_refused_by_the_store(place: Pl
     assert (await place.client.get(url)).content == DATA
 
 
+@pytest.mark.case("U06", "U17", "U18", "U19")
 async def test_uploads_are_no_other_than_they_were_signed(place: Place) -> None:
     signed = place.store.sign(
         SignRequest("PUT", KEY, 600, size=len(DATA), content_type="text/plain", sha256=sha(DATA))
@@ -208,6 +211,7 @@ async def test_nothing_else_of_the_store_is_reached(place: Place) -> None:
             assert b"<" not in answer.partition(b"\r\n\r\n")[2]  # ours, not the store's
 
 
+@pytest.mark.case("U34")
 async def test_a_sign_in_does_not_stand_for_a_signature(place: Place) -> None:
     """Credentials of the store itself are of no use either: only URLs are passed on."""
     await place.put(KEY, DATA)

@@ -127,6 +127,7 @@ def mutated(provider: str, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.case("P06")
 async def test_without_a_change_every_bad_token_is_refused(bench: Bench, mutated: Load) -> None:
     module = mutated(None)
     assert not await bench.passes(module)
@@ -138,6 +139,7 @@ async def test_without_a_change_every_bad_token_is_refused(bench: Bench, mutated
     ("provider", "name"),
     [(provider, name) for provider, mutants in MUTANTS.items() for name in sorted(mutants)],
 )
+@pytest.mark.case("P06")
 async def test_without_a_check_a_bad_token_gets_through(
     provider: str, name: str, bench: Bench, mutated: Load
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from services.tokens.claims import TokenRefusedError
 from tests.oidc_issuer import made_key
-from tests.security.refusing import refuse
+from tests.security.refusing import by_name, refuse
 from tests.security.sign_in_providers import PROVIDERS, Bench, Provider, serving
 
 
@@ -45,7 +45,7 @@ def bench(provider: str, benches: dict[str, Bench]) -> Bench:
     return benches[provider]
 
 
-@pytest.mark.parametrize(("provider", "form", "case"), GENERAL)
+@pytest.mark.parametrize(("provider", "form", "case"), [by_name(*each) for each in GENERAL])
 async def test_a_generally_bad_token_is_refused(form: str, case: str, bench: Bench) -> None:
     authenticator = bench.authenticator(form)
     assert await authenticator.authenticate(bench.kits[form].token())
@@ -53,7 +53,7 @@ async def test_a_generally_bad_token_is_refused(form: str, case: str, bench: Ben
     await refuse(authenticator, bad if isinstance(bad, str) else bad())
 
 
-@pytest.mark.parametrize(("provider", "form", "case"), NAMED)
+@pytest.mark.parametrize(("provider", "form", "case"), [by_name(*each) for each in NAMED])
 async def test_a_bad_token_of_a_provider_is_refused_for_its_reason(
     form: str, case: str, bench: Bench
 ) -> None:
@@ -66,6 +66,7 @@ async def test_a_bad_token_of_a_provider_is_refused_for_its_reason(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.case("T28", "T70")
 async def test_t28_no_token_of_a_provider_opens_a_connection(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

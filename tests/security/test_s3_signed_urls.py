@@ -100,6 +100,7 @@ def changed(url: str, **fields: str | None) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
+@pytest.mark.case("U15")
 async def test_what_was_signed_is_allowed_once(bucket: Bucket) -> None:
     transfer = bucket.put()
     assert await bucket.send("PUT", transfer.url, transfer.headers, DATA) == 200
@@ -131,6 +132,7 @@ WRONG_HEADERS = [
 
 
 @pytest.mark.parametrize(("name", "value", "body"), WRONG_HEADERS)
+@pytest.mark.case("U17", "U18", "U19")
 async def test_every_signed_header_is_held_to(
     bucket: Bucket, name: str, value: str | None, body: bytes
 ) -> None:
@@ -140,6 +142,7 @@ async def test_every_signed_header_is_held_to(
     assert await bucket.keys() == []
 
 
+@pytest.mark.case("U19")
 async def test_other_bytes_of_the_same_length_are_refused(bucket: Bucket) -> None:
     transfer = bucket.put()
     other = DATA[:-1] + b"?"
@@ -150,6 +153,7 @@ async def test_other_bytes_of_the_same_length_are_refused(bucket: Bucket) -> Non
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.case("U02", "U03")
 async def test_another_method(bucket: Bucket, method: str) -> None:
     await stored(bucket, OTHER)
     for request in (SignRequest("PUT", OTHER, 60, size=1), SignRequest("HEAD", OTHER, 60)):
@@ -164,6 +168,7 @@ async def test_another_method(bucket: Bucket, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
+@pytest.mark.case("U05")
 async def test_another_key_or_bucket(bucket: Bucket, method: str) -> None:
     await stored(bucket, OTHER)
     second = new_bucket(versitygw())
@@ -184,6 +189,7 @@ async def test_another_key_or_bucket(bucket: Bucket, method: str) -> None:
 
 
 @pytest.mark.parametrize("signed", ["PUT", "GET"])
+@pytest.mark.case("U05")
 async def test_every_bit_of_the_signature(bucket: Bucket, signed: str) -> None:
     """All 256 bits, one at a time; then other lengths and spellings."""
     if signed == "GET":
@@ -206,6 +212,7 @@ def meaning_of(url: str) -> list[tuple[str, str]]:
     return sorted((n, v.lower() if n == "X-Amz-SignedHeaders" else v) for n, v in query)
 
 
+@pytest.mark.case("U05")
 async def test_random_flips_anywhere_in_the_url(bucket: Bucket) -> None:
     await stored(bucket)
     url = bucket.store.sign(SignRequest("GET", KEY, 60, content_type=TEXT)).url
@@ -249,6 +256,7 @@ async def test_random_flips_anywhere_in_the_url(bucket: Bucket) -> None:
     ],
     ids=str,
 )
+@pytest.mark.case("U05", "U06")
 async def test_every_parameter(bucket: Bucket, fields: dict[str, str | None]) -> None:
     await stored(bucket)
     url = bucket.store.sign(SignRequest("GET", KEY, 60, content_type=TEXT)).url
@@ -256,6 +264,7 @@ async def test_every_parameter(bucket: Bucket, fields: dict[str, str | None]) ->
     assert await bucket.send("GET", changed(url, **fields), {}, None) in REFUSED
 
 
+@pytest.mark.case("U07")
 async def test_parameters_twice(bucket: Bucket) -> None:
     await stored(bucket)
     url = bucket.store.sign(SignRequest("GET", KEY, 60, content_type=TEXT)).url
@@ -263,6 +272,7 @@ async def test_parameters_twice(bucket: Bucket) -> None:
         assert await bucket.send("GET", url + more, {}, None) in REFUSED
 
 
+@pytest.mark.case("U28")
 async def test_another_host(bucket: Bucket) -> None:
     """The Host header is signed: the URL works nowhere else."""
     await stored(bucket)
@@ -281,6 +291,7 @@ async def test_no_query_no_rights(bucket: Bucket) -> None:
     assert await bucket.keys() == [KEY]
 
 
+@pytest.mark.case("U12")
 async def test_expired_urls(bucket: Bucket) -> None:
     await stored(bucket, OTHER)
     bucket.offset = -120.0
@@ -327,6 +338,7 @@ async def test_what_an_uploader_sends_along_reaches_no_download(bucket: Bucket) 
         ("x-amz-checksum-type", "COMPOSITE"), ("x-amz-website-redirect-location", "https://e"),
     ],
 )  # fmt: skip
+@pytest.mark.case("U06")
 async def test_headers_that_would_do_something_else(
     bucket: Bucket, name: str, value: str
 ) -> None:
@@ -381,6 +393,7 @@ async def test_a_part_sent_again_after_the_look_changes_nothing(bucket: Bucket) 
         assert await bucket.keys() == []
 
 
+@pytest.mark.case("U10", "U33", "Y03")
 async def test_secrets_are_not_in_urls_nor_in_errors(bucket: Bucket) -> None:
     transfer = bucket.put()
     assert "local0test0secret" not in transfer.url + repr(transfer)

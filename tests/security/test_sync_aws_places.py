@@ -36,6 +36,7 @@ def create(connection_id: str = "cloud", **settings: str) -> cs.CreateConnection
     )
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
@@ -55,6 +56,7 @@ async def test_an_owner_names_no_other_store(
     assert metadata["field"] == f"connection.settings.{field}"
 
 
+@pytest.mark.case("S08")
 async def test_an_owner_moves_no_connection_to_another_store(desk: Desk) -> None:
     await desk.ann.CreateConnection(create())
     for settings in ({"table": "payroll"}, {"bucket": "payroll"}, {"profile": "admin"}):
@@ -84,6 +86,7 @@ async def test_a_store_has_one_connection(desk: Desk) -> None:
     await desk.admin.CreateConnection(create("other", table="other", bucket="other-docs"))
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

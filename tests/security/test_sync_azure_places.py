@@ -50,6 +50,7 @@ def settings_to(**settings: str) -> cs.UpdateConnectionRequest:
     )
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
@@ -71,6 +72,7 @@ async def test_an_owner_names_no_other_store(
     assert metadata["field"] == f"connection.settings.{field}"
 
 
+@pytest.mark.case("S08")
 async def test_an_owner_moves_no_connection_to_another_store(desk: Desk) -> None:
     await desk.ann.CreateConnection(create())
     for settings in ({"cosmos_database": "payroll"}, {"storage_container": "payroll"}):
@@ -82,6 +84,7 @@ async def test_an_owner_moves_no_connection_to_another_store(desk: Desk) -> None
         await desk.admin.UpdateConnection(settings_to())
 
 
+@pytest.mark.case("S08")
 async def test_nobody_sends_tokens_elsewhere(desk: Desk) -> None:
     """Not even a platform admin, who may be one for the workspace and not for the machine."""
     await desk.admin.CreateConnection(create())
@@ -109,6 +112,7 @@ async def test_a_store_has_one_connection(desk: Desk) -> None:
     await desk.admin.CreateConnection(create("other", **both))
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

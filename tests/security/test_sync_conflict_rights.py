@@ -14,7 +14,7 @@ from workspace.project.v1.document_pb2 import Document
 from workspace.project.v1.document_service_pb2 import CreateDocumentRequest
 from workspace.project.v1.document_service_pb2_grpc import DocumentServiceStub
 from workspace.project.v1.grant_pb2 import GrantTargetType
-from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
+from workspace.project.v1.grant_service_pb2 import CreateGrantRequest, RevokeGrantRequest
 from workspace.project.v1.grant_service_pb2_grpc import GrantServiceStub
 from workspace.project.v1.project_service_pb2 import CreateProjectRequest, SetLegalHoldRequest
 from workspace.project.v1.project_service_pb2_grpc import ProjectServiceStub
@@ -152,6 +152,38 @@ async def test_who_may_view_and_decide_sees_what_comes_of_it(node: Node) -> None
     assert "secret words" in str(tried.result)
 
 
+@pytest.mark.case("Z21")
+async def test_who_may_decide_no_more_decides_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right ends right before the commit, whose partition has no word of it."""
+    project_id = await project_of_bob(node)
+    document_id = await document_of_bob(node, project_id)
+    given = await give(node, project_id, EVE, Permission.PERMISSION_WRITE)
+    conflict = await contest(node, document_key(document_id), title=("Ours", "Theirs"))
+    commit, ended = node.ws.records.commit, []
+
+    async def late(pk: str, *args: Any, **more: Any) -> Any:
+        if pk.startswith("DOCUMENT#") and not ended:
+            ended.append(
+                await node.stub(GrantServiceStub, BOB).RevokeGrant(
+                    RevokeGrantRequest(project_id=project_id, grant_id=given)
+                )
+            )
+        return await commit(pk, *args, **more)
+
+    monkeypatch.setattr(node.ws.records, "commit", late)
+    request = ResolveConflictRequest(
+        conflict_id=conflict, resolution=OURS, request_id=request_id()
+    )
+    answer = await refused(node.stub(SyncServiceStub, EVE).ResolveConflict(request))
+    assert answer.code.name == "PERMISSION_DENIED"
+    assert ended
+    (state,) = await Replica(node.ws.records).states([document_key(document_id)])
+    assert state is not None
+    assert len(state.versions) == 2
+
+
 @pytest.mark.parametrize("permission", ["VIEW", "WRITE"])
 async def test_grants_are_seen_by_those_who_manage_access(node: Node, permission: str) -> None:
     """As in ListGrants: who else has what is not everybody's to read."""
@@ -174,6 +206,7 @@ async def test_grants_are_seen_by_those_who_manage_access(node: Node, permission
     assert (await refused(eve.ResolveConflict(resolve))).code.name == "PERMISSION_DENIED"
 
 
+@pytest.mark.case("Z02")
 async def test_absent_and_closed_are_refused_alike(node: Node) -> None:
     project_id = await project_of_bob(node)
     document_id = await document_of_bob(node, project_id)

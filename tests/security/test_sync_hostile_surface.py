@@ -154,6 +154,7 @@ async def listed(world: World, index: Index, partition: str, prefix: str) -> lis
     return [item.key.sk for item in page.items]
 
 
+@pytest.mark.case("S09")
 @pytest.mark.parametrize("connection", [ACCOUNTS, PROJECTS], ids=["accounts", "projects"])
 async def test_a_scoped_surface_writes_into_no_other_history(
     world: World, connection: Connection
@@ -183,6 +184,7 @@ async def test_a_surface_of_one_account_tells_nothing_to_another(world: World) -
     assert await listed(world, Index.ACCOUNT, "ACCOUNT#a_2", "EVENT#") == []
 
 
+@pytest.mark.case("S09")
 async def test_a_scoped_surface_moves_nothing_out_of_its_scope(world: World) -> None:
     await scoped(world)
     await world.write(document("d_0", "planted", project_id="p_2"), on="remote")

@@ -36,6 +36,7 @@ async def refusal(folder: Path, *, read_only: bool) -> WorkspaceError:
     return caught.value
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize("read_only", [True, False])
 async def test_a_link_to_the_database_of_others_is_refused(
     tmp_path: Path, read_only: bool
@@ -47,6 +48,7 @@ async def test_a_link_to_the_database_of_others_is_refused(
     assert error.reason == Reason.ERROR_REASON_INVALID_STATE
 
 
+@pytest.mark.case("S08")
 async def test_a_database_that_is_no_file_is_refused(tmp_path: Path) -> None:
     for name, make in (("pipe", os.mkfifo), ("folder", os.mkdir)):
         folder = empty(tmp_path / name)
@@ -54,6 +56,7 @@ async def test_a_database_that_is_no_file_is_refused(tmp_path: Path) -> None:
         assert (await refusal(folder, read_only=True)).reason in REFUSED
 
 
+@pytest.mark.case("S08")
 async def test_a_link_to_the_objects_of_others_is_refused(tmp_path: Path) -> None:
     theirs, ours = await made(tmp_path / "theirs"), await made(tmp_path / "ours")
     (theirs / OBJECTS).mkdir()

@@ -59,6 +59,7 @@ async def revoke(cast: Cast, made: Any) -> None:
 
 
 @needs_files  # S3 answers its URLs itself: they end with their time alone
+@pytest.mark.case("R13")
 async def test_signed_urls_end_with_their_machine_token(cast: Cast) -> None:
     made = await token(cast, "owner", project_ids=[cast.own.project_id])
     storage = robot(cast, made, StorageServiceStub)
@@ -85,6 +86,26 @@ async def test_signed_urls_end_with_their_machine_token(cast: Cast) -> None:
     assert [await use(cast, each, data) for each, data in (
         (by_robot, b""), (up, BYTES), (part, BYTES), (by_person, b"")
     )] == [403, 403, 403, 200]  # fmt: skip
+
+
+@pytest.mark.case("R13")
+@needs_files
+@pytest.mark.case("T18")
+async def test_a_bearer_token_opens_nothing_on_the_data_plane(cast: Cast) -> None:
+    storage = cast.ws.stub(StorageServiceStub, as_=mail("owner"))
+    download = ss.CreateDownloadRequest(document_id=cast.own.document_id)
+    url = (await storage.CreateDownload(download)).transfer.url
+    path, _, query = url.partition("?")
+    bearer = cast.ws.token(mail("owner"))
+    assert query.startswith("token=")
+    async with plain_client() as client:
+        for asked in (
+            path, f"{path}?access_token={bearer}", f"{path}?token={bearer}",
+            f"{url}&access_token={bearer}", f"{path}?access_token={bearer}&{query}",
+        ):  # fmt: skip
+            answer = await client.get(asked, headers={"authorization": f"Bearer {bearer}"})
+            assert answer.status_code == 403
+        assert (await client.get(url)).status_code == 200
 
 
 async def test_a_signed_url_ends_with_the_life_of_its_token(cast: Cast) -> None:

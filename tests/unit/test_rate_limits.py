@@ -67,6 +67,7 @@ def test_require_counts_nothing_and_count_refuses_nothing() -> None:
         tries.require("ann")
 
 
+@pytest.mark.case("A24")
 def test_a_clock_that_goes_back_gives_nothing() -> None:
     clock = Clock()
     tries = limiter(clock, 1)

@@ -124,7 +124,7 @@ def test_it_opens_and_says_what_it_said(found: Found) -> None:
     assert repeated["mended"] == 0
     assert found.complaints() == []
     with found.served() as server:
-        assert differences(found.fixture.answers, read(server)) == []
+        assert differences(_with_trash_closed(found.fixture.answers), read(server)) == []
     after = found.rows()
     assert _lost(found) == []
     assert changed_rows(found.fixture.rows, after) <= STARTED | WORKED | {"user", "head"}
@@ -136,6 +136,35 @@ def test_it_opens_and_says_what_it_said(found: Found) -> None:
     assert changed_rows(after, again) <= STARTED | WORKED  # what waits is worked on
     assert new_rows(after, again) <= WORKED
     assert lost_rows(after, again) == []
+
+
+def _with_trash_closed(answers: dict[str, Any]) -> dict[str, Any]:
+    """What those releases said, but for one thing: they gave out the files of projects in the
+    trash, which wait for the project to be restored now, as those of documents do."""
+    trashed = {
+        label.partition("project_id=")[2]
+        for label, said in answers.items()
+        if ": GetProject " in label and "PROJECT_STATUS_TRASHED" in str(said)
+    }
+    closed = {
+        said["document"]["document_id"]
+        for label, said in answers.items()
+        if ": GetDocument " in label and isinstance(said, dict)
+        and said["document"]["project_id"] in trashed
+    }  # fmt: skip
+    return {
+        label: _closed(said) if label.rpartition(" of ")[2] in closed else said
+        for label, said in answers.items()
+    }
+
+
+def _closed(said: Any) -> Any:
+    """Refusals stay, and what is told of a file without its bytes."""
+    if isinstance(said, list):
+        return [{**each, "read": _closed(each["read"])} for each in said]
+    if str(said).startswith("refused: "):
+        return said
+    return "refused: FAILED_PRECONDITION ERROR_REASON_FILE_NOT_AVAILABLE"
 
 
 def test_what_earlier_releases_noted_of_connections_is_no_damage(tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ async def _first(task: asyncio.Future[None], other: Awaitable[Any]) -> None:
     waiting.cancel()
 
 
+@pytest.mark.case("G12")
 async def test_no_entry_outlives_a_change(tmp_path: Path) -> None:
     async with workspace(tmp_path) as ws:
         assert await first_stale(ws, worlds=2) == ""

@@ -51,6 +51,7 @@ async def ask(ws: Workspace, seed: int) -> list[str]:
     return asker.wrong
 
 
+@pytest.mark.case("Z07", "Z08")
 async def test_lists_are_complete_and_their_tokens_tell_nothing(tmp_path: Path) -> None:
     async with Workspace.open(tmp_path) as ws:
         for seed in (1, 2, 3):

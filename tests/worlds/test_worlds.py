@@ -30,6 +30,7 @@ async def walked(ws: Workspace, seeds: range, steps: int) -> Counter[str]:
     return seen
 
 
+@pytest.mark.case("Z07", "G12")
 async def test_worlds_agree_with_the_oracle(tmp_path: Path) -> None:
     async with Workspace.open(tmp_path) as ws:
         seen = await walked(ws, range(1, 7), steps=7)
@@ -40,6 +41,7 @@ async def test_worlds_agree_with_the_oracle(tmp_path: Path) -> None:
     assert sum(count for what, count in seen.items() if what.endswith(" refused")) >= 6
 
 
+@pytest.mark.case("Z07", "G12")
 async def test_worlds_agree_without_caches(tmp_path: Path) -> None:
     async with Workspace.open(tmp_path, permission_cache=False) as ws:
         await walked(ws, range(20, 22), steps=5)

@@ -524,6 +524,14 @@ export const serviceConfig = {
         },
         {
           "service": "workspace.project.v1.HistoryService",
+          "method": "ListActivityCheckpoints"
+        },
+        {
+          "service": "workspace.project.v1.HistoryService",
+          "method": "ListActivityProofs"
+        },
+        {
+          "service": "workspace.project.v1.HistoryService",
           "method": "WatchEvents"
         },
         {

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.cli.exporting.parts import new_part, remove_left_parts, usual_mode
 from services.cli.failures import CliError
 from services.model.names import validate_document_name, validate_relative_path
 
@@ -21,7 +22,6 @@ __all__ = ["ExportTree", "Part"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_TRUNC
 
 
 class Part:
@@ -54,6 +54,8 @@ class ExportTree:
         self._force = force
         self._lock = threading.Lock()
         self._done: set[tuple[int, int]] = set()
+        self._swept: set[tuple[int, int]] = set()
+        self._mode = usual_mode()
 
     def close(self) -> None:
         """Give the root folder free."""
@@ -83,13 +85,14 @@ class ExportTree:
     @contextmanager
     def part(self, folder: str, name: str, document_id: str) -> Iterator[Part]:
         """A file to fill; on leaving without an error it gets its name."""
-        temp = f".wm-{document_id}.part"  # the same in a later run: nothing is left behind
         with self._folder(folder, name) as parent:
-            fd = os.open(temp, _WRITE, 0o666, dir_fd=parent)
+            self._sweep(parent)
+            fd, temp = new_part(document_id, parent)
             try:
                 with os.fdopen(fd, "wb", closefd=True):
                     yield Part(fd)
                     self._remember(os.fstat(fd))
+                    os.fchmod(fd, self._mode)
                 os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
             except BaseException:
                 os.unlink(temp, dir_fd=parent)
@@ -108,6 +111,15 @@ class ExportTree:
             yield fd
         finally:
             os.close(fd)
+
+    def _sweep(self, folder: int) -> None:
+        """Once for each folder of an export."""
+        status = os.fstat(folder)
+        with self._lock:
+            seen = (status.st_dev, status.st_ino) in self._swept
+            self._swept.add((status.st_dev, status.st_ino))
+        if not seen:
+            remove_left_parts(folder)
 
     def _remember(self, status: os.stat_result) -> None:
         with self._lock:

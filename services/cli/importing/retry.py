@@ -46,7 +46,7 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, patience: float) -> 
         try:
             return await call()
         except (grpc.aio.AioRpcError, httpx.TransportError, Busy) as error:
-            if isinstance(error, grpc.aio.AioRpcError) and error.code() not in _CODES:
+            if isinstance(error, grpc.aio.AioRpcError) and not _may_pass(error):
                 raise
             if isinstance(error, httpx.TransportError):
                 _refuse_certificate(error)
@@ -54,6 +54,18 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, patience: float) -> 
                 raise Unavailable(_why(error)) from error
         await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - no secret
         pause = min(pause * 2, _LONGEST)
+
+
+def _may_pass(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the same call may be answered later: too many calls are, and say so; a
+    quota that is used up is not."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.code() in _CODES
+    from services.rpc.errors import peer_status
+
+    status = peer_status(error)
+    kinds = [each.TypeName() for each in status.details] if status is not None else []
+    return "google.rpc.RetryInfo" in kinds
 
 
 def _refuse_certificate(error: httpx.TransportError) -> None:

@@ -26,13 +26,12 @@ from services.objects.filesystem.labels import (
     write_label,
 )
 from services.objects.filesystem.syscalls import Syscalls
-from services.objects.filesystem.tree import Tree, VanishedError
+from services.objects.filesystem.tree import TEMP_PREFIX, Tree, VanishedError
 from services.objects.port import ObjectExists, ObjectInfo, ObjectMissing, StoreUnavailable
 
 __all__ = ["CHUNK", "TEMP_PREFIX", "Blobs", "TempFile"]
 
 CHUNK = 1024 * 1024
-TEMP_PREFIX = ".tmp-"
 _STRIPES = 64
 _RETRIES = 16
 

@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from services.model.errors import invalid_field
 from services.objects.filesystem.blobs import CHUNK, Blobs, TempFile
-from services.objects.filesystem.health import Health
+from services.objects.filesystem.health import Health, require_room
 from services.objects.filesystem.labels import Label
 from services.objects.filesystem.listing import list_page, sweep_temporary
 from services.objects.filesystem.multipart import Multipart
@@ -57,6 +57,8 @@ __all__ = ["DATA_PREFIX", "FilesystemDriver"]
 DATA_PREFIX = "/data/objects/"
 THREADS = 4
 TEMP_GRACE_SECONDS = 60.0
+_LARGE = 64 * 1024 * 1024
+"""Bytes of a file for which the disk is asked first."""
 _SLICE = 32 * CHUNK  # joining work per thread job, so that others get a turn
 
 _CAPABILITIES = ObjectCapabilities(
@@ -73,7 +75,8 @@ class FilesystemDriver:
     `public_url` is the configured external address of the gateway, never
     taken from a request. Opening starts a sweep, in a thread, of temporary
     files that dead writers left, unless `sweep` is False (a store that is only
-    read). `calls` and `clock` exist for fault tests.
+    read). `linked`: files may have other names outside, as in backups that share what did
+    not change; else they are refused. `calls` and `clock` exist for fault tests.
     """
 
     def __init__(
@@ -85,12 +88,14 @@ class FilesystemDriver:
         calls: Syscalls | None = None,
         clock: Callable[[], float] = time.time,
         sweep: bool = True,
+        linked: bool = False,
     ) -> None:
+        self._root = root
         self._signer = signer
         self._public_url = public_url.rstrip("/")
         self._health = Health()
         calls = calls or Syscalls()
-        self._tree = Tree(root, calls=calls, health=self._health)
+        self._tree = Tree(root, calls=calls, health=self._health, linked=linked)
         self._blobs = Blobs(self._tree, calls=calls, health=self._health)
         self._multipart = Multipart(self._blobs)
         self._threads = Offload(threads=THREADS)
@@ -287,6 +292,8 @@ class FilesystemDriver:
     async def _fill(
         self, temp: TempFile, chunks: AsyncIterator[bytes], size: int | None, sha256: str | None
     ) -> None:
+        if size is not None and size >= _LARGE:
+            await self._threads.run(require_room, self._root, size)
         async for data in _gather(chunks):
             if size is not None and temp.size + len(data) > size:
                 raise WrongBytes(f"more than the announced {size} bytes")

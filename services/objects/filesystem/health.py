@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from services.objects.port import StoreFull, StoreUnavailable
 
-__all__ = ["Health"]
+__all__ = ["Health", "require_room"]
 
 _LOG = logging.getLogger(__name__)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -52,3 +54,14 @@ class Health:
     def _degrade(self, step: str, error: OSError) -> None:
         self._cause = self._cause or f"a failed {step}"
         _LOG.error("object store degraded: %s failed with errno %s", step, error.errno)
+
+
+def require_room(root: Path, size: int) -> None:
+    """Raises StoreFull when `size` bytes do not fit on the disk of `root`: what would not
+    fit at its end takes no room from everything else until then."""
+    try:
+        free = shutil.disk_usage(root).free
+    except OSError:
+        return  # the first write will say what is wrong
+    if size > free:
+        raise StoreFull(f"no space left for {size} bytes")

@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,16 @@ from services.objects.filesystem.syscalls import Syscalls
 from services.objects.port import ObjectExists, ObjectMissing, StoreUnavailable
 from services.private_files import make_folder
 
-__all__ = ["Tree", "VanishedError"]
+__all__ = ["TEMP_PREFIX", "Tree", "VanishedError"]
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
 _RETRIES = 16
+_FRESH_SECONDS = 60.0
+_now = time.time
+TEMP_PREFIX = ".tmp-"
+"""Of the names of files that are not complete yet."""
 
 
 class VanishedError(Exception):
@@ -34,11 +39,15 @@ class VanishedError(Exception):
 
 
 class Tree:
-    """Opens folders and files under `root`. Blocking; call it from a thread."""
+    """Opens folders and files under `root`; with `linked` also files that have another
+    name somewhere. Blocking; call it from a thread."""
 
-    def __init__(self, root: Path, *, calls: Syscalls, health: Health) -> None:
+    def __init__(
+        self, root: Path, *, calls: Syscalls, health: Health, linked: bool = False
+    ) -> None:
         self._calls = calls
         self._health = health
+        self._linked = linked
         self._lock = threading.Lock()
         self._durable: set[tuple[int, int]] = set()
         make_folder(root)
@@ -62,8 +71,8 @@ class Tree:
         return self._walk(names, create)
 
     def open_file(self, folder: int, name: str) -> int:
-        """A plain file for reading. Links, FIFOs, devices and sockets are
-        refused before they are opened. Raises ObjectMissing."""
+        """A plain file for reading. Links, FIFOs, devices and sockets are refused before
+        they are opened, files that have another name, too. Raises ObjectMissing."""
         with self._health.guard("open"):
             try:
                 status = self._calls.stat(name, dir_fd=folder)
@@ -74,7 +83,7 @@ class Tree:
                 if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
                     raise ObjectMissing(name) from error
                 raise
-        if stat.S_ISREG(self._calls.fstat(fd).st_mode):
+        if stat.S_ISREG(self._calls.fstat(fd).st_mode) and self._is_ours_alone(folder, name, fd):
             return fd
         self._calls.close(fd)
         raise ObjectMissing(name)
@@ -173,6 +182,30 @@ class Tree:
                 self._durable.clear()
             self._durable.add(identity)
 
+    def _is_ours_alone(self, folder: int, name: str, fd: int) -> bool:
+        """Whether the file has one name. Whoever has it under another one could change
+        what was verified. While it is published it has two, the temporary one beside it."""
+        if self._linked or name.startswith(TEMP_PREFIX):
+            return True
+        for _ in range(2):  # it may be complete when the folder has been read
+            status = self._calls.fstat(fd)
+            if status.st_nlink <= 1 or (
+                status.st_nlink == 2
+                and (_is_fresh(status) or self._is_being_published(folder, status))
+            ):
+                return True
+        _LOG.warning("refused a planted hard link in the object store")
+        return False
+
+    def _is_being_published(self, folder: int, file: os.stat_result) -> bool:
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError):
+                if name.startswith(TEMP_PREFIX) and os.path.samestat(
+                    self._calls.stat(name, dir_fd=folder), file
+                ):
+                    return True
+        return False
+
     def _refuse(self, folder: int, name: str) -> None:
         with suppress(OSError):
             mode = self._calls.stat(name, dir_fd=folder).st_mode
@@ -183,6 +216,12 @@ class Tree:
         if not stat.S_ISDIR(mode):
             _LOG.warning("refused a planted %s in the object store", _kind(mode))
         raise ObjectMissing("not a plain file")
+
+
+def _is_fresh(file: os.stat_result) -> bool:
+    """Filesystems that cache attributes (FUSE) count the temporary name for a while after
+    it went, in the next process, too: what was linked just now is judged later."""
+    return _now() - file.st_ctime < _FRESH_SECONDS
 
 
 def _kind(mode: int) -> str:

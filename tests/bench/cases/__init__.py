@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from tests.bench.case import Bench
 from tests.bench.cases import (
+    abuse,
     aws_objects,
     aws_push,
     aws_records,
@@ -20,6 +21,7 @@ from tests.bench.cases import (
     object_proxy,
     permissions,
     permissions_scale,
+    rates,
     replicas,
     rpc,
     startup,
@@ -43,6 +45,8 @@ class Case(Protocol):
 
 CASES: dict[str, Case] = {
     "rpc": cast("Case", rpc),
+    "rates": cast("Case", rates),
+    "abuse": cast("Case", abuse),
     "permissions": cast("Case", permissions),
     "permissions_scale": cast("Case", permissions_scale),
     "replicas": cast("Case", replicas),

@@ -248,6 +248,8 @@ BAD_KEYS = [
 ]
 
 
+@pytest.mark.case("K01", "K05", "K06", "K07", "K08", "K09", "K10", "K11")
+@pytest.mark.case("K15", "K16", "K17", "K18", "K19", "K24")
 @pytest.mark.parametrize("key", BAD_KEYS, ids=ascii)
 async def test_bad_keys_are_refused_by_every_call(rig: Rig, key: str) -> None:
     sign = SignRequest("GET", key, 60)
@@ -272,9 +274,11 @@ GOOD_KEYS = [
     *("a", "é" * 127, "a" * 255, "/".join(["a"] * 254), "with space", "a+b", "a%2fb", "a%", "a#b"),
     *("a&b=c;d", "quote'", "(1)", "[x]", "{y}", "a,b", "~tilde", "@at", "$dollar", "!bang"),
     *("日本語", "😀.png", "Foo", "foo", "CONSOLE.txt", "a/b.c-d_e", "x..y", "\u017f", "x=`^"),
+    "/".join(["é" * 102] * 5),  # 1,024 bytes
 ]
 
 
+@pytest.mark.case("K14", "K18")
 @pytest.mark.parametrize("key", GOOD_KEYS, ids=ascii)
 async def test_odd_keys_work_directly_and_through_urls(rig: Rig, key: str) -> None:
     await upload(rig, key, key.encode())

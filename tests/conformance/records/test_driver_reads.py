@@ -65,6 +65,7 @@ async def test_partition_keys_are_in_byte_order_with_every_ascii_character(
     assert sorted(found) == ASCII
 
 
+@pytest.mark.case("K14")
 async def test_keys_that_differ_in_case_only_are_different(driver: RecordDriver) -> None:
     await driver.commit("P#1", [put("a", "1"), put("A", "2")])
     page = await driver.query(Index.BASE, "P#1")

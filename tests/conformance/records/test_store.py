@@ -146,6 +146,7 @@ async def test_creating_twice_is_already_exists(records: RecordStore) -> None:
     assert reason(error) == "ALREADY_EXISTS"
 
 
+@pytest.mark.case("K24")
 @pytest.mark.parametrize(
     ("writes", "said"),
     [

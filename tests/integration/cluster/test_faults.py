@@ -114,6 +114,7 @@ NEEDED = {
 """By the service that is down: the calls (of `calls_of`) that need it."""
 
 
+@pytest.mark.case("S06")
 async def test_a_service_that_is_down_costs_the_calls_that_need_it(cluster: Cluster) -> None:
     calls = await made_calls(await Person.enter(cluster, "ann@example.com"))
     assert await unavailable(calls) == set()

@@ -82,6 +82,7 @@ async def test_a_rolling_restart_costs_clients_nothing(pairs: Cluster) -> None:
     await nothing_lost(load)
 
 
+@pytest.mark.case("A23")
 async def test_kill_9_of_each(pairs: Cluster) -> None:
     async with under_load(await writers(pairs)) as load:
         victims = [pairs.nodes[target][1] for target in sorted({*SERVICES, "relay"})]

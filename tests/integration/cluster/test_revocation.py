@@ -171,6 +171,7 @@ async def test_lists_and_gates_know_at_once(
         await right.give()
 
 
+@pytest.mark.case("T54")
 async def test_who_may_not_come_in_is_refused_with_the_next_call(
     world: World, nodes: Sequence[Node]
 ) -> None:

@@ -127,6 +127,7 @@ class TestAsking:
             with refused("REQUEST_ID_REUSED"):
                 await ask(scene, CAT, project_id, WRITE, request_id=request_id)
 
+    @pytest.mark.case("A14")
     async def test_ten_a_minute(self, scene: Scene) -> None:
         for n in range(10):
             await ask(scene, CAT, f"p_{n}")
@@ -210,6 +211,7 @@ class TestDeciding:
         assert not done.HasField("grant")
         assert not await scene.allowed(CAT, project_id)
 
+    @pytest.mark.case("G01")
     async def test_g01_never_more_than_the_decider_holds(self, scene: Scene) -> None:
         project_id = await scene.project()
         await scene.give(project_id, BOB, MANAGE, VIEW)
@@ -221,6 +223,7 @@ class TestDeciding:
             await decide(scene, BOB, inside, approve=True, permissions=[OWN])
         await decide(scene, BOB, inside, approve=True, permissions=[VIEW])
 
+    @pytest.mark.case("G02")
     async def test_g02_nobody_approves_himself(self, scene: Scene) -> None:
         project_id = await scene.project()
         await scene.give(project_id, BOB, MANAGE)

@@ -244,6 +244,7 @@ async def test_members_are_added_by_id_or_address(ws: Workspace) -> None:
         await people.add_member(BOB, account, DAN, VIEWER)
 
 
+@pytest.mark.case("G01")
 @pytest.mark.parametrize(
     ("actor", "role", "permissions", "allowed"),
     [
@@ -314,6 +315,7 @@ async def test_update_member_refuses_wrong_input(ws: Workspace) -> None:
         await people.remove(ANN, account, BOB)
 
 
+@pytest.mark.case("G07", "G09")
 async def test_the_last_owner_stays(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)
@@ -326,6 +328,7 @@ async def test_the_last_owner_stays(ws: Workspace) -> None:
     assert await _owners(people, ANN, account) == {ANN}
 
 
+@pytest.mark.case("G09")
 async def test_a_disabled_co_owner_does_not_count(ws: Workspace) -> None:
     people = People(ws)
     _, bob, _ = await people.sign_in(ANN, BOB, DAN)
@@ -364,6 +367,7 @@ async def _both_leave(people: People, account: str) -> list[str]:
     return [reason_of(each) for each in outcomes if isinstance(each, BaseException)]
 
 
+@pytest.mark.case("G08")
 @pytest.mark.parametrize("round_", range(8))
 async def test_two_last_owners_cannot_leave_at_once(ws: Workspace, round_: int) -> None:
     people = People(ws)
@@ -374,6 +378,7 @@ async def test_two_last_owners_cannot_leave_at_once(ws: Workspace, round_: int) 
     assert len(left) == 1
 
 
+@pytest.mark.case("G08")
 async def test_without_if_head_both_owners_would_leave(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +409,7 @@ async def _is_owner(people: People, email: str, account: str) -> bool:
     return bool(fact.member_status == ACTIVE and fact.account_role == OWNER)
 
 
+@pytest.mark.case("G08")
 async def test_demotion_and_removal_race_leaves_an_owner(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)

@@ -66,6 +66,7 @@ async def _orphaned_in_account(people: People) -> tuple[str, str, list[str]]:
     return account_id, project_id, users
 
 
+@pytest.mark.case("G09")
 async def test_disabling_lists_orphaned_projects_accounts_and_teams(ws: Workspace) -> None:
     people = People(ws)
     _, bob, cat, _ = await people.sign_in(ANN, BOB, CAT, DAN)

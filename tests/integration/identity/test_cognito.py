@@ -46,6 +46,7 @@ async def test_a_person_is_known_by_pool_and_subject(access: Trusting) -> None:
     assert found == [("cognito", access.issuer.issuer, True)]
 
 
+@pytest.mark.case("T55", "T56", "T57", "T58", "T59", "T65")
 async def test_t55_to_t59_are_refused(access: Trusting) -> None:
     pool = access.issuer
     good = pool.access_token("zoe")
@@ -84,6 +85,7 @@ async def test_t55_to_t59_are_refused(access: Trusting) -> None:
     ],
     ids=["named admin", "text", "table", "a hundred", "a thousand"],
 )
+@pytest.mark.case("T60")
 async def test_t60_groups_are_recorded_and_grant_nothing(
     groups: Any, recorded: int, incomplete: bool, access: Trusting
 ) -> None:
@@ -98,6 +100,7 @@ async def test_t60_groups_are_recorded_and_grant_nothing(
         await access.stub(token).DisableUser(ids.DisableUserRequest(user_id=ann))
 
 
+@pytest.mark.case("T60")
 async def test_t60_ten_thousand_groups_are_refused(access: Trusting) -> None:
     token = access.issuer.access_token("zoe", **{"cognito:groups": ["g"] * 10_000})
     with pytest.raises(grpc.aio.AioRpcError) as caught:  # larger than any metadata may be

@@ -41,6 +41,7 @@ async def test_the_index_has_verified_addresses_only(scene: Scene) -> None:
     assert family.index_entries(User(user_id="u_1", email_verified=True)) == {}
 
 
+@pytest.mark.case("G14")
 async def test_any_provider_and_letter_case(scene: Scene) -> None:
     eve = await scene.outsider(EVE)
     assert await resolved(scene, "eve@example.com") == eve
@@ -98,6 +99,7 @@ async def test_members_and_grants_by_address_of_another_provider(scene: Scene) -
     assert made.grant.target_id == eve
 
 
+@pytest.mark.case("A14")
 async def test_twenty_failures_a_minute_and_then_known_ones_too(scene: Scene) -> None:
     def add(email: str) -> acs.AddAccountMemberRequest:
         return acs.AddAccountMemberRequest(

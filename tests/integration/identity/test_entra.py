@@ -88,6 +88,7 @@ async def test_a_programs_own_token_is_no_id_token(identity: Trusting) -> None:
         await identity.session(identity.issuer.app_token())
 
 
+@pytest.mark.case("T62", "T63", "T64", "T65", "T67")
 async def test_t62_to_t67_are_refused(access: Trusting) -> None:
     tenant = access.issuer
     good = tenant.access_token("zoe")
@@ -136,6 +137,7 @@ _OVERAGE = {
     ],
     ids=["named admin", "text", "a hundred", "overage", "and roles", "hasgroups", "administrators"],
 )
+@pytest.mark.case("T70")
 async def test_t70_groups_are_recorded_and_grant_nothing(
     claims: dict[str, Any], recorded: int, incomplete: bool, access: Trusting
 ) -> None:
@@ -149,6 +151,7 @@ async def test_t70_groups_are_recorded_and_grant_nothing(
         await access.stub(token).DisableUser(ids.DisableUserRequest(user_id=ann))
 
 
+@pytest.mark.case("T70")
 async def test_t70_groups_that_are_unknown_now_are_not_those_of_before(access: Trusting) -> None:
     token = access.issuer.access_token
     await access.sign_in(token("zoe", groups=["g-staff"]))
@@ -158,6 +161,7 @@ async def test_t70_groups_that_are_unknown_now_are_not_those_of_before(access: T
     assert (list(none.deployment_claims), none.deployment_claims_incomplete) == ([], False)
 
 
+@pytest.mark.case("P03")
 async def test_a_token_with_two_hundred_groups_comes_through(access: Trusting) -> None:
     groups = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(200)]
     user: User = (await access.sign_in(access.issuer.access_token("zoe", groups=groups))).user

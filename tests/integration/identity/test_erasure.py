@@ -183,6 +183,7 @@ async def test_the_heads_and_sequences_stay_and_rewritten_events_are_marked(
             assert Stamp.load(row.stamp).dot == Stamp.load(before[row.key].stamp).dot
 
 
+@pytest.mark.case("H07")
 async def test_the_audit_chains_stay_intact(ws: Workspace) -> None:
     people, bob, account_id, project_id = await _scene(ws)
     await people.identity(DAN).EraseUser(_erase(bob))
@@ -192,8 +193,10 @@ async def test_the_audit_chains_stay_intact(ws: Workspace) -> None:
         verified = await history.VerifyActivity(hs.VerifyActivityRequest(**scope))
         assert verified.intact, verified.faults
         assert verified.verified_count
+        assert verified.erased_count == int("project_id" in scope)
 
 
+@pytest.mark.case("G16")
 async def test_it_is_final(ws: Workspace) -> None:
     people, bob, _, _ = await _scene(ws)
     request = _erase(bob, request_id=new_request_id())
@@ -215,6 +218,7 @@ async def test_it_is_final(ws: Workspace) -> None:
     assert traces(await all_rows(ws), NAME) == []
 
 
+@pytest.mark.case("G09")
 async def test_who_may_and_what_stands_against_it(ws: Workspace) -> None:
     people, bob, _account_id, _ = await _scene(ws)
     with refused("PERMISSION_DENIED"):
@@ -265,12 +269,12 @@ async def test_killed_at_any_step_it_resumes(
     handlers = {k: h for module in ws.process.modules for k, h in module.due.items()}
     real, failures = ws.records.rewrite, 0
 
-    async def dying(pk: str, puts: Any) -> None:
+    async def dying(pk: str, puts: Any, **told: Any) -> None:
         nonlocal failures
         failures += 1
         if failures % 3 == 1:
             raise ConnectionError("killed before the write")
-        await real(pk, puts)
+        await real(pk, puts, **told)
         if failures % 3 == 2:
             raise ConnectionError("killed after the write")
 

@@ -113,6 +113,7 @@ VOIDS: list[Spoil] = [
 
 
 class TestVoid:
+    @pytest.mark.case("I04", "I06")
     @pytest.mark.parametrize("spoil", VOIDS)
     async def test_i04_i06_checked_again_at_acceptance(self, scene: Scene, spoil: Spoil) -> None:
         made = await scene.invite(terms=Terms(account_role=ac.ACCOUNT_ROLE_ACCOUNT_ADMIN))
@@ -121,6 +122,7 @@ class TestVoid:
             await scene.accept(CAT, made.token)
         assert (await scene.fact(CAT, account_id=scene.account_id)).member_status == 0
 
+    @pytest.mark.case("I01", "I06")
     async def test_i01_i06_one_answer_to_the_letter(self, scene: Scene) -> None:
         """Unknown, wrong, of another, old, expired, revoked, used: nobody can tell."""
         used = await scene.invite(email=BOB.replace("bob", "x"), account_id=scene.account_id)
@@ -146,6 +148,7 @@ class TestVoid:
         assert len(answers) == 1
         assert "INVITATION_VOID" in next(iter(answers))
 
+    @pytest.mark.case("I01", "I06")
     async def test_i01_without_a_good_token_the_work_is_the_same(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -161,6 +164,7 @@ class TestVoid:
         assert counts[0] == counts[1] == counts[2]
         assert len(counts[0]) > 5  # the decoy was decided about
 
+    @pytest.mark.case("I01")
     async def test_i01_with_a_good_token_all_checks_are_made(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -173,6 +177,7 @@ class TestVoid:
         counts = [await fewest_reads(scene, reads, made.token) for made in mades]
         assert counts[0] == counts[1] == counts[2]
 
+    @pytest.mark.case("I06")
     async def test_i06_known_and_unknown_addresses_are_invited_alike(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -190,6 +195,7 @@ class TestVoid:
             assert seen[0] == seen[1]
             assert shapes[0] == shapes[1]
 
+    @pytest.mark.case("A14", "I01")
     async def test_i01_ten_bad_tries_a_minute(self, scene: Scene) -> None:
         made = await scene.invite()
         for _ in range(10):
@@ -203,6 +209,7 @@ class TestVoid:
             )
         assert await outcome(scene.accept(DAN, "nonsense")) == "INVITATION_VOID"
 
+    @pytest.mark.case("I03")
     async def test_i03_only_the_invited_verified_address(self, scene: Scene) -> None:
         made = await scene.invite()
         with refused("INVITATION_VOID"):
@@ -231,6 +238,7 @@ class TestVoid:
         fact = await scene.fact(CAT, account_id=scene.account_id)
         assert (fact.member_status, fact.account_role) == (status, VIEWER)
 
+    @pytest.mark.case("G02")
     async def test_g02_an_older_invitation_does_not_bring_back_who_was_removed(
         self, scene: Scene
     ) -> None:
@@ -243,6 +251,7 @@ class TestVoid:
         await scene.accept(CAT, new.token)
         assert (await scene.fact(CAT, account_id=scene.account_id)).member_status == ACTIVE
 
+    @pytest.mark.case("G02")
     async def test_g02_a_revoked_grant_does_not_come_back(self, scene: Scene) -> None:
         project_id = await scene.project()
         old = await scene.invite(project_id=project_id, anyone_with_link=True, terms=TO_READERS)
@@ -265,6 +274,7 @@ class TestVoid:
 
 
 class TestProjectGround:
+    @pytest.mark.case("G01", "G03", "I04")
     async def test_g01_g03_the_inviter_gives_what_he_holds_at_that_moment(
         self, scene: Scene
     ) -> None:
@@ -282,6 +292,7 @@ class TestProjectGround:
             await scene.accept(CAT, made.token)
         assert not await scene.allowed(CAT, project_id)
 
+    @pytest.mark.case("I04")
     async def test_void_when_the_inviter_left_the_account(self, scene: Scene) -> None:
         project_id = await scene.project()
         await scene.member(ANN, scene.account_id, BOB, "role", role=ADMINISTRATOR)
@@ -316,6 +327,7 @@ class TestProjectGround:
 
 
 class TestOnce:
+    @pytest.mark.case("I02")
     async def test_i02_used_up(self, scene: Scene) -> None:
         made = await scene.invite(anyone_with_link=True)
         await scene.accept(CAT, made.token)
@@ -343,6 +355,7 @@ class TestOnce:
                 )
             )
 
+    @pytest.mark.case("I02")
     async def test_i02_fifty_at_once_by_one_user_have_one_effect(self, scene: Scene) -> None:
         project_id = await scene.project()
         made = await scene.invite(project_id=project_id, terms=TO_READERS)
@@ -350,6 +363,7 @@ class TestOnce:
         assert set(results) == {"OK"}
         assert len(await scene.live_grants(project_id, scene.cat)) == 1
 
+    @pytest.mark.case("I02")
     async def test_i02_fifty_at_once_by_fifty_users_admit_one(self, scene: Scene) -> None:
         people = [f"u{n}@example.com" for n in range(50)]
         await scene.sign_in(*people)
@@ -586,6 +600,7 @@ async def test_events_carry_what_a_mail_needs_and_no_token(scene: Scene) -> None
         assert made.token.partition(".")[2] not in body
 
 
+@pytest.mark.case("I07")
 async def test_i07_nothing_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"):
         made = await scene.invite()
@@ -596,6 +611,7 @@ async def test_i07_nothing_is_logged(scene: Scene, caplog: pytest.LogCaptureFixt
     assert CAT not in text
 
 
+@pytest.mark.case("I08")
 async def test_i08_names_cannot_carry_header_lines(scene: Scene) -> None:
     """What a mail shows of people and targets is refused at its source."""
     for name in ("Bridge\r\nBcc: all@example.com", "Bridge\x00", "\u202eegdirB"):
@@ -607,6 +623,7 @@ async def test_i08_names_cannot_carry_header_lines(scene: Scene) -> None:
             )
 
 
+@pytest.mark.case("G04")
 async def test_g04_a_narrowed_token_neither_invites_nor_accepts(scene: Scene) -> None:
     project_id = await scene.project()
     for who in (ANN, CAT):
@@ -629,6 +646,7 @@ async def test_g04_a_narrowed_token_neither_invites_nor_accepts(scene: Scene) ->
             assert await outcome(call) == "PERMISSION_DENIED"
 
 
+@pytest.mark.case("G14")
 async def test_g14_addresses_fold_ascii_letters_and_nothing_else(scene: Scene) -> None:
     made = await scene.invite(email="CAT@example.com")
     for other in ("c\u0430t@example.com", "cat@ex\u0430mple.com"):

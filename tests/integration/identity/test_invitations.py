@@ -74,6 +74,7 @@ class TestToAnAccount:
         fact = await scene.fact(CAT, account_id=scene.account_id)
         assert (fact.member_status, fact.account_role) == (ACTIVE, EDITOR)
 
+    @pytest.mark.case("I01")
     async def test_the_token_is_256_bits_and_names_the_invitation(self, scene: Scene) -> None:
         one, two = await scene.invite(), await scene.invite(email=DAN)
         for made in (one, two):
@@ -82,6 +83,7 @@ class TestToAnAccount:
             assert len(secret) == 43  # 32 bytes in base64url
         assert one.token.partition(".")[2] != two.token.partition(".")[2]
 
+    @pytest.mark.case("I01")
     async def test_a_replay_shows_the_token_again_and_keeps_it_nowhere(
         self, scene: Scene
     ) -> None:
@@ -114,6 +116,7 @@ class TestToAnAccount:
         with refused("PERMISSION_DENIED"):
             await scene.invite(account_id="a_" + "q" * 26)
 
+    @pytest.mark.case("G01")
     async def test_nobody_offers_more_than_he_holds(self, scene: Scene) -> None:
         """G01, G02: roles above one's own, capabilities one lacks."""
         await scene.member(
@@ -230,6 +233,7 @@ class TestToAProject:
         with refused("PERMISSION_DENIED"):
             await scene.invite(project_id="p_" + "q" * 26, terms=TO_READERS)
 
+    @pytest.mark.case("G01")
     async def test_never_more_and_never_longer_than_one_holds(self, scene: Scene) -> None:
         project_id = await scene.project()
         await scene.member(ANN, scene.account_id, BOB, "role", role=ADMINISTRATOR)
@@ -263,6 +267,7 @@ class TestToAProject:
 
 
 class TestLists:
+    @pytest.mark.case("G18")
     async def test_g18_every_invitation_is_listed_newest_first_and_revocable(
         self, scene: Scene
     ) -> None:
@@ -437,6 +442,7 @@ class TestResend:
     def request(self, made: Any, **more: Any) -> ivs.ResendInvitationRequest:
         return ivs.ResendInvitationRequest(invitation_id=made.invitation.invitation_id, **more)
 
+    @pytest.mark.case("I05")
     async def test_i05_a_raised_invitation_has_a_new_token_and_the_old_is_void(
         self, scene: Scene
     ) -> None:

@@ -83,6 +83,7 @@ async def test_the_inviter_decides_not_who_calls(scene: Any) -> None:
         await create(scene, project_id="p_" + "q" * 26)
 
 
+@pytest.mark.case("G01", "G02")
 async def test_never_more_never_longer_and_not_to_oneself(scene: Any) -> None:
     await scene.member(ANN, scene.account_id, BOB, "role", role=ADMINISTRATOR)
     end = Timestamp(seconds=4_000_000_000)

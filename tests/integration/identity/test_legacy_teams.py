@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from workspace.identity.v1 import invitation_pb2 as iv
 from workspace.identity.v1 import invitation_service_pb2 as ivs
 from workspace.identity.v1 import team_pb2 as tm
@@ -52,6 +53,7 @@ async def _accept(ws: Workspace, email: str, invitation: iv.Invitation) -> None:
     )
 
 
+@pytest.mark.case("G05")
 async def test_members_are_in_when_they_accept_and_not_before(ws: Workspace) -> None:
     people, ann = await _people(ws)
     request = _import(

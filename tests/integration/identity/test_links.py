@@ -201,6 +201,7 @@ async def test_the_link_of_a_disabled_user_is_refused(remote: Remote) -> None:
         await link(remote, ann(remote), cloud)
 
 
+@pytest.mark.case("Z20")
 async def test_an_unlinked_identity_is_a_person_of_its_own_again(remote: Remote) -> None:
     cloud, fresh = remote.token("zoe"), remote.token("new")
     zoe = (await remote.sign_in(cloud)).user.user_id

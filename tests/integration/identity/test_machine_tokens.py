@@ -78,6 +78,7 @@ async def user_id(robot: Robot) -> str:
     return str((await robot.identity.GetSession(ids.GetSessionRequest())).session.user.user_id)
 
 
+@pytest.mark.case("T54")
 async def test_a_token_acts_as_its_user_until_it_is_revoked(people: People) -> None:
     made = await create(people)
     actor = Robot(people.ws, made.secret)
@@ -219,6 +220,7 @@ async def test_at_most_a_hundred_are_active(people: People, monkeypatch: Any) ->
     assert await create(people)
 
 
+@pytest.mark.case("T54")
 async def test_revoking_sessions_and_disabling_end_them(people: People) -> None:
     kept, ended = await robot(people), await robot(people, BOB)
     ann, bob = await people.ws.sign_in(ANN), await people.ws.sign_in(BOB)
@@ -237,6 +239,7 @@ async def test_revoking_sessions_and_disabling_end_them(people: People) -> None:
         await user_id(ended)
 
 
+@pytest.mark.case("G04")
 async def test_g04_no_token_makes_another_or_widens_itself(people: People) -> None:
     await people.bootstrap(ANN)
     bob = await people.ws.sign_in(BOB)
@@ -257,6 +260,7 @@ async def test_g04_no_token_makes_another_or_widens_itself(people: People) -> No
         assert not session.is_platform_admin
 
 
+@pytest.mark.case("G04")
 async def test_g04_a_cut_token_gives_no_more_than_it_has(people: People) -> None:
     shared, bob = await project(people), await people.ws.sign_in(BOB)
     actor = await robot(people, permissions=[MANAGE])
@@ -370,6 +374,7 @@ async def test_last_use_is_noted_to_the_hour_once(people: People) -> None:
     assert listed.machine_tokens[0].last_used_at.seconds > 0
 
 
+@pytest.mark.case("Y02")
 async def test_a_token_is_in_no_log(people: People, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secret = (await create(people)).secret

@@ -268,6 +268,7 @@ async def test_a_flood_of_invitations_to_one_address_is_bounded(post: Post) -> N
 # -- secrets
 
 
+@pytest.mark.case("I07")
 async def test_no_token_but_the_recipients_own_in_any_mail_or_log(
     post: Post, caplog: pytest.LogCaptureFixture
 ) -> None:

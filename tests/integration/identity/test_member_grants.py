@@ -122,6 +122,7 @@ async def test_leaving_oneself_is_the_same(scene: Scene) -> None:
     assert await scene.held(project_id) == []
 
 
+@pytest.mark.case("G07")
 async def test_the_last_enabled_owner_stays_and_is_named(scene: Scene) -> None:
     await scene.bootstrap(DAN)
     his, shared = await scene.project(by=BOB), await scene.project()
@@ -146,6 +147,7 @@ async def test_a_disabled_co_owner_keeps_no_project(scene: Scene) -> None:
     assert (answer.revoked_count, answer.kept_count) == (1, 0)
 
 
+@pytest.mark.case("G08")
 @pytest.mark.parametrize("_", range(4))
 async def test_two_owners_who_go_at_once_leave_one_owner(ws: Workspace, _: int) -> None:
     scene = Scene(ws)

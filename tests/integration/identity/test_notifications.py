@@ -75,6 +75,7 @@ async def route(post: Post, topic: str, **values: Any) -> None:
 # -- invitations
 
 
+@pytest.mark.case("I07")
 async def test_an_invitation_goes_to_the_address_with_a_link_that_works(post: Post) -> None:
     made = await post.invite(email="New.One@example.com")
     mails = await post.deliver()
@@ -520,6 +521,7 @@ async def test_unverified_and_disabled_users_get_nothing(post: Post) -> None:
 # -- names
 
 
+@pytest.mark.case("I08")
 async def test_names_cannot_make_headers_lines_or_links(post: Post) -> None:
     name = 'Bridge" now: see https://evil.example/ www.evil.example ' + "x" * 120
     project_id = await post.project(name=name)

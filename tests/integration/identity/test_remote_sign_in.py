@@ -36,6 +36,7 @@ async def test_a_user_is_known_by_issuer_and_subject(remote: Remote) -> None:
     assert [(each.provider, each.primary) for each in links.identity_links] == [("oidc", True)]
 
 
+@pytest.mark.case("T68")
 async def test_groups_grant_nothing_and_an_address_joins_nobody(remote: Remote) -> None:
     ann = await remote.ws.sign_in(ANN)
     other = await remote.sign_in(remote.token("zoe", email=ANN, groups=["platform_admin"]))
@@ -53,6 +54,7 @@ async def test_before_signing_in_only_that_can_be_called(remote: Remote) -> None
         await remote.stub(remote.token("zoe")).GetUser(ids.GetUserRequest(user_id="u_x"))
 
 
+@pytest.mark.case("T54")
 async def test_revoking_sessions_reaches_remote_tokens(remote: Remote) -> None:
     token = remote.token("zoe")
     user = (await remote.sign_in(token)).user.user_id
@@ -61,6 +63,7 @@ async def test_revoking_sessions_reaches_remote_tokens(remote: Remote) -> None:
         await remote.who(token)
 
 
+@pytest.mark.case("T72")
 async def test_an_outage_of_the_issuer_stops_nobody_else(remote: Remote) -> None:
     remote.issuer.put("/keys", b"", status=503)
     assert await remote.ws.sign_in(ANN)

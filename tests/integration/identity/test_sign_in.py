@@ -56,6 +56,7 @@ async def test_the_secret_stands_for_the_bearer(ws: Workspace) -> None:
         await anonymous.IssueLocalToken(_issue(people, local_secret="wrong"))
 
 
+@pytest.mark.case("A14")
 async def test_wrong_secrets_are_limited(ws: Workspace) -> None:
     people, anonymous = People(ws), ws.stub(IdentityServiceStub)
     for _ in range(10):
@@ -95,6 +96,7 @@ async def test_a_shorter_lifetime_is_kept(ws: Workspace) -> None:
     assert issued.expires_at.seconds <= before + 70
 
 
+@pytest.mark.case("Z20")
 async def test_first_sign_in_makes_user_and_workspace(ws: Workspace) -> None:
     ann = await _bearer_stub(ws, name="Ann")
     with refused("INVALID_STATE"):

@@ -49,6 +49,7 @@ async def test_id_tokens_bring_a_verified_address_where_they_are_taken(
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
+@pytest.mark.case("T61")
 async def test_t61_our_state_decides_whatever_the_provider_says(
     provider: str, access: Deployment[Any]
 ) -> None:
@@ -76,6 +77,7 @@ async def test_t61_our_state_decides_whatever_the_provider_says(
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
+@pytest.mark.case("T54", "T61")
 async def test_t54_t61_sessions_of_somebody_who_left_are_revoked(
     access: Deployment[Any]
 ) -> None:
@@ -91,6 +93,7 @@ async def test_t54_t61_sessions_of_somebody_who_left_are_revoked(
 
 
 @pytest.mark.parametrize("provider", ISSUERS)
+@pytest.mark.case("T72")
 async def test_t72_an_outage_of_a_provider_stops_nobody_else(access: Deployment[Any]) -> None:
     access.issuer.answers[access.issuer.keys_path] = (503, {}, b"")
     assert await access.ws.sign_in(ANN)
@@ -103,6 +106,7 @@ async def test_t72_an_outage_of_a_provider_stops_nobody_else(access: Deployment[
     [("cognito", ()), ("entra", ("preferred_username", "upn"))],
     ids=ISSUERS,
 )
+@pytest.mark.case("T68")
 async def test_t68_an_address_joins_nobody(
     provider: str, called: tuple[str, ...], identity: Deployment[Any]
 ) -> None:

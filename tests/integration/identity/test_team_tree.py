@@ -60,6 +60,7 @@ async def _shuffle(people: People, teams: list[str]) -> None:
     await asyncio.gather(*map(one, teams))
 
 
+@pytest.mark.case("G11")
 async def test_many_moves_at_once_never_make_a_cycle(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)

@@ -211,6 +211,7 @@ async def test_an_archived_team_stays_as_it_was(ws: Workspace) -> None:
     assert (await people.fact(BOB, team_id=team)).team_status == tm.TEAM_STATUS_ARCHIVED
 
 
+@pytest.mark.case("G03")
 async def test_co_administrators_do_not_let_themselves_in(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)
@@ -293,6 +294,7 @@ async def test_member_rules(ws: Workspace) -> None:
     assert not gone.members
 
 
+@pytest.mark.case("G09")
 async def test_the_last_root_administrator_stays(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)
@@ -388,6 +390,7 @@ async def _has_root(people: People, team: str) -> bool:
     return any(f.root_admin and f.member_status == ACTIVE and f.team_role == ADMIN for f in facts)
 
 
+@pytest.mark.case("G11")
 async def test_the_tree_has_one_scope_no_cycle_and_eight_levels(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)

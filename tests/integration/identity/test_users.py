@@ -35,6 +35,7 @@ def _rename(user_id: str, name: str, **more: Any) -> ids.UpdateUserRequest:
     return request
 
 
+@pytest.mark.case("Z14")
 async def test_people_see_those_they_share_an_account_or_team_with(ws: Workspace) -> None:
     people = People(ws)
     ann, bob, cat, _ = await people.sign_in(ANN, BOB, CAT, DAN)
@@ -101,6 +102,7 @@ async def test_copies_follow_in_every_account(ws: Workspace) -> None:
         assert {m.user_id: m.name for m in members}[bob] == "Robert"
 
 
+@pytest.mark.case("Z11")
 @pytest.mark.parametrize("field", ["email", "status", "user_id", "tokens_not_before", "nope"])
 async def test_server_set_fields_are_refused(ws: Workspace, field: str) -> None:
     people = People(ws)
@@ -200,6 +202,7 @@ async def test_a_co_owner_keeps_an_account_from_being_orphaned(ws: Workspace) ->
     assert account not in {orphan.account_id for orphan in answer.orphans}
 
 
+@pytest.mark.case("T54")
 async def test_revoked_sessions_end_at_once_and_a_new_sign_in_works(ws: Workspace) -> None:
     people = People(ws)
     ann, _ = await people.sign_in(ANN, BOB)
@@ -223,6 +226,7 @@ async def test_revoked_sessions_end_at_once_and_a_new_sign_in_works(ws: Workspac
         await fresh.GetSession(ids.GetSessionRequest())
 
 
+@pytest.mark.case("G10")
 async def test_bootstrap_works_once_even_when_raced(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN, BOB, CAT)

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.project.v1 import document_service_pb2 as pb
 from workspace.project.v1.document_pb2 import Document
@@ -91,6 +92,7 @@ async def _mixed(world: World) -> list[str]:
     return ids[::-1]
 
 
+@pytest.mark.case("Z05")
 async def test_each_outcome_is_that_of_a_single_call(world: World) -> None:
     ids = await _mixed(world)
     said = {who: await _batch(world, ids, who) for who in ("ann", "eve", "nobody")}

@@ -37,6 +37,7 @@ def reasons(answer: Any) -> list[str]:
     return found
 
 
+@pytest.mark.case("Z05")
 async def test_every_item_has_its_own_result_in_order(world: World) -> None:
     home = await project(world)
     made = [await create(world, home, f"{n}.pdf") for n in range(5)]
@@ -64,6 +65,7 @@ async def test_every_item_has_its_own_result_in_order(world: World) -> None:
     assert read.document == answer.results[5].document
 
 
+@pytest.mark.case("Z06")
 async def test_a_document_may_occur_once_and_a_batch_has_its_limit(world: World) -> None:
     made = await create(world, await project(world))
     twice = await refused(batch(world, item(made.document_id), item(made.document_id)))

@@ -125,6 +125,7 @@ async def test_a_repeat_makes_one_copy(desk: Desk) -> None:
     )
 
 
+@pytest.mark.case("Z04")
 async def test_what_is_refused(desk: Desk) -> None:
     source = await desk.document()
     empty = await refused(copied(desk, source, name="copy.pdf"))

@@ -127,6 +127,7 @@ async def test_creating_needs_write_and_an_active_project(world: World) -> None:
     assert (await refused(create(world, home))).reason == "INVALID_STATE"
 
 
+@pytest.mark.case("Z02")
 async def test_absent_and_forbidden_documents_are_refused_alike(world: World) -> None:
     home = await project(world)
     made = await create(world, home)
@@ -136,6 +137,19 @@ async def test_absent_and_forbidden_documents_are_refused_alike(world: World) ->
         )
         assert no.reason == "PERMISSION_DENIED"
         assert no.metadata == {"permission": "view", "resource": f"documents/{document_id}"}
+
+
+@pytest.mark.case("Z02")
+async def test_absent_and_forbidden_documents_take_the_same_calls(world: World) -> None:
+    """A deployment of several processes asks over the network: it would be told by time."""
+    made = await create(world, await project(world))
+    counted = []
+    for document_id in (made.document_id, "d_absent"):
+        before = world.identity.batches
+        request = pb.GetDocumentRequest(document_id=document_id)
+        await refused(documents(world, "bob").GetDocument(request))
+        counted.append(world.identity.batches - before)
+    assert counted == [1, 1]
 
 
 async def test_a_place_holds_one_document(world: World) -> None:
@@ -323,6 +337,7 @@ async def test_a_move_claims_the_new_place_and_frees_the_old_one(world: World) -
     assert same.document == moved
 
 
+@pytest.mark.case("Z04")
 async def test_a_move_to_another_project_is_refused_by_field(world: World) -> None:
     home, other = await project(world), await project(world)
     made = await create(world, home)

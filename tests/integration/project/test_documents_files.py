@@ -73,6 +73,7 @@ async def test_authorising_an_upload_answers_all_that_storage_needs(world: World
     assert (no.reason, no.metadata["permission"]) == ("PERMISSION_DENIED", "write")
 
 
+@pytest.mark.case("S04")
 async def test_only_the_storage_service_may_ask_and_attach(world: World) -> None:
     made = await create(world, await project(world))
     allowed = await authorize(world, made.document_id)
@@ -124,6 +125,7 @@ async def test_attaching_is_idempotent_by_upload(world: World) -> None:
         assert (no.reason, no.metadata["state"]) == ("INVALID_STATE", "available")
 
 
+@pytest.mark.case("K22")
 async def test_a_file_of_another_document_is_refused(world: World) -> None:
     home = await project(world)
     made, other = await create(world, home, "a.pdf"), await create(world, home, "b.pdf")

@@ -41,6 +41,7 @@ async def test_pages_of_a_project_are_complete_at_every_size(world: World, page_
     assert seen == sorted(d.document_id for d in made)
 
 
+@pytest.mark.case("Z07")
 @pytest.mark.parametrize("page_size", [1, 2, 4, 0])
 async def test_pages_across_projects_hold_what_is_visible_once(
     world: World, page_size: int
@@ -111,6 +112,7 @@ async def test_a_sparse_filter_goes_on_over_many_rows(world: World) -> None:
     assert seen == [rare.document_id]
 
 
+@pytest.mark.case("Z08")
 async def test_a_page_token_is_of_its_caller_and_arguments(world: World) -> None:
     home = await project(world, account_id="a_one", restricted=False)
     for n in range(2):
@@ -127,6 +129,7 @@ async def test_a_page_token_is_of_its_caller_and_arguments(world: World) -> None
     )
 
 
+@pytest.mark.case("Z07", "G13")
 async def test_what_was_taken_away_is_not_listed(world: World) -> None:
     home = await project(world)
     await create(world, home)

@@ -116,6 +116,7 @@ class TestCreate:
         )
         assert list(grant.permissions) == rights("VIEW", "COMMENT", "REVIEW", "WRITE")
 
+    @pytest.mark.case("G01", "G06")
     async def test_without_manage_access_nothing_is_given(
         self, world: World, project: Project
     ) -> None:
@@ -124,6 +125,7 @@ class TestCreate:
         other = await refused(give(world, absent, "eve", "zoe", "VIEW"))
         assert no.reason == other.reason == "PERMISSION_DENIED"
 
+    @pytest.mark.case("G01")
     @pytest.mark.parametrize("name", ["WRITE", "REVIEW", "OWNER"])
     async def test_nobody_gives_what_he_does_not_hold(
         self, world: World, project: Project, name: str
@@ -133,6 +135,7 @@ class TestCreate:
         assert no.reason == "EXCEEDS_OWN_RIGHTS"
         assert (await give(world, project, "bob", "zoe", "COMMENT")).created_by == "bob"
 
+    @pytest.mark.case("G02")
     async def test_nobody_gives_himself_anything(self, world: World) -> None:
         project = await create(world, "ann")
         managers = world.people.team("t_lead", "bob", scope=ACCOUNT_SCOPE, home="a_one")
@@ -143,6 +146,7 @@ class TestCreate:
         no = await refused(give(world, project, "bob", "bob", "WRITE"))
         assert no.reason == "EXCEEDS_OWN_RIGHTS"
 
+    @pytest.mark.case("G02")
     async def test_a_removed_grant_cannot_be_made_again_by_its_receiver(
         self, world: World, project: Project
     ) -> None:
@@ -160,6 +164,7 @@ class TestCreate:
         grant = await give(world, project, "ann", "zoe", "OWNER", "VIEW")
         assert list(grant.permissions) == [OWNER]
 
+    @pytest.mark.case("G15")
     async def test_the_end_is_never_beyond_ones_own(self, world: World, project: Project) -> None:
         _share(world, "zoe")
         end = in_seconds(1000)
@@ -179,6 +184,7 @@ class TestCreate:
         assert changed.expires_at == sooner
         assert not (await change(world, grant, "ann", ["expires_at"])).HasField("expires_at")
 
+    @pytest.mark.case("G15")
     async def test_a_grant_ends_at_its_time_by_server_time(
         self, world: World, project: Project
     ) -> None:
@@ -289,6 +295,7 @@ class TestTargets:
         world.people.member("a_one", "max", Role.ACCOUNT_ROLE_VIEWER)
         assert (await get(world, "max", project.project_id)).project.name == "Plan"
 
+    @pytest.mark.case("G03")
     async def test_foreign_teams_and_accounts_have_to_be_invited(
         self, world: World, project: Project
     ) -> None:
@@ -318,12 +325,14 @@ class TestUpdate:
         seen = (await get(world, "eve", project.project_id)).project
         assert list(seen.my_permissions) == rights("VIEW", "REVIEW")
 
+    @pytest.mark.case("Z11")
     async def test_server_set_fields_are_refused(self, world: World, project: Project) -> None:
         grant = await owner_grant_of(world, project, "eve")
         for field in ("target_id", "status", "source", "created_by"):
             no = await refused(change(world, grant, "ann", [field]))
             assert (no.reason, no.metadata["field"]) == ("INVALID_MASK", field)
 
+    @pytest.mark.case("G01")
     async def test_no_more_than_the_changer_holds_before_and_after(
         self, world: World, project: Project
     ) -> None:
@@ -338,6 +347,7 @@ class TestUpdate:
         )
         assert no.reason == "EXCEEDS_OWN_RIGHTS"
 
+    @pytest.mark.case("G02")
     async def test_nobody_raises_his_own_grant(self, world: World, project: Project) -> None:
         managers = "a_one"
         await give(world, project, "ann", managers, "MANAGE_ACCESS", "REVIEW", target_type=ACCOUNT)
@@ -351,6 +361,7 @@ class TestUpdate:
         )
         assert list(less.permissions) == rights("MANAGE_ACCESS")
 
+    @pytest.mark.case("G03")
     async def test_owner_never_goes_to_a_team_or_expires(
         self, world: World, project: Project
     ) -> None:
@@ -416,6 +427,7 @@ class TestRevoke:
 
 
 class TestLastOwner:
+    @pytest.mark.case("G07")
     async def test_the_last_one_is_neither_revoked_nor_demoted(
         self, world: World, project: Project
     ) -> None:
@@ -467,18 +479,21 @@ class TestLastOwner:
         finally:
             world.records.commit = commit  # type: ignore[method-assign]
 
+    @pytest.mark.case("G08")
     async def test_two_owners_remove_each_other_and_one_stays(
         self, world: World, project: Project
     ) -> None:
         made, refusal = await self._race(world, project), "PERMISSION_DENIED"
         assert made == [refusal, "made"]
 
+    @pytest.mark.case("G08")
     @pytest.mark.usefixtures("without_head")
     async def test_without_the_head_none_would_stay(self, world: World, project: Project) -> None:
         assert await self._race(world, project) == ["made", "made"]
 
 
 class TestList:
+    @pytest.mark.case("G18")
     async def test_pages_hold_everything_once(self, world: World, project: Project) -> None:
         world.people.team("t_more", scope=ACCOUNT_SCOPE, home="a_one")
         await give(world, project, "ann", "t_more", "VIEW", target_type=TEAM)

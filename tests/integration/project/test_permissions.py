@@ -177,6 +177,7 @@ async def batch(
 
 
 class TestBatch:
+    @pytest.mark.case("Z06")
     async def test_agrees_with_single_checks(self, world: World, some: dict[str, Project]) -> None:
         ids = [project.project_id for project in some.values()] + ["p_absent"]
         names = [name.removeprefix("PERMISSION_") for name in Permission.keys()[1:]]
@@ -195,6 +196,7 @@ class TestBatch:
         assert len(results) == 500
         assert world.identity.batches == before + 1
 
+    @pytest.mark.case("Z05")
     async def test_an_item_fails_alone(self, world: World, some: dict[str, Project]) -> None:
         mine, other = some["private"].project_id, some["open"].project_id
         results = await batch(

@@ -271,6 +271,7 @@ class TestUpdate:
         no = await refused(_rename(world, "ann", project))
         assert (no.reason, no.metadata["state"]) == ("INVALID_STATE", "archived")
 
+    @pytest.mark.case("Z21")
     async def test_a_write_right_revoked_before_the_commit_fails_the_write(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -508,6 +509,7 @@ class TestList:
         await give(world, made["open"], "eve", "COMMENT")
         return {name: project.project_id for name, project in made.items()}
 
+    @pytest.mark.case("Z07")
     @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 500])
     async def test_lists_exactly_what_a_check_allows_at_every_page_size(
         self, world: World, ids: dict[str, str], size: int

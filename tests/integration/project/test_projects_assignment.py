@@ -122,6 +122,7 @@ class TestTargets:
 
 
 class TestRights:
+    @pytest.mark.case("Z04", "G17")
     async def test_only_an_owner_moves(self, world: World) -> None:
         project = await create(world, "ann")
         await give(world, project, "ann", "bob", "MANAGE_ACCESS", "WRITE")
@@ -129,6 +130,7 @@ class TestRights:
         absent = await refused(assign(world, "zoe", project, workspace_id="w_zoe"))
         assert no.reason == absent.reason == "PERMISSION_DENIED"
 
+    @pytest.mark.case("Z04", "G17")
     async def test_entering_needs_create_project_there(self, world: World) -> None:
         project = await create(world, "bob")
         for target in ({"account_id": "a_one"}, {"workspace_id": "w_ann"}, {"account_id": "a_x"}):
@@ -141,6 +143,7 @@ class TestRights:
         assert no.reason == none.reason == "PERMISSION_DENIED"
         assert no.metadata["permission"] == none.metadata["permission"] == "view"
 
+    @pytest.mark.case("G17")
     async def test_leaving_an_account_needs_manage_account(self, world: World) -> None:
         project = await create(world, "eve", account_id="a_one")
         no = await refused(assign(world, "eve", project, workspace_id="w_eve"))

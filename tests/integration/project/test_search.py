@@ -73,6 +73,7 @@ async def test_all_words_must_occur_the_last_may_be_a_beginning(world: World) ->
     assert (await refused(found(world, ""))).reason == "INVALID_FIELD"
 
 
+@pytest.mark.case("Z07")
 async def test_only_what_the_caller_may_view_now(world: World) -> None:
     open_home = await project(world, account_id="a_one", restricted=False)
     closed = await project(world, account_id="a_one", restricted=True)

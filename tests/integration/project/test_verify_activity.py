@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from workspace.common.v1.permission_pb2 import Permission
+from workspace.identity.v1.account_pb2 import AccountRole
 from workspace.project.v1 import history_service_pb2 as pb
 from workspace.project.v1.document_service_pb2 import UpdateDocumentRequest
 from workspace.project.v1.grant_pb2 import GrantTargetType
 from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
 
-from project_svc.history.verify_activity import _Chain, verify_partition
+from project_svc.history.activity_audit import verify_partition
+from services.cli.audit_files import verify_export, write_export
+from services.model.activity_chain import Chain, End
+from services.model.activity_entries import FaultKind
 from services.model.canonical import canonical_json, content_digest
+from services.model.seals import Checkpoint
 from services.records.record import Activity
 from tests.chosen_records import needs_sqlite
 from tests.integration.project.files import create, documents, history, project, upload
 from tests.integration.project.world import World, open_world, refused
+from tests.security.tampering import kinds
 
 Edit = Callable[[sqlite3.Connection, str], object]
 
@@ -219,8 +225,112 @@ async def test_needs_manage_access_and_something_that_is_there(world: World) -> 
     assert (said.code, said.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
-async def test_a_head_that_says_anything_costs_no_more_than_what_is_listed(world: World) -> None:
+def test_a_head_that_says_anything_costs_no_more_than_what_is_listed() -> None:
+    found = Chain("PROJECT#p_1", [], End(10**15, "f" * 32, "")).faults()
+    assert [fault.sequence for fault in found] == [10**15, *range(1, 101)]
+
+
+@pytest.mark.case("H06")
+async def test_a_checkpoint_proves_its_own_chain_alone(world: World) -> None:
+    home, other = await _grown(world), await project(world)
+    kept = (await _verify(world, project_id=home)).checkpoint
+    assert (await _verify(world, project_id=home, checkpoint=kept)).intact
+    store = kept.split(" ")[2]
+    for text in (
+        (await _verify(world, project_id=other)).checkpoint,
+        kept.replace(store, "n" + "0" * 16),
+        kept.replace(" ", "  "),
+        "activity-1",
+        "x" * 2000,
+    ):
+        said = await refused(_verify(world, project_id=home, checkpoint=text))
+        assert (said.code, said.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+def _link_by_hand(export: Path) -> str:
+    """The last link of an export, by what docs/operations/audit.md says and no more."""
+    first, *rows = [json.loads(line) for line in export.read_text().splitlines()]
+    link, pk = "", first["checkpoint"].split(" ")[1]
+    for row in rows:
+        event = json.loads(row["content"])
+        assert not link or event["previous_link"] == link
+        text = "workspace.activity.event.1\n" + row["content"]
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        number = int(event["partition_sequence"])
+        before = event["previous_link"]
+        parts = ["workspace.activity.link.1", pk, row["key"], number, before, digest]
+        text = json.dumps(parts, separators=(",", ":"))
+        link = f"{number}:{hashlib.sha256(text.encode()).hexdigest()}"
+    return link
+
+
+@needs_sqlite
+@pytest.mark.case("H04")
+async def test_a_chain_that_is_gone_as_a_whole_is_missed(world: World, tmp_path: Path) -> None:
+    for _ in range(6):
+        await world.records.commit(
+            "ACCOUNT#a_one", [], activity=Activity("account.updated", "accounts/a_one")
+        )
+    kept = (await _verify(world, account_id="a_one")).checkpoint
+
+    def take(db: sqlite3.Connection, _: str) -> None:
+        db.execute("DELETE FROM items WHERE pk = 'ACCOUNT#a_one'")
+
+    await world.records.close()
+    _edit(tmp_path, "", take)
+    async with open_world(tmp_path) as again:
+        again.people.user("ann")
+        again.people.account("a_one")
+        again.people.member("a_one", "ann", AccountRole.ACCOUNT_ROLE_OWNER)
+        said = await refused(_verify(again, account_id="a_one"))
+        assert said.code is grpc.StatusCode.NOT_FOUND
+        found = await _verify(again, account_id="a_one", checkpoint=kept)
+    assert (found.intact, kinds(found.faults)) == (False, {("CUT", 6)})
+
+
+async def test_checkpoints_of_a_project_come_with_those_of_its_documents(world: World) -> None:
+    home = await project(world)
+    made = [await create(world, home, f"{number}.txt") for number in range(3)]
+    request = pb.ListActivityCheckpointsRequest(project_id=home, page_size=2)
+    found: list[Any] = []
+    while True:
+        answer = await history(world, "ann").ListActivityCheckpoints(request)
+        found += answer.checkpoints
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    wanted = [f"PROJECT#{home}", *sorted(f"DOCUMENT#{each.document_id}" for each in made)]
+    assert [each.partition for each in found] == wanted
+    assert all(Checkpoint.load(each.text).pk == each.partition for each in found)
+
+
+async def test_proofs_are_the_texts_that_were_sealed(world: World, tmp_path: Path) -> None:
     home = await _grown(world)
-    head = replace(await world.records.head(f"PROJECT#{home}"), pseq=100_000)
-    found = _Chain(head, "", {}).faults()
-    assert [fault.partition_sequence for fault in found] == list(range(1, 101))
+    request = pb.ListActivityProofsRequest(project_id=home, page_size=4)
+    first = await history(world, "ann").ListActivityProofs(request)
+    request.page_token = first.next_page_token
+    rest = await history(world, "ann").ListActivityProofs(request)
+    assert (len(first.proofs), len(rest.proofs), rest.next_page_token) == (4, 2, "")
+    file = tmp_path / "export.jsonl"
+    assert write_export(file, first.checkpoint, [*first.proofs, *rest.proofs]) == 6
+    found = verify_export(file)
+    assert (found.partition, found.count, found.faults) == (f"PROJECT#{home}", 6, [])
+    assert _link_by_hand(file) == first.checkpoint.split(" ")[4]
+    assert write_export(file, first.checkpoint, [*first.proofs, *rest.proofs][:-1]) == 5
+    assert [each.kind for each in verify_export(file).faults] == [FaultKind.CUT]
+    for stub in (history(world, "bob"), history(world, "eve")):
+        request.page_token = ""
+        said = await refused(stub.ListActivityProofs(request))
+        assert said.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.case("H09")
+async def test_a_seal_is_shown_to_those_who_are_shown_everything(world: World) -> None:
+    home = await _grown(world)
+    request = pb.ListActivityRequest(project_id=home)
+    for who, sealed in (("ann", True), ("bob", False)):
+        shown = await history(world, who).ListActivity(request)
+        assert shown.events
+        for event in shown.events:
+            seals = (event.previous_link, event.seal_nonce, event.sealed_digest)
+            assert any(seals) == sealed

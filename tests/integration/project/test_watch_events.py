@@ -187,6 +187,7 @@ async def test_a_manager_learns_of_projects_that_only_others_see_without_their_c
     assert list(seen.events) == [event], "the same as ListActivity shows"
 
 
+@pytest.mark.case("Z22")
 async def test_a_revoked_grant_ends_the_stream(world: World) -> None:
     home = await project(world)
     given = await grant(world, home, "bob", VIEW)
@@ -204,6 +205,7 @@ async def test_a_revoked_grant_ends_the_stream(world: World) -> None:
         assert [e.project_id for e in (await wide.events(2))] == [home, own]
 
 
+@pytest.mark.case("Z22")
 async def test_a_right_that_ends_elsewhere_ends_an_idle_stream(world: World) -> None:
     """No commit of ours wakes it: it looks by itself."""
     home = await project(world, account_id="a_one", restricted=False)
@@ -249,6 +251,7 @@ async def test_a_checkpoint_covers_what_others_alone_may_see(
         assert [e.project_id for e in await zoe.events(1)] == [own]
 
 
+@pytest.mark.case("Z08")
 async def test_tokens_are_bound_to_caller_and_arguments(world: World) -> None:
     async with watch(world, "ann") as ann:
         token = ann.token

@@ -259,6 +259,7 @@ class TestPermissions:
             told = await watch.next()
             assert (told.project_id, told.user_id) == ("", scene.bob)
 
+    @pytest.mark.case("Z22")
     async def test_it_ends_when_the_right_ends(self, scene: Scene) -> None:
         """bob learns that it was taken from him, and then nothing more."""
         private = await scene.project()
@@ -272,6 +273,7 @@ class TestPermissions:
             no = await watch.refusal()
         assert (no.reason, no.metadata["permission"]) == ("PERMISSION_DENIED", "view")
 
+    @pytest.mark.case("Z22")
     async def test_it_ends_when_manage_access_ends(self, scene: Scene) -> None:
         made = await scene.grants.CreateGrant(
             gs.CreateGrantRequest(
@@ -305,6 +307,7 @@ class TestPermissions:
                 no = await watch.refusal()
             assert (no.reason, no.metadata["permission"]) == ("PERMISSION_DENIED", "view")
 
+    @pytest.mark.case("Z08")
     async def test_a_token_is_bound_to_caller_and_arguments(self, scene: Scene) -> None:
         async with permissions(scene, ANN, scene.project_id) as watch:
             token = (await started(watch)).token

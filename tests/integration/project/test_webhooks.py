@@ -99,6 +99,7 @@ async def test_who_may(world: World) -> None:
             assert (await refused(call)).code is DENIED
 
 
+@pytest.mark.case("Z02")
 async def test_foreign_and_missing_webhooks_are_denied_alike(world: World) -> None:
     made = (await _create(world, project_id=await project(world))).webhook.webhook_id
     stub = history(world, "bob")

@@ -44,6 +44,7 @@ async def change(ws: Workspace, who: str, grant: Grant, *permissions: int) -> Gr
     return answer.grant
 
 
+@pytest.mark.case("G01")
 async def test_a_guest_manager_widens_no_grant_of_another_guest(tmp_path: Path) -> None:
     """Giving outside the account needs share_project; so does giving more."""
     async with Workspace.open(tmp_path) as ws:

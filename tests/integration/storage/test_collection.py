@@ -24,6 +24,8 @@ DATA = b"draft\n" * 100
 LATE = 24 * 3600 + GRACE_SECONDS + 1
 
 
+@pytest.mark.case("U20")
+@pytest.mark.case("A16")
 async def test_an_abandoned_upload_is_collected_after_its_grace(desk: Desk) -> None:
     upload = await desk.sent(await desk.document(), DATA)
     now = desk.ws.process.kernel.now()
@@ -50,6 +52,8 @@ async def test_bytes_that_come_after_an_abort_are_collected_too(desk: Desk) -> N
     assert (await desk.row(made.upload.upload_id)).status == UploadStatus.UPLOAD_STATUS_ABORTED
 
 
+@pytest.mark.case("U20")
+@pytest.mark.case("A16")
 async def test_parts_are_collected(desk: Desk) -> None:
     data = os.urandom(100)
     made = await desk.announce_parts(await desk.document(), data)

@@ -42,6 +42,7 @@ def _tamper(desk: Desk, key: str, data: bytes) -> None:
 
 
 @needs_files
+@pytest.mark.case("U21")
 async def test_bytes_of_another_size_are_incomplete(desk: Desk) -> None:
     upload = await desk.sent(await desk.document(), DATA)
     _tamper(desk, upload.storage_key, DATA + b"more")
@@ -50,6 +51,7 @@ async def test_bytes_of_another_size_are_incomplete(desk: Desk) -> None:
     assert refusal.metadata["actual_size"] == str(len(DATA) + 4)
 
 
+@pytest.mark.case("U21")
 async def test_other_bytes_are_a_checksum_mismatch(desk: Desk) -> None:
     document_id = await desk.document()
     first = await desk.announce(document_id, DATA)

@@ -20,7 +20,7 @@ from workspace.storage.v1 import storage_service_pb2 as pb
 from services.objects.store import UNREVOCABLE_DOWNLOAD_SECONDS
 from storage_svc.downloads import disposition_of
 from storage_svc.module import build_gate
-from storage_svc.revocation import Revocation
+from storage_svc.revocation import CACHE_SECONDS, Revocation
 from tests.chosen_records import in_cloud, needs_data_plane, needs_files
 from tests.integration.storage.people import (
     ANN,
@@ -38,6 +38,7 @@ INLINE = pb.Disposition.DISPOSITION_INLINE
 UNSET = pb.Disposition.DISPOSITION_UNSPECIFIED
 
 
+@pytest.mark.case("F01")
 async def test_the_file_comes_under_the_name_of_the_document(desk: Desk) -> None:
     document_id = await desk.document("Größe_plan.pdf")
     await desk.uploaded(document_id, DATA)
@@ -51,6 +52,7 @@ async def test_the_file_comes_under_the_name_of_the_document(desk: Desk) -> None
     assert "filename*=UTF-8''Gr%C3%B6%C3%9Fe" in disposition
 
 
+@pytest.mark.case("F02")
 @pytest.mark.parametrize(
     ("content_type", "kind"),
     [
@@ -75,6 +77,7 @@ async def test_inline_reaches_the_browser(desk: Desk) -> None:
     assert response.headers["content-disposition"].startswith("inline")
 
 
+@pytest.mark.case("U12", "U23")
 async def test_the_life_of_a_download_url_is_clamped_to_15_minutes(desk: Desk) -> None:
     """To 5 where nothing but its end revokes it."""
     most = UNREVOCABLE_DOWNLOAD_SECONDS if in_cloud() else 900
@@ -97,6 +100,7 @@ async def test_there_is_no_download_before_the_file(desk: Desk) -> None:
     )
 
 
+@pytest.mark.case("U32")
 async def test_a_stranger_hears_the_same_as_about_a_random_id(desk: Desk) -> None:
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)
@@ -185,6 +189,7 @@ class _Clock:
         return self.now
 
 
+@pytest.mark.case("U23", "R06")
 async def test_a_url_ends_with_the_permission_within_5_seconds(desk: Desk) -> None:
     clock = _Clock()
     revocation = Revocation(build_gate(desk.ws.process.channel), clock=clock)
@@ -195,7 +200,7 @@ async def test_a_url_ends_with_the_permission_within_5_seconds(desk: Desk) -> No
     assert not await revocation.is_revoked(user_id, view, revision)
     assert await revocation.is_revoked(user_id, write, revision)
     await desk.revoke(grant_id)
-    clock.now += 4.9
+    clock.now += CACHE_SECONDS - 0.1
     assert not await revocation.is_revoked(user_id, view, revision)
     clock.now += 0.1
     assert await revocation.is_revoked(user_id, view, revision)
@@ -217,6 +222,7 @@ async def test_a_url_of_unknown_scope_is_refused(desk: Desk, scope: str) -> None
 
 
 @needs_data_plane
+@pytest.mark.case("R06")
 async def test_the_data_plane_refuses_a_revoked_url(desk: Desk) -> None:
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)
@@ -228,6 +234,7 @@ async def test_the_data_plane_refuses_a_revoked_url(desk: Desk) -> None:
 
 
 @needs_data_plane
+@pytest.mark.case("R06")
 async def test_an_upload_url_ends_with_write(desk: Desk) -> None:
     grant_id = await desk.grant(BOB, Permission.PERMISSION_WRITE)
     made = await desk.announce(await desk.document(), DATA, who=BOB)
@@ -236,6 +243,7 @@ async def test_an_upload_url_ends_with_write(desk: Desk) -> None:
     assert desk.files() == []
 
 
+@pytest.mark.case("U23")
 async def test_sharing_with_one_more_person_cuts_nobody(desk: Desk) -> None:
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)
@@ -245,6 +253,7 @@ async def test_sharing_with_one_more_person_cuts_nobody(desk: Desk) -> None:
     assert (await get(transfer)).status_code == 200
 
 
+@pytest.mark.case("U24", "R08")
 async def test_the_trash_ends_issued_urls_within_5_seconds(desk: Desk) -> None:
     document_id, other = await desk.document(), await desk.document("other.pdf")
     await desk.uploaded(document_id, DATA)
@@ -262,7 +271,7 @@ async def test_the_trash_ends_issued_urls_within_5_seconds(desk: Desk) -> None:
     await desk.documents().DeleteDocument(DeleteDocumentRequest(document_id=document_id))
     ended = 200 if in_cloud() else 403  # S3 and Blob Storage ask nobody
     assert [(await get(url.transfer)).status_code for url in urls] == [ended, 200]
-    clock.now += 4.9
+    clock.now += CACHE_SECONDS - 0.1
     assert not await revocation.is_revoked(user_id, scope, revision)
     clock.now += 0.1
     assert await revocation.is_revoked(user_id, scope, revision)

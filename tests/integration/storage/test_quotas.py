@@ -47,6 +47,7 @@ async def limit(desk: Desk, home_id: str, **quotas: int) -> None:
     await accounts(desk, EVE).UpdateAccount(request)
 
 
+@pytest.mark.case("A15")
 async def test_of_fifty_uploads_at_once_exactly_as_many_succeed_as_fit(desk: Desk) -> None:
     home = await desk.home()
     documents = [await desk.document(f"{n}.pdf") for n in range(50)]
@@ -63,6 +64,21 @@ async def test_of_fifty_uploads_at_once_exactly_as_many_succeed_as_fit(desk: Des
     )
 
 
+@pytest.mark.case("A15")
+async def test_one_byte_too_many_is_one_upload_too_many(desk: Desk) -> None:
+    home = await desk.home()
+    documents = [await desk.document(f"{n}.pdf") for n in range(12)]
+    await limit(desk, home, quota_bytes=12 * len(DATA) - 1)
+    made = await asyncio.gather(
+        *(desk.announce(each, DATA, filename=f"{each}.pdf") for each in documents),
+        return_exceptions=True,
+    )
+    refusals = [each for each in made if isinstance(each, grpc.aio.AioRpcError)]
+    assert [each.code() for each in refusals] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert (await ledger(desk).total(home)).reserved_bytes == 11 * len(DATA)
+
+
+@pytest.mark.case("A15")
 async def test_reservations_of_two_processes_are_one_decision(desk: Desk) -> None:
     """Ledgers that share no lock: the condition on the sum alone decides."""
     home, quota = await desk.home(), Quota(documents=10)
@@ -155,6 +171,7 @@ async def test_used_and_reserved_follow_an_upload(desk: Desk) -> None:
     assert await ledger(desk).project(home, desk.project_id) == await ledger(desk).total(home)
 
 
+@pytest.mark.case("U20")
 async def test_collection_gives_room_back(desk: Desk) -> None:
     home = await desk.home()
     await desk.sent(await desk.document(), DATA)

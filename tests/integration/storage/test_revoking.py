@@ -7,12 +7,14 @@ import time
 from typing import Any
 
 import grpc
+import pytest
 from workspace.identity.v1 import identity_service_pb2 as ids
 from workspace.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from workspace.storage.v1 import storage_service_pb2 as pb
 
-from services.objects.keyring import REFRESH_SECONDS
-from storage_svc.epochs import DEPLOYMENT, Epochs
+from services.objects.keyring import KEY_FILE, REFRESH_SECONDS, Keyring
+from services.objects.tokens import UrlSigner
+from storage_svc.epochs import Epochs
 from storage_svc.revoking import KEY_SECONDS
 from tests.chosen_records import needs_data_plane
 from tests.integration.storage.people import ANN, BOB, EVE, Desk, get, put, refused, request_id
@@ -32,6 +34,7 @@ async def platform_admin(desk: Desk, who: str = EVE) -> None:
 
 
 @needs_data_plane
+@pytest.mark.case("R14")
 async def test_urls_of_one_project_end_at_once_and_no_others(desk: Desk) -> None:
     mine = await desk.document()
     await desk.uploaded(mine, DATA)
@@ -53,6 +56,7 @@ async def test_urls_of_one_project_end_at_once_and_no_others(desk: Desk) -> None
 
 
 @needs_data_plane
+@pytest.mark.case("R14")
 async def test_pending_uploads_are_signed_again(desk: Desk) -> None:
     document_id, wanted = await desk.document(), request_id()
     made = await desk.announce(document_id, DATA, request_id=wanted)
@@ -73,6 +77,7 @@ async def test_pending_uploads_are_signed_again(desk: Desk) -> None:
 
 
 @needs_data_plane
+@pytest.mark.case("U25", "R15")
 async def test_the_drill_ends_every_url_of_the_deployment(desk: Desk) -> None:
     document_id = await desk.document()
     await desk.uploaded(document_id, DATA)
@@ -91,6 +96,30 @@ async def test_the_drill_ends_every_url_of_the_deployment(desk: Desk) -> None:
     assert (await get(await signed(desk, document_id))).content == DATA
 
 
+@needs_data_plane
+@pytest.mark.case("U25", "R15")
+async def test_the_drill_outlives_the_keys(desk: Desk) -> None:
+    """Former keys that come back (those of a secret, with the next start of a process) or that
+    never went (in a process with a folder of its own) bring no URL back."""
+    document_id = await desk.document()
+    await desk.uploaded(document_id, DATA)
+    pending = await desk.announce(await desk.document("b.pdf"), DATA, filename="b.pdf")
+    old = await signed(desk, document_id)
+    keys = desk.ws.process.kernel.keys_dir / KEY_FILE
+    former = keys.read_bytes()
+    await platform_admin(desk)
+    await desk.storage(EVE).RevokeTransfers(pb.RevokeTransfersRequest(note="drill"))
+    keys.write_bytes(former)
+    keyring = Keyring.open(keys.parent, create=False)
+    assert UrlSigner(keyring).is_live(old.url.partition("token=")[2], "GET")
+    async with asyncio.timeout(20):
+        # Until the process has looked at the file again.
+        while not (await get(await signed(desk, document_id))).is_success:  # noqa: ASYNC110 - so
+            await asyncio.sleep(0.1)
+    assert (await get(old)).status_code == 403
+    assert (await put(pending.transfer, DATA)).status_code == 403
+
+
 async def test_a_repeat_revokes_nothing_anew(desk: Desk) -> None:
     epochs = Epochs(desk.ws.records)
     request = pb.RevokeTransfersRequest(project_id=desk.project_id, request_id=request_id())
@@ -103,6 +132,7 @@ async def test_a_repeat_revokes_nothing_anew(desk: Desk) -> None:
     assert await epochs.of(desk.project_id) == "6"
 
 
+@pytest.mark.case("R14", "R15")
 async def test_who_may(desk: Desk) -> None:
     revoke = desk.storage(BOB).RevokeTransfers
     refusal = await refused(revoke(pb.RevokeTransfersRequest(project_id=desk.project_id)))
@@ -111,4 +141,4 @@ async def test_who_may(desk: Desk) -> None:
     assert (await refused(revoke(pb.RevokeTransfersRequest()))).reason == "PERMISSION_DENIED"
     owner = desk.storage(ANN).RevokeTransfers
     assert (await refused(owner(pb.RevokeTransfersRequest()))).reason == "PERMISSION_DENIED"
-    assert await Epochs(desk.ws.records).of(DEPLOYMENT) == ""
+    assert await Epochs(desk.ws.records).of(desk.project_id) == ""

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from workspace.common.v1.permission_pb2 import Permission
 from workspace.storage.v1 import storage_service_pb2 as pb
@@ -75,6 +76,7 @@ async def test_a_transfer_says_what_holds_and_who_upholds_it(desk: Desk) -> None
     assert bound == expected
 
 
+@pytest.mark.case("U12")
 async def test_the_life_of_an_upload_url_is_clamped_to_an_hour(desk: Desk) -> None:
     week = Duration(seconds=604_800)
     made = await desk.announce(await desk.document(), DATA, expires_in=week)
@@ -151,6 +153,7 @@ async def test_a_second_file_needs_a_revision(desk: Desk) -> None:
     assert (await refused(desk.announce(document_id, b"two"))).reason == "INVALID_STATE"
 
 
+@pytest.mark.case("U32")
 async def test_strangers_hear_the_same_as_about_a_random_id(desk: Desk) -> None:
     document_id = await desk.document()
     made = await desk.announce(document_id, DATA)
@@ -181,6 +184,7 @@ async def test_view_is_not_enough_to_upload(desk: Desk) -> None:
     assert refusal.metadata["permission"] == "write"
 
 
+@pytest.mark.case("U22")
 async def test_only_the_announcer_may_complete(desk: Desk) -> None:
     await desk.grant(BOB, Permission.PERMISSION_WRITE)
     upload = await desk.sent(await desk.document(), DATA)

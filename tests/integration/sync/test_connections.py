@@ -198,6 +198,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize("field", SECRETS)
 async def test_secrets_are_refused_by_their_field_and_never_repeated(
     desk: Desk, field: str
@@ -399,6 +400,7 @@ async def test_others_find_an_empty_list(desk: Desk) -> None:
     assert not listed.connections
 
 
+@pytest.mark.case("S08")
 async def test_owners_reach_only_what_the_operator_lists(tmp_path: Path) -> None:
     shelf = tmp_path / "shelf"
     async with Workspace.open(tmp_path, sync_places=f"{shelf},db.example.org") as ws:

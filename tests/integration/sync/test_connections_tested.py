@@ -373,6 +373,7 @@ async def test_a_database_with_a_folder_of_objects(ws: Workspace, tmp_path: Path
     assert left == [("instance",)]
 
 
+@pytest.mark.case("S10")
 async def test_a_database_that_sends_us_away(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

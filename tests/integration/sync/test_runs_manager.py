@@ -369,6 +369,24 @@ async def test_watching_tells_the_present_and_each_change(scene: Scene) -> None:
     assert reason_of(caught) == "PERMISSION_DENIED"
 
 
+@pytest.mark.case("Z22")
+async def test_a_watch_tells_nothing_that_happened_after_the_right_ended(scene: Scene) -> None:
+    go = held(scene, batches=2)
+    run_id = (await scene.starting.start(start_of(), PUSH)).run.run_id
+    await until_begun(scene)
+    as_user("WatchRun")
+    stream = scene.watching.watch(WatchRunRequest(run_id=run_id))
+    assert (await anext(stream)).progress.run.run_id == run_id
+    scene.connected.admin = False
+    go.release()
+    go.release()
+    with pytest.raises(WorkspaceError) as caught:
+        await anext(stream)
+    assert reason_of(caught) == "PERMISSION_DENIED"
+    scene.connected.admin = True
+    await scene.ended_run(run_id)
+
+
 async def test_runs_are_listed_newest_first_and_filtered(scene: Scene) -> None:
     ids = []
     for connection in ("c_a", "c_b", "c_a"):

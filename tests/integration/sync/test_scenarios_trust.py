@@ -52,6 +52,8 @@ async def _project(node: Node, project_id: str) -> Any:
     return answer.project
 
 
+@pytest.mark.case("S09")
+@pytest.mark.case("G05")
 async def test_content_is_taken_and_a_change_of_policy_is_held(desk: Desk) -> None:
     """Edits and new documents with their bytes come over a content_only connection; that
     the project is restricted now does not, until an owner here says so."""
@@ -87,6 +89,8 @@ async def test_content_is_taken_and_a_change_of_policy_is_held(desk: Desk) -> No
     assert await desk.a.conflicts() == []
 
 
+@pytest.mark.case("S09")
+@pytest.mark.case("G05")
 async def test_nobody_is_let_in_over_a_connection_of_content(desk: Desk) -> None:
     """Whoever can write to a content_only surface gives nobody any right here, and lowers
     no classification."""

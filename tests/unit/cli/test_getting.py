@@ -4,6 +4,7 @@ started again."""
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,20 @@ def test_it_is_fetched_whole_in_the_end(started: Store, tmp_path: Path) -> None:
     assert (tmp_path / "report.txt").read_bytes() == DATA
     assert started.answers == []
     assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.case("K25")
+@pytest.mark.parametrize("started", [(WHOLE,)], indirect=True)
+def test_a_link_beside_the_file_is_not_written_through(started: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"theirs")
+    planted = tmp_path / f".report.txt.{os.getpid()}.part"
+    planted.symlink_to(outside)
+    os.link(outside, tmp_path / "report.txt")
+    assert main.run(["get", DOCUMENT, "-o", "report.txt", "--force"]) == 0
+    assert (tmp_path / "report.txt").read_bytes() == DATA
+    assert outside.read_bytes() == b"theirs"
+    assert planted.is_symlink()
 
 
 @pytest.mark.parametrize("started", [(403, 403)], indirect=True)

@@ -41,6 +41,7 @@ def test_walk_finds_files_in_a_fixed_order_with_odd_names_and_sizes(tmp_path: Pa
     assert sizes["Z"] == 1
 
 
+@pytest.mark.case("K25")
 def test_links_special_files_and_empty_folders_are_named_and_never_followed(tmp_path: Path) -> None:
     make(tmp_path, "real/inner.txt")
     (tmp_path / "link.txt").symlink_to("real/inner.txt")
@@ -102,6 +103,7 @@ def test_a_name_in_another_unicode_form_is_stored_as_nfc_and_reported() -> None:
     assert not place_of("ü.txt").renamed
 
 
+@pytest.mark.case("K25")
 @pytest.mark.parametrize(
     "relative",
     ["a:b", "a\nb", "trailing.", "a\\b", "nul/x.txt", "x" * 201, "bad\udcff.txt", "a\u202eb"],
@@ -121,6 +123,7 @@ def test_a_tree_reports_refused_names_and_keeps_the_rest(tmp_path: Path) -> None
     assert "replace it" in reason
 
 
+@pytest.mark.case("K12")
 def test_two_names_that_become_one_are_not_merged(tmp_path: Path) -> None:
     make(tmp_path, unicodedata.normalize("NFC", "ü"), unicodedata.normalize("NFD", "ü"))
     if len(list(tmp_path.iterdir())) != 2:

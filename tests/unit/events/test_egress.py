@@ -29,6 +29,7 @@ def resolving(*answers: Sequence[str]) -> Egress:
     return Egress(resolve=resolve)
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     "address",
     [
@@ -54,6 +55,7 @@ async def test_public_addresses_are_allowed_ipv4_first() -> None:
     assert found == ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"]
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     "url",
     [
@@ -67,6 +69,7 @@ async def test_other_urls_are_refused(url: str) -> None:
         await resolving(["93.184.215.14"]).check(url)
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1", "[::1]", "[::ffff:7f00:1]",
@@ -88,6 +91,7 @@ async def test_a_post_arrives_with_its_host_and_a_verified_name(receiver: Receiv
     assert (request.headers["x-one"], request.body) == ("1", b"{}")
 
 
+@pytest.mark.case("S08")
 async def test_the_connection_goes_to_the_address_that_was_checked(receiver: Receiver) -> None:
     """A name that answers something else the second time is asked once."""
     asked: list[str] = []
@@ -101,6 +105,7 @@ async def test_the_connection_goes_to_the_address_that_was_checked(receiver: Rec
     assert asked == ["localhost"]
 
 
+@pytest.mark.case("S08")
 async def test_an_address_that_moved_inside_is_refused_when_it_is_used() -> None:
     egress = resolving(["93.184.215.14"], ["127.0.0.1"])
     await egress.check("https://receiver.example/hook")
@@ -121,6 +126,7 @@ async def test_a_certificate_of_another_name_or_authority_is_refused(
         assert [*other.requests, *receiver.requests] == []
 
 
+@pytest.mark.case("S08")
 async def test_redirects_are_answers(receiver: Receiver) -> None:
     receiver.statuses = ["302 Found"]
     receiver.headers = f"location: {receiver.url(path='/inside')}\r\n"
@@ -138,6 +144,7 @@ async def test_a_receiver_that_is_silent_or_gone_fails_in_time(receiver: Receive
         await egress.post("https://localhost:1/", headers={}, body=b"")
 
 
+@pytest.mark.case("S08")
 async def test_the_proxy_of_the_environment_is_not_used(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

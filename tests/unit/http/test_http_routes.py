@@ -77,6 +77,7 @@ def test_wrong_method_lists_the_right_ones(table: RouteTable) -> None:
     assert error.value.headers == {"Allow": "DELETE, GET, PATCH"}
 
 
+@pytest.mark.case("K02", "K05")
 @pytest.mark.parametrize(
     "path",
     [
@@ -99,6 +100,7 @@ def test_unknown_paths(table: RouteTable, path: str) -> None:
     assert error.value.status == 404
 
 
+@pytest.mark.case("K03", "K04")
 @pytest.mark.parametrize(
     "segment",
     ["a%2Fb", "a%2fb", "a;b", "a%3Bb", "..", ".", "%2e%2e", "%252e", "a%25", "", "a%00", "a%5Cb",
@@ -111,6 +113,7 @@ def test_bad_path_parameters_are_named(table: RouteTable, segment: str) -> None:
     assert error.value.error.metadata == {"field": "account_id"}
 
 
+@pytest.mark.case("K03")
 def test_parameters_are_decoded_once(table: RouteTable) -> None:
     _, parameters = table.match("GET", "/api/accounts/a%20b%3Ac%C3%A9")
     assert parameters == {"account_id": "a b:cé"}

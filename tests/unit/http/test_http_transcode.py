@@ -144,6 +144,7 @@ BAD_BODIES: list[tuple[bytes, type[Message], str, str]] = [
 
 
 @pytest.mark.parametrize(("raw", "kind", "field", "words"), BAD_BODIES)
+@pytest.mark.case("A11", "A12", "Z12", "Z13")
 def test_bad_bodies(raw: bytes, kind: type[Message], field: str, words: str) -> None:
     named, description = refusal(raw, kind)
     assert named.startswith(field)
@@ -171,6 +172,7 @@ def test_spellings_of_an_integer(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [-(2**63), 2**63 - 1, 2**53 + 1])
+@pytest.mark.case("A12")
 def test_64_bit_integers_are_exact(number: int) -> None:
     for text in (str(number), f'"{number}"'):
         message = parse(f'{{"quota_bytes":{text}}}'.encode(), Account)

@@ -37,6 +37,7 @@ def refused(**given: object) -> HTTPStatus:
     return status
 
 
+@pytest.mark.case("K03", "K04")
 def test_path_and_query_go_on_byte_for_byte() -> None:
     query = PLAIN + b"&response-content-type=text%2Fplain&X-Amz-Security-Token=t%2B%3D"
     found = asked(query=query)
@@ -71,6 +72,7 @@ def test_parts_go_to_what_the_driver_stages() -> None:
     assert refused(path=path) == 403
 
 
+@pytest.mark.case("K02", "K03", "K04")
 @pytest.mark.parametrize(
     "path",
     [
@@ -83,6 +85,7 @@ def test_parts_go_to_what_the_driver_stages() -> None:
         b"/files/a%3fb",
     ],
 )  # fmt: skip
+@pytest.mark.case("U07")
 def test_other_places_and_spellings_are_refused(path: bytes) -> None:
     assert refused(path=path) == 403
 
@@ -98,6 +101,7 @@ def test_other_places_and_spellings_are_refused(path: bytes) -> None:
         b"&response-content-type=%2f", b"&", b"&=", b"&X-Amz-Copy-Source=%2Fb%2Fk", b"&\xff=1",
     ],
 )  # fmt: skip
+@pytest.mark.case("U06")
 def test_parameters_that_our_signer_does_not_make_are_refused(more: bytes) -> None:
     assert refused(query=PLAIN + more) == 403
 
@@ -140,6 +144,7 @@ def test_headers_that_two_parsers_may_read_in_two_ways_are_refused(
     assert refused(method=method, query=query, headers=headers) == status
 
 
+@pytest.mark.case("U06")
 def test_what_connection_names_ends_here() -> None:
     headers = (HOST, (b"range", b"bytes=0-1"), (b"connection", b"Range, host , close"))
     assert asked(headers=headers).headers == [HOST]

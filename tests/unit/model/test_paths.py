@@ -55,6 +55,7 @@ def test_parse_is_the_reverse_of_format(
 GOOD = "accounts/a/projects/p/documents/d/raw/f.txt"
 
 
+@pytest.mark.case("K01", "K04", "K22")
 @pytest.mark.parametrize(
     "key",
     [
@@ -76,12 +77,14 @@ def test_other_keys_are_refused(key: str) -> None:
     assert caught.value.reason == Reason.ERROR_REASON_INVALID_FIELD
 
 
+@pytest.mark.case("K23")
 def test_a_prefix_ends_at_an_id() -> None:
     assert not raw_key(ACCOUNT, "ab", "d", "f").startswith(prefix_of(ACCOUNT, "a"))
     other = raw_key(Home("accounts", "a_12"), "p_1", "d_1", "f")
     assert not other.startswith(prefix_of(ACCOUNT, "p_1"))
 
 
+@pytest.mark.case("K22", "K23")
 @pytest.mark.parametrize(
     ("home", "project", "document"),
     [
@@ -105,6 +108,7 @@ def test_home_of_a_project() -> None:
             home_of(account_id=account, workspace_id=workspace)
 
 
+@pytest.mark.case("K22")
 @pytest.mark.parametrize("bad", ["", "a/b", "..", "a b"])
 def test_builders_refuse_bad_ids(bad: str) -> None:
     for build in (

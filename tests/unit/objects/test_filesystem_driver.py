@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from services.objects.filesystem import FilesystemDriver, Syscalls
+from services.objects.filesystem import FilesystemDriver, Syscalls, tree
 from services.objects.filesystem.blobs import TEMP_PREFIX
 from services.objects.filesystem.multipart import AREA
 from services.objects.keyring import Keyring
@@ -121,9 +121,13 @@ async def driver(tmp_path: Path, calls: FaultyCalls) -> AsyncIterator[Filesystem
     await opened.close()
 
 
-def make(folder: Path, calls: Syscalls | None = None) -> FilesystemDriver:
+def make(
+    folder: Path, calls: Syscalls | None = None, *, linked: bool = False
+) -> FilesystemDriver:
     signer = UrlSigner(Keyring.open(folder / "keys"))
-    return FilesystemDriver(folder / "objects", signer=signer, public_url="http://x", calls=calls)
+    return FilesystemDriver(
+        folder / "objects", signer=signer, public_url="http://x", calls=calls, linked=linked
+    )
 
 
 async def stream(data: bytes) -> AsyncIterator[bytes]:
@@ -379,6 +383,7 @@ async def test_a_damaged_label_is_ignored(
     assert await get(driver) == DATA
 
 
+@pytest.mark.case("K20")
 @pytest.mark.parametrize("where", ["file", "folder"])
 async def test_planted_links_are_refused_and_logged(
     tmp_path: Path, driver: FilesystemDriver, where: str, caplog: pytest.LogCaptureFixture
@@ -404,6 +409,64 @@ async def test_planted_links_are_refused_and_logged(
     assert sorted(p.name for p in outside.rglob("*")) == ["a.txt", "raw"]
 
 
+@pytest.mark.case("K20")
+@pytest.mark.parametrize("where", ["outside", "inside"])
+async def test_hard_links_are_refused_and_logged(
+    tmp_path: Path,
+    driver: FilesystemDriver,
+    where: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever holds a second name of an object could change what was verified."""
+    await put(driver)
+    spot = tmp_path / "objects" / KEY
+    second = tmp_path / "b.txt" if where == "outside" else spot.with_name("b.txt")
+    os.link(spot, second)
+    assert await get(driver) == DATA, "some filesystems count a name that has just gone"
+    monkeypatch.setattr(tree, "_now", lambda: time.time() + 61)
+    with caplog.at_level(logging.WARNING), pytest.raises(ObjectMissing):
+        await driver.head(KEY)
+    assert "planted hard link" in caplog.text
+    with pytest.raises(ObjectMissing):
+        await get(driver)
+    with pytest.raises(ObjectExists):
+        await put(driver)
+    assert (await driver.list("")).objects == ()
+    second.unlink()
+    assert await get(driver) == DATA
+    assert second.parent.is_dir()
+
+
+async def test_files_of_a_backup_may_be_shared(tmp_path: Path, driver: FilesystemDriver) -> None:
+    """As `cp -al monday tuesday` makes them."""
+    await put(driver)
+    os.link(tmp_path / "objects" / KEY, tmp_path / "b.txt")
+    shared = make(tmp_path, linked=True)
+    assert await get(shared) == DATA
+    assert [info.key for info in (await shared.list("")).objects] == [KEY]
+    await shared.delete(KEY)
+    assert (await put(shared, data=b"other")).size == 5
+    assert (tmp_path / "b.txt").read_bytes() == DATA
+    await shared.close()
+
+
+@pytest.mark.case("K20")
+async def test_a_file_is_read_while_it_still_has_its_temporary_name(
+    tmp_path: Path, driver: FilesystemDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between the steps of a write, and after a crash there; a third name is nobody's."""
+    monkeypatch.setattr(tree, "_now", lambda: time.time() + 61)
+    await put(driver)
+    spot = tmp_path / "objects" / KEY
+    os.link(spot, spot.with_name(".tmp-0123456789abcdef"))
+    assert await get(driver) == DATA
+    os.link(spot, tmp_path / "c.txt")
+    with pytest.raises(ObjectMissing):
+        await driver.head(KEY)
+
+
+@pytest.mark.case("K20", "K21")
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder"])
 async def test_special_files_are_refused_without_waiting(
     tmp_path: Path, driver: FilesystemDriver, kind: str
@@ -443,6 +506,7 @@ def planted(kind: str, spot: Path) -> Iterator[None]:
     yield
 
 
+@pytest.mark.case("K21")
 async def test_a_key_cannot_be_a_folder_of_another(driver: FilesystemDriver) -> None:
     await put(driver, "a/b", b"x")
     with pytest.raises(ObjectExists):

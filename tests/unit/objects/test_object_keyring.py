@@ -31,6 +31,7 @@ def refused(directory: Path, **options: bool) -> str:
     return caught.value.message
 
 
+@pytest.mark.case("U01")
 def test_first_start_makes_private_distinct_keys(tmp_path: Path) -> None:
     keys = Keyring.open(tmp_path / "keys")
     assert (tmp_path / "keys" / KEY_FILE).stat().st_mode & 0o777 == 0o600
@@ -55,6 +56,7 @@ def test_a_kid_is_found_under_its_purpose_only(tmp_path: Path) -> None:
     assert keys.find(Purpose.DOWNLOAD, kid) is None
 
 
+@pytest.mark.case("U10")
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     key = Keyring.open(tmp_path).current(Purpose.UPLOAD)
     assert repr(key) == f"SigningKey(kid='{key.kid}')"
@@ -79,6 +81,7 @@ def test_revoking_leaves_one_key(tmp_path: Path) -> None:
     assert keys.find(Purpose.UPLOAD, first) is None
 
 
+@pytest.mark.case("U25")
 def test_another_process_follows_a_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +91,7 @@ def test_another_process_follows_a_rotation(
     assert mine.current(Purpose.UPLOAD).kid == kid
 
 
+@pytest.mark.case("U01")
 def test_a_key_file_damaged_at_run_time_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,18 +102,21 @@ def test_a_key_file_damaged_at_run_time_refuses(
         keys.current(Purpose.UPLOAD)
 
 
+@pytest.mark.case("U01")
 def test_a_missing_file_is_refused_without_create(tmp_path: Path) -> None:
     assert "is missing" in refused(tmp_path, create=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o602, 0o777])
+@pytest.mark.case("U01")
 def test_a_readable_file_is_refused(tmp_path: Path, mode: int) -> None:
     Keyring.open(tmp_path)
     (tmp_path / KEY_FILE).chmod(mode)
     assert "chmod 600" in refused(tmp_path)
 
 
+@pytest.mark.case("U01")
 def test_a_link_is_refused(tmp_path: Path) -> None:
     Keyring.open(tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -139,6 +146,7 @@ GOOD = bytes(range(32))
         ({"upload": [{"kid": 1, "secret": "x"}]}, "not a key file"),
     ],
 )
+@pytest.mark.case("U01", "Y06")
 def test_bad_keys_are_refused(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
     Keyring.open(tmp_path)
     edit(tmp_path / KEY_FILE, **changes)
@@ -146,6 +154,7 @@ def test_bad_keys_are_refused(tmp_path: Path, changes: dict[str, object], proble
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"version": 1}', "[" * 100_000])
+@pytest.mark.case("U01")
 def test_a_file_that_is_not_a_key_file_is_refused(tmp_path: Path, content: str) -> None:
     Keyring.open(tmp_path)
     (tmp_path / KEY_FILE).write_text(content)

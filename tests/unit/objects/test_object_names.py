@@ -39,6 +39,7 @@ def test_bad_prefixes_are_refused(prefix: str) -> None:
         validate_prefix(prefix)
 
 
+@pytest.mark.case("F01")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

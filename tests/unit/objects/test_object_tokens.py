@@ -87,6 +87,7 @@ def flips(token: str) -> list[str]:
 
 
 @pytest.mark.parametrize("request_", [PUT, GET], ids=["put", "get"])
+@pytest.mark.case("U05")
 def test_every_single_bit_flip_is_refused(signer: UrlSigner, request_: SignRequest) -> None:
     token, _ = signer.issue(request_)
     for changed in flips(token):
@@ -96,6 +97,7 @@ def test_every_single_bit_flip_is_refused(signer: UrlSigner, request_: SignReque
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.case("U05")
 def test_no_edit_of_a_token_is_accepted(signer: UrlSigner, data: st.DataObject) -> None:
     token, _ = signer.issue(PUT)
     start = data.draw(st.integers(0, len(token)))
@@ -114,15 +116,18 @@ def test_no_edit_of_a_token_is_accepted(signer: UrlSigner, data: st.DataObject) 
         *("v1.00000000.AAAA." + "A" * 43 + "\n", "\u0661" * 60),
     ],
 )
+@pytest.mark.case("U08")
 def test_shapes_are_refused_without_an_exception_of_ours(signer: UrlSigner, token: str) -> None:
     assert cause(signer, token, "GET") in ("shape", "kid")
 
 
 @pytest.mark.parametrize("cut", [1, 2, 10, 42, 43])
+@pytest.mark.case("U08")
 def test_truncated_macs_are_refused(signer: UrlSigner, cut: int) -> None:
     assert cause(signer, signer.issue(GET)[0][:-cut], "GET") == "shape"
 
 
+@pytest.mark.case("U02", "U03")
 def test_purposes_do_not_cross(signer: UrlSigner) -> None:
     assert cause(signer, signer.issue(GET)[0], "PUT") == "kid"
     assert cause(signer, signer.issue(PUT)[0], "GET") == "kid"
@@ -149,6 +154,8 @@ def test_tokens_live_through_one_rotation(signer: UrlSigner, keys: Keyring) -> N
     assert cause(signer, token, "GET") == "kid"
 
 
+@pytest.mark.case("U12", "U13")
+@pytest.mark.case("A24")
 def test_time_window_with_skew(signer: UrlSigner, clock: Time) -> None:
     token, expires_at = signer.issue(GET)
     for moment, wanted in (
@@ -167,6 +174,7 @@ def test_time_window_with_skew(signer: UrlSigner, clock: Time) -> None:
 
 
 @pytest.mark.parametrize(("method", "longest"), [("GET", 900), ("HEAD", 900), ("PUT", 3600)])
+@pytest.mark.case("U12")
 def test_the_issuer_clamps(signer: UrlSigner, method: str, longest: int) -> None:
     request = SignRequest(method, "a", 10**12, size=1 if method == "PUT" else None)
     assert signer.issue(request)[1] == NOW + longest
@@ -218,6 +226,7 @@ def test_the_forger_of_these_tests_can_make_a_good_token(signer: UrlSigner, keys
     ],
     ids=str,
 )
+@pytest.mark.case("U04", "U12")
 def test_authentic_but_impossible_payloads_are_refused(
     signer: UrlSigner, keys: Keyring, change: dict[str, object]
 ) -> None:
@@ -228,10 +237,12 @@ def test_authentic_but_impossible_payloads_are_refused(
 @pytest.mark.parametrize(
     "text", ["null", "[]", "{}", '{"a":NaN}', "{", "[" * 3000, '"x"', '{"part":null}']
 )
+@pytest.mark.case("U04")
 def test_authentic_junk_is_refused(signer: UrlSigner, keys: Keyring, text: str) -> None:
     assert cause(signer, forge(keys, lambda fields: None, text), "GET") == "payload"
 
 
+@pytest.mark.case("U07")
 def test_other_spellings_of_the_same_payload_are_refused(signer: UrlSigner, keys: Keyring) -> None:
     kept: dict[str, object] = {}
     forge(keys, kept.update)
@@ -259,11 +270,13 @@ def test_other_spellings_of_the_same_payload_are_refused(signer: UrlSigner, keys
     ],
     ids=repr,
 )
+@pytest.mark.case("U04")
 def test_what_cannot_be_bound_is_not_signed(signer: UrlSigner, request_: SignRequest) -> None:
     with pytest.raises(WorkspaceError):
         signer.issue(request_)
 
 
+@pytest.mark.case("U10")
 def test_a_refusal_says_nothing_of_the_mac(signer: UrlSigner) -> None:
     token, _ = signer.issue(GET)
     changed = token[:-1] + ("A" if token[-1] != "A" else "B")

@@ -62,6 +62,7 @@ def test_a_watched_fact_serves_for_five_seconds_after_the_watermark(clock: Clock
     assert cache.get("k", MINIMIZE_LATENCY) == "fact k"
 
 
+@pytest.mark.case("A24")
 def test_a_clock_that_is_ahead_prolongs_nothing(clock: Clock) -> None:
     """The watermark is told by another machine."""
     cache = cache_of(clock)
@@ -73,6 +74,7 @@ def test_a_clock_that_is_ahead_prolongs_nothing(clock: Clock) -> None:
     assert cache.get("k", MINIMIZE_LATENCY) is None
 
 
+@pytest.mark.case("A24")
 def test_a_clock_that_is_set_back_prolongs_nothing(clock: Clock) -> None:
     cache = cache_of(clock)
     fill(cache, "k")

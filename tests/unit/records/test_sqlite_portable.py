@@ -156,6 +156,7 @@ def killed_writer(path: Path, kind: str) -> int:
     return int(rest[-1]) if rest else told[-1]
 
 
+@pytest.mark.case("A23")
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     last = killed_writer(path, "portable")

@@ -20,6 +20,7 @@ from services.rpc.deadline import DeadlineLimits
 from services.rpc.errors import DETAILS_HEADER
 from services.rpc.local import LocalChannel, LocalServer
 from services.rpc.policy import PUBLIC, USER, Policy, service, user_or_service
+from services.rpc.rates import CallRates
 from services.rpc.stack import build_interceptors
 from services.rpc.validation import Validator
 from services.telemetry.metrics import RpcMetrics
@@ -79,6 +80,7 @@ class Echo:
     limits: DeadlineLimits = field(default_factory=DeadlineLimits)
     policy: Policy = field(default_factory=lambda: POLICY)
     services: Mapping[str, str] = field(default_factory=dict)
+    rates: CallRates | None = None
     handled: int = 0
     channel: Any = None
     local: ClassVar[bool] = False  # over the in-process channel instead of a socket
@@ -141,6 +143,7 @@ class Echo:
             tracing=self.tracing,
             services=self.services,
             limits=self.limits,
+            rates=self.rates,
         )
         server: Any
         if self.local and server_credentials is None:

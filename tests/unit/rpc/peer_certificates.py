@@ -115,8 +115,7 @@ class Peer:
             "stream_unary": grpc.stream_unary_rpc_method_handler(self.collect, *codec),
             "stream_stream": grpc.stream_stream_rpc_method_handler(self.each, *codec),
         }
-        generic = grpc.method_handlers_generic_handler("test.v1.Peer", handlers)
-        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers("test.v1.Peer", handlers)
 
 
 def _serial(context: Any) -> str:

@@ -12,14 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.model.errors import Reason, WorkspaceError
-from services.rpc.authentication import (
-    MAX_AUTHORIZATION_BYTES,
-    SERVICE_HEADER,
-    bearer_of,
-    peer_service,
-    unauthenticated,
-)
+from services.rpc.authentication import SERVICE_HEADER, peer_service
 from services.rpc.context import current_call
+from services.rpc.headers import MAX_AUTHORIZATION_BYTES, bearer_of, unauthenticated
 from tests.unit.rpc.interceptor_harness import GOOD, KINDS, SIGNED_IN, Echo, reason_of
 
 LOCAL = {"transport_security_type": [b"local"], "workspace_service": [b"project_svc"]}
@@ -57,9 +52,16 @@ def _bearer(value: Any, key: str = "authorization") -> tuple[tuple[str, Any], ..
         SIGNED_IN + SIGNED_IN,
     ],
 )
-def test_anything_but_one_bearer_token_is_refused(metadata: Any) -> None:
+@pytest.mark.case("T01", "T07", "T17")
+def test_anything_but_one_bearer_token_is_refused(
+    metadata: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "workspace.audit")
     with pytest.raises(WorkspaceError) as caught:
         bearer_of(metadata)
+    (record,) = caplog.records
+    assert vars(record)["check"] == "authorization"
+    assert GOOD not in str(vars(record))
     assert caught.value.reason == Reason.ERROR_REASON_UNAUTHENTICATED
     assert caught.value.message == unauthenticated().message
 
@@ -136,6 +138,7 @@ async def test_admission_refuses(refusal: Exception, reason: str) -> None:
     assert echo.handled == 0
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize(
     ("auth", "expected"),
     [
@@ -167,6 +170,7 @@ def _claim(*names: str | bytes) -> list[tuple[str, str | bytes]]:
     return [(SERVICE_HEADER, name) for name in names]
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize(
     ("proved", "claims", "expected"),
     [
@@ -207,6 +211,7 @@ def test_in_process_a_claim_does_not_matter() -> None:
     assert peer_service({"transport_security_type": [b"local"]}, SERVICES, _claim("x")) == ""
 
 
+@pytest.mark.case("S03", "S04")
 async def test_metadata_never_makes_a_service() -> None:
     claims = (
         ("workspace_service", "project_svc"),
@@ -256,6 +261,7 @@ class Authority:
         return pem, self._sign(subject, key.public_key(), list(names), ca=False)
 
 
+@pytest.mark.case("S01", "S05")
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -301,6 +307,7 @@ async def test_mutual_tls_names_the_service(names: list[Any], expected: str) -> 
     assert seen == (known if expected else [])
 
 
+@pytest.mark.case("S04")
 @pytest.mark.parametrize(
     ("claims", "expected"),
     [

@@ -39,6 +39,7 @@ def test_unary_defaults_and_clamp(remaining: float | None, expected: float) -> N
 
 @pytest.mark.parametrize("kind", [*KINDS, "Writer"])
 @pytest.mark.parametrize("timeout", [None, 3600.0])
+@pytest.mark.case("A07")
 async def test_the_server_enforces_its_own_limit(kind: str, timeout: float | None) -> None:
     ended = asyncio.Event()
 

@@ -148,6 +148,7 @@ async def test_errors_of_every_kind_of_handler(kind: str) -> None:
     assert reason_of(caught.value) == "ETAG_MISMATCH"
 
 
+@pytest.mark.case("Y03")
 @pytest.mark.parametrize("kind", [*KINDS, "Writer"])
 async def test_nothing_of_an_unexpected_exception_leaks(
     kind: str, caplog: pytest.LogCaptureFixture

@@ -62,6 +62,7 @@ def _unavailable(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.case("S02")
 async def test_a_client_without_its_certificate_is_refused(
     server: ServerTls, client: ClientTls, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ async def test_a_client_without_its_certificate_is_refused(
             assert await who(channel)
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize("begin", [-3 * DAY, DAY], ids=["expired", "not yet valid"])
 async def test_a_client_outside_of_its_certificates_life_is_refused(
     server: ServerTls, authority: TestAuthority, tmp_path: Path, begin: Any
@@ -85,6 +87,7 @@ async def test_a_client_outside_of_its_certificates_life_is_refused(
             assert await who(channel) == serial
 
 
+@pytest.mark.case("S05")
 async def test_a_client_of_another_authority_is_refused(
     server: ServerTls, client: ClientTls, tmp_path: Path
 ) -> None:
@@ -98,6 +101,7 @@ async def test_a_client_of_another_authority_is_refused(
             assert await who(channel)
 
 
+@pytest.mark.case("S05")
 async def test_a_server_of_another_authority_is_refused(
     server: ServerTls, client: ClientTls, tmp_path: Path
 ) -> None:
@@ -126,6 +130,7 @@ async def _serving_raw(folder: Path) -> AsyncIterator[str]:
         await server.stop(None)
 
 
+@pytest.mark.case("S05")
 async def test_a_server_with_an_expired_certificate_is_refused(
     client: ClientTls, authority: TestAuthority, tmp_path: Path
 ) -> None:
@@ -142,6 +147,7 @@ async def test_a_server_with_an_expired_certificate_is_refused(
         assert await who(channel)
 
 
+@pytest.mark.case("S05")
 async def test_a_server_of_another_name_is_refused(
     client: ClientTls, authority: TestAuthority, tmp_path: Path
 ) -> None:

@@ -52,8 +52,7 @@ class Looker:
             "stream_stream": grpc.stream_stream_rpc_method_handler(self.many, *codec),
             "flaky": grpc.unary_unary_rpc_method_handler(self.flaky, *codec),
         }
-        generic = grpc.method_handlers_generic_handler("test.v1.Looker", handlers)
-        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers("test.v1.Looker", handlers)
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_localhost_is_bound_as_one_address() -> None:
     assert literal("127.0.0.1:50051") == "127.0.0.1:50051"
 
 
+@pytest.mark.case("A03")
 async def test_token_of_200_groups_always_passes() -> None:
     server = RpcServer(listeners=[ANY])
     server.register(add_servicer, Servicer())
@@ -194,6 +195,7 @@ async def test_not_serving_until_the_backends_answer() -> None:
     await server.stop()
 
 
+@pytest.mark.case("Z15")
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_reflection_only_where_asked_for(enabled: bool) -> None:
     server = RpcServer(listeners=[ANY], reflection=enabled)

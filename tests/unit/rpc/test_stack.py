@@ -50,7 +50,9 @@ def test_the_order_is_the_documented_one() -> None:
         "telemetry",
         "errors",
         "deadline",
+        "addresses",
         "authentication",
+        "users",
         "policy",
         "validation",
     )
@@ -195,6 +197,7 @@ async def test_an_abort_of_the_handler_itself_is_kept_and_counted() -> None:
     assert caught.value.details() == "by hand"
 
 
+@pytest.mark.case("Z16")
 @pytest.mark.parametrize(
     "path",
     ["t.Echo/Open", "//t.Echo/Open", "/t.Echo/Open/", "/t.Echo/%4fpen", "/t.echo/Open", "/t.Echo/"],

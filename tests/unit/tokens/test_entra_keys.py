@@ -59,6 +59,7 @@ async def test_keys_of_version_1_are_elsewhere(tenant: EntraTenant, clock: Clock
     assert tenant.asked == [f"/{TENANT}/discovery/keys"]
 
 
+@pytest.mark.case("T62")
 async def test_t62_keys_sign_for_those_whom_their_issuer_names(
     tenant: EntraTenant, clock: Clock
 ) -> None:
@@ -95,6 +96,7 @@ async def test_t62_keys_sign_for_those_whom_their_issuer_names(
         ("https://login.partner.microsoftonline.cn/{tenantid}/v2.0", {"cloud": "china"}, True),
     ],
 )  # fmt: skip
+@pytest.mark.case("T62")
 def test_t62_a_key_is_bound_to_tenants_by_its_issuer(
     issuer: Any, form: dict[str, Any], taken: bool, key: RsaKey
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_set_without_a_key_for_us_is_none(key: RsaKey, tenant: EntraTenant) ->
     assert parse_key_set(body, "RS256")  # of issuers whose keys do not say so
 
 
+@pytest.mark.case("T34")
 async def test_t34_a_kid_that_is_another_tenants_too_refuses_the_whole_set(
     tenant: EntraTenant, clock: Clock, key: RsaKey
 ) -> None:

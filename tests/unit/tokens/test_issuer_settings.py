@@ -58,6 +58,7 @@ def test_several_by_the_selection_and_one_more_by_variables(
         (URL + "?x=1", "workspace", "WM_OIDC_ISSUER"),
     ],
 )
+@pytest.mark.case("T49")
 def test_an_empty_or_plain_setting_stops_the_start(
     issuer: str, audience: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

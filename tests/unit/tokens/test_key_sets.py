@@ -13,6 +13,7 @@ import pytest
 from services.model.errors import Reason, WorkspaceError
 from services.tokens.key_sets import MAX_DOCUMENT_BYTES, RemoteKeySet
 from tests.oidc_issuer import DISCOVERY, HttpsIssuer, RsaKey, made_key
+from tests.security.refusing import by_name
 from tests.unit.tokens.verifying import DAY, HOUR, Clock
 
 OLD, NEW = made_key("old"), made_key("new")
@@ -59,6 +60,7 @@ async def test_a_key_is_read_once_an_hour(
     assert issuer.key_reads == 2
 
 
+@pytest.mark.case("P01", "T72")
 async def test_rotation_takes_a_new_key_and_drops_an_old_one(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -73,6 +75,7 @@ async def test_rotation_takes_a_new_key_and_drops_an_old_one(
     assert await keys.key("new") is not None
 
 
+@pytest.mark.case("T71")
 async def test_unknown_kids_are_looked_for_at_most_every_30_s(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -87,6 +90,7 @@ async def test_unknown_kids_are_looked_for_at_most_every_30_s(
     assert issuer.key_reads == 3
 
 
+@pytest.mark.case("T71")
 async def test_many_callers_at_once_read_once(keys: RemoteKeySet, issuer: HttpsIssuer) -> None:
     issuer.delay = 0.05
     found = await asyncio.gather(*(keys.key("old") for _ in range(50)))
@@ -118,6 +122,7 @@ async def test_a_caller_who_gives_up_does_not_stop_the_reading(
     assert issuer.key_reads == 1
 
 
+@pytest.mark.case("T72")
 async def test_an_outage_serves_the_last_set_for_a_day(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -134,6 +139,7 @@ async def test_an_outage_serves_the_last_set_for_a_day(
     assert await keys.key("old") is not None
 
 
+@pytest.mark.case("T72")
 async def test_in_a_known_outage_nobody_waits(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -149,6 +155,7 @@ async def test_in_a_known_outage_nobody_waits(
     assert issuer.key_reads == 3
 
 
+@pytest.mark.case("T72")
 async def test_without_any_set_the_answer_is_unavailable_not_anonymous(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -191,7 +198,7 @@ BROKEN: dict[str, tuple[str, Any, int, dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("case", [by_name(case) for case in BROKEN])
 async def test_what_cannot_be_used_never_replaces_a_good_set(
     case: str, keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:
@@ -207,6 +214,7 @@ async def test_what_cannot_be_used_never_replaces_a_good_set(
     assert "/realm/other" not in issuer.asked
 
 
+@pytest.mark.case("T35", "T36")
 async def test_weak_and_huge_rsa_keys_are_left_out(
     keys: RemoteKeySet, issuer: HttpsIssuer, clock: Clock
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.model.errors import Reason, WorkspaceError
+from services.private_files import load_or_create_secret
+from services.secrets.key_files import INSTANCE_KEY_FILE
 from services.tokens.local import LOCAL_KEY_FILE, LocalIssuer
 from services.tokens.local_secret import LOCAL_SECRET_FILE, LocalSecret
 
@@ -54,6 +56,26 @@ def test_a_readable_or_damaged_file_stops_the_start(
         start()
     assert caught.value.reason == Reason.ERROR_REASON_INVALID_STATE
     assert name in caught.value.message
+
+
+@pytest.mark.case("Y06")
+@pytest.mark.parametrize("name", [LOCAL_KEY_FILE, LOCAL_SECRET_FILE, INSTANCE_KEY_FILE])
+@pytest.mark.parametrize("key", ["\0", "0", "changeme", "secret"])
+def test_a_key_that_everybody_knows_stops_the_start(tmp_path: Path, name: str, key: str) -> None:
+    def start() -> None:
+        LocalIssuer.open(tmp_path, realm="n1")
+        LocalSecret.open(tmp_path, now=Clock())
+        load_or_create_secret(tmp_path / INSTANCE_KEY_FILE)
+
+    start()
+    length = 43 if name == LOCAL_SECRET_FILE else 32
+    typed = (key * length)[:length].encode()
+    (tmp_path / name).write_bytes(typed)
+    with pytest.raises(WorkspaceError) as caught:
+        start()
+    assert caught.value.reason == Reason.ERROR_REASON_INVALID_STATE
+    assert name in caught.value.message
+    assert typed.decode() not in caught.value.message
 
 
 def test_the_secret_has_256_bits_and_matches_itself_alone(tmp_path: Path) -> None:

@@ -30,11 +30,13 @@ async def test_a_good_token_says_who_it_is_for(issuer: LocalIssuer) -> None:
 
 
 @pytest.mark.parametrize("skew", [-60, 0, 60])
+@pytest.mark.case("P02")
 async def test_clocks_may_differ_by_a_minute(issuer: LocalIssuer, skew: int) -> None:
     token = _token(issuer, issued_at=NOW + skew)
     assert await issuer.verifier(now=lambda: NOW).verify(token)
 
 
+@pytest.mark.case("T43")
 async def test_a_token_ends_on_the_second(issuer: LocalIssuer) -> None:
     token = _token(issuer, seconds=60)
     assert await issuer.verifier(now=lambda: NOW + 59.999).verify(token)
@@ -43,12 +45,14 @@ async def test_a_token_ends_on_the_second(issuer: LocalIssuer) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 3601])
+@pytest.mark.case("T45")
 def test_no_token_lives_longer_than_an_hour(issuer: LocalIssuer, seconds: int) -> None:
     with pytest.raises(ValueError, match="hour"):
         _token(issuer, seconds=seconds)
 
 
 @pytest.mark.parametrize("field", ["issuer", "audiences", "algorithm", "types"])
+@pytest.mark.case("T49")
 def test_an_empty_setting_never_switches_a_check_off(field: str) -> None:
     given = {
         "issuer": "i",
@@ -72,6 +76,7 @@ async def test_the_user_is_known_by_issuer_and_subject(issuer: LocalIssuer) -> N
     assert caller.email == ANN.email
 
 
+@pytest.mark.case("T43")
 async def test_a_remembered_token_still_ends_on_the_second(issuer: LocalIssuer) -> None:
     now = float(NOW)
     authenticator = TokenAuthenticator([issuer.verifier(now=lambda: now)], now=lambda: now)

@@ -103,6 +103,7 @@ async def test_the_keys_are_read_once_without_discovery(
     assert issuer.asked == [provider.keys_path]
 
 
+@pytest.mark.case("P01", "T72")
 async def test_rotation_takes_new_keys_and_drops_old_ones(
     verifier: StrictJwtVerifier, issuer: Issuer, clock: Clock
 ) -> None:
@@ -119,6 +120,7 @@ async def test_rotation_takes_new_keys_and_drops_old_ones(
     assert await verifier.verify(token(issuer, clock, new))
 
 
+@pytest.mark.case("T71")
 async def test_t71_unknown_kids_are_looked_for_at_most_every_30_s(
     verifier: StrictJwtVerifier, issuer: Issuer, clock: Clock
 ) -> None:
@@ -140,6 +142,7 @@ BROKEN: Final[dict[str, tuple[int, dict[str, str], bytes]]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.case("T72")
 async def test_t72_an_outage_keeps_the_last_set_for_a_day_and_widens_nothing(
     case: str, verifier: StrictJwtVerifier, issuer: Issuer, clock: Clock
 ) -> None:
@@ -158,6 +161,7 @@ async def test_t72_an_outage_keeps_the_last_set_for_a_day_and_widens_nothing(
     assert await verifier.verify(token(issuer, clock))
 
 
+@pytest.mark.case("T34")
 async def test_t34_a_set_with_one_kid_twice_is_refused_whole(
     verifier: StrictJwtVerifier, issuer: Issuer, clock: Clock
 ) -> None:

@@ -80,6 +80,7 @@ ODD: Final[dict[str, list[tuple[str, str, str]]]] = {
         ("provider", "trusted", "clients", "field"),
     [(provider, *row) for provider, rows in ODD.items() for row in rows],
 )
+@pytest.mark.case("T49")
 def test_an_empty_or_odd_setting_stops_the_start(
     provider: str, trusted: str, clients: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_each_algorithm_verifies_its_own_signatures() -> None:
         assert not key.verify(b"", DATA), algorithm
 
 
+@pytest.mark.case("T22", "T25")
 def test_a_padding_of_another_algorithm_is_no_signature() -> None:
     rsa = RsaKey("k")
     pss = rsa.key.sign(DATA, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
@@ -70,11 +71,13 @@ def test_a_padding_of_another_algorithm_is_no_signature() -> None:
 @pytest.mark.parametrize(
     ("r", "s"), [(0, 0), (0, 1), (1, 0), (ORDER, 1), (1, ORDER), (ORDER, ORDER), (1, 1)]
 )
+@pytest.mark.case("T24")
 def test_psychic_signatures_are_none(r: int, s: int) -> None:
     key = keys_of(ec_jwk(P256, "P-256"), "ES256")
     assert not key.verify(r.to_bytes(32, "big") + s.to_bytes(32, "big"), DATA)
 
 
+@pytest.mark.case("T24")
 def test_ecdsa_signatures_have_one_form() -> None:
     key, good = keys_of(ec_jwk(P256, "P-256"), "ES256"), raw(P256, hashes.SHA256())
     der = P256.sign(DATA, ec.ECDSA(hashes.SHA256()))
@@ -97,6 +100,7 @@ def test_ecdsa_signatures_have_one_form() -> None:
         {},
     ],
 )
+@pytest.mark.case("T26", "T33")
 def test_keys_that_do_not_fit_make_no_set(jwk: dict[str, Any]) -> None:
     with pytest.raises(KeySetError):
         keys_of(jwk, "ES256")

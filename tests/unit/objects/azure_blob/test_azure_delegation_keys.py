@@ -210,6 +210,7 @@ async def test_it_ends_also_when_it_is_woken_that_moment(
 
 
 @pytest.mark.parametrize("life", [-10.0, 0.0, 30.0])
+@pytest.mark.case("U27")
 async def test_keys_that_are_over_are_not_taken(
     service: Service, keys: DelegationKeys, life: float
 ) -> None:

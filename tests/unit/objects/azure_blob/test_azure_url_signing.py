@@ -56,6 +56,7 @@ def signature_of(query: dict[str, str], name: str) -> str:
     ],
     ids=repr,
 )
+@pytest.mark.case("U27")
 def test_everything_is_signed(request_: SignRequest, permission: str) -> None:
     transfer = transfers().sign(request_)
     url = urlsplit(transfer.url)
@@ -73,6 +74,7 @@ def test_everything_is_signed(request_: SignRequest, permission: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 60, 900, MAX_URL_SECONDS, MAX_URL_SECONDS + 1, 10**9])
+@pytest.mark.case("U26")
 def test_times(seconds: int) -> None:
     transfer = transfers().sign(SignRequest("GET", KEY, seconds))
     query = dict(parse_qsl(urlsplit(transfer.url).query))

@@ -282,6 +282,7 @@ async def test_opened_for_reading() -> None:
         await driver.close()
 
 
+@pytest.mark.case("U26")
 async def test_the_session_token_is_signed_and_bounds_the_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -26,6 +26,7 @@ def is_legal(document_id: str) -> bool:
     )
 
 
+@pytest.mark.case("K24")
 @given(KEYS | LONG)
 @example("~")
 @example("~~")
@@ -49,6 +50,7 @@ def test_an_id_has_its_sort_key_unless_it_is_too_long(sk: str) -> None:
     assert sort_key_of(id_of(sk)) == (sk if escaped <= MAX_ID_BYTES else None)
 
 
+@pytest.mark.case("K24")
 @given(st.lists(KEYS | LONG, min_size=2, max_size=20, unique=True))
 @example(["#" * 511 + "a", "#" * 511 + "b", "#" * 512])
 @example(["~23", "#", "~2323", "##"])
@@ -56,6 +58,7 @@ def test_different_keys_have_different_ids(keys: list[str]) -> None:
     assert len({id_of(sk) for sk in keys}) == len(keys)
 
 
+@pytest.mark.case("K24")
 @given(LONG)
 def test_no_escaped_id_looks_like_a_shortened_one(sk: str) -> None:
     shortened = id_of("#" * 500 + sk[:12])

@@ -74,6 +74,7 @@ def test_other_machines_are_spoken_to_over_verified_tls() -> None:
     assert near["sslmode"] == "prefer"
 
 
+@pytest.mark.case("S10")
 def test_passwords_come_from_the_connections_own_variable_alone() -> None:
     environment = {"PGPASSWORD": "everybody", "WM_CONNECTION_DB_PASSWORD": "ours"}
     assert psycopg.conninfo.conninfo_to_dict(conninfo_of(postgres(), environment))["password"] == (
@@ -84,6 +85,7 @@ def test_passwords_come_from_the_connections_own_variable_alone() -> None:
     assert "password=''" in other, "or libpq would take PGPASSWORD"
 
 
+@pytest.mark.case("S08")
 def test_what_the_operator_lists_is_reached(tmp_path: Path) -> None:
     shelf = tmp_path / "shelf"
     reach = Reach([str(shelf), "db.example.org"], anywhere=False)
@@ -104,6 +106,7 @@ def test_what_the_operator_lists_is_reached(tmp_path: Path) -> None:
     Reach([], anywhere=True).check(full)
 
 
+@pytest.mark.case("S08")
 def test_links_out_of_the_listed_folders_are_seen_through(tmp_path: Path) -> None:
     shelf = tmp_path / "shelf"
     shelf.mkdir()

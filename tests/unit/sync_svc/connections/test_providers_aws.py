@@ -106,6 +106,7 @@ def test_the_objects_of_a_database_are_in_one_place(
     check(postgres(**S3, s3_endpoint=MINIO, path_style="true", profile="ops"), tmp_path)
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -187,6 +188,7 @@ def test_owners_reach_the_stores_that_the_operator_lists() -> None:
     reach.check(postgres(**S3))
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     ("connection", "field"),
     [
@@ -215,6 +217,7 @@ def test_a_refusal_names_the_entry_that_is_missing() -> None:
 KEY, SECRET = variable_of("cloud", "ACCESS_KEY_ID"), variable_of("cloud", "SECRET_ACCESS_KEY")
 
 
+@pytest.mark.case("S10")
 def test_keys_are_the_connections_own() -> None:
     everybody = {"AWS_ACCESS_KEY_ID": "all", "AWS_SECRET_ACCESS_KEY": "all"}
     assert keys_of(aws(), everybody) is None, "AWS is asked with the server's own"
@@ -229,6 +232,7 @@ def test_keys_are_the_connections_own() -> None:
         assert "hidden1" not in str(caught.value)
 
 
+@pytest.mark.case("S08", "S10")
 @pytest.mark.parametrize("name", ["s3_endpoint", "dynamodb_endpoint"])
 def test_the_servers_own_keys_go_to_aws_alone(name: str) -> None:
     elsewhere = aws(**{name: MINIO})

@@ -86,6 +86,7 @@ HOSTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize("name", ["cosmos_endpoint", "blob_endpoint"])
 @pytest.mark.parametrize("url", HOSTS)
 def test_tokens_go_to_no_host_that_a_manifest_names(
@@ -145,6 +146,7 @@ SECRETS = [
 ]  # fmt: skip
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize("value", SECRETS)
 @pytest.mark.parametrize("name", ["cosmos_account", "storage_container", "blob_endpoint", "cloud"])
 def test_manifests_hold_no_secret(tmp_path: Path, name: str, value: str) -> None:
@@ -235,6 +237,7 @@ def test_owners_reach_the_stores_that_the_operator_lists() -> None:
     Reach(china, anywhere=False).check(azure(cloud="china"))
 
 
+@pytest.mark.case("S08")
 @pytest.mark.parametrize(
     ("settings", "field"),
     [

@@ -32,6 +32,7 @@ BAD = [
 ]
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(("key", "value"), BAD)
 def test_secrets_in_settings_are_refused(key: str, value: str) -> None:
     with pytest.raises(WorkspaceError) as caught:
@@ -41,6 +42,7 @@ def test_secrets_in_settings_are_refused(key: str, value: str) -> None:
     assert value not in str(caught.value) or len(value) < 6
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize("field", ["name", "note"])
 def test_secrets_in_texts_are_refused(field: str) -> None:
     for value in ("see " + JWT, "the key q7Zt0Kx3Lm9Vb2Nc8Ws4Ed6Rf1 works", "sig=" + "x%3D"):

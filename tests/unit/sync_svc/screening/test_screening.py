@@ -384,6 +384,7 @@ def test_our_counter_above_ours_is_refused_where_we_wrote_less() -> None:
     assert refusal.reason == Why.QUARANTINE_REASON_COUNTER_AHEAD
 
 
+@pytest.mark.case("A18")
 def test_the_limits_are_those_after_the_join() -> None:
     ours = rows("project", project(name="Ours"), actor=US)
     assert screened(many(15), local=ours) is None

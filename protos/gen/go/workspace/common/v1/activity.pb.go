@@ -127,7 +127,16 @@ type ActivityEvent struct {
 	// Partition sequence number of the commit: gap-free per partition.
 	PartitionSequence int64 `protobuf:"varint,11,opt,name=partition_sequence,json=partitionSequence,proto3" json:"partition_sequence,omitempty"`
 	// Why, in the words of the person who did it; empty when nothing was said.
-	Note          string `protobuf:"bytes,12,opt,name=note,proto3" json:"note,omitempty"`
+	Note string `protobuf:"bytes,12,opt,name=note,proto3" json:"note,omitempty"`
+	// Link of the event before in the audit chain of the partition, or of its
+	// beginning: `sequence:hash`. Empty: written by a release that did not seal.
+	PreviousLink string `protobuf:"bytes,13,opt,name=previous_link,json=previousLink,proto3" json:"previous_link,omitempty"`
+	// Random; part of what the event's own link seals. Goes when personal data is
+	// erased from the event.
+	SealNonce string `protobuf:"bytes,14,opt,name=seal_nonce,json=sealNonce,proto3" json:"seal_nonce,omitempty"`
+	// Digest of the event as it was before personal data was erased from it. Empty:
+	// nothing was.
+	SealedDigest  string `protobuf:"bytes,15,opt,name=sealed_digest,json=sealedDigest,proto3" json:"sealed_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,6 +255,27 @@ func (x *ActivityEvent) GetNote() string {
 	return ""
 }
 
+func (x *ActivityEvent) GetPreviousLink() string {
+	if x != nil {
+		return x.PreviousLink
+	}
+	return ""
+}
+
+func (x *ActivityEvent) GetSealNonce() string {
+	if x != nil {
+		return x.SealNonce
+	}
+	return ""
+}
+
+func (x *ActivityEvent) GetSealedDigest() string {
+	if x != nil {
+		return x.SealedDigest
+	}
+	return ""
+}
+
 var File_workspace_common_v1_activity_proto protoreflect.FileDescriptor
 
 const file_workspace_common_v1_activity_proto_rawDesc = "" +
@@ -255,7 +285,7 @@ const file_workspace_common_v1_activity_proto_rawDesc = "" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x0e\n" +
 	"\x02sk\x18\x02 \x01(\tR\x02sk\x12/\n" +
 	"\x06before\x18\x03 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
-	"\x05after\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x05after\"\xc7\x03\n" +
+	"\x05after\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x05after\"\xcb\x04\n" +
 	"\rActivityEvent\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\"\n" +
@@ -273,7 +303,11 @@ const file_workspace_common_v1_activity_proto_rawDesc = "" +
 	"\achanges\x18\n" +
 	" \x03(\v2!.workspace.common.v1.RecordChangeR\achanges\x12-\n" +
 	"\x12partition_sequence\x18\v \x01(\x03R\x11partitionSequence\x12\x1c\n" +
-	"\x04note\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\x04noteB\xd4\x01\n" +
+	"\x04note\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\x04note\x12,\n" +
+	"\rprevious_link\x18\r \x01(\tB\a\xbaH\x04r\x02\x18QR\fpreviousLink\x12&\n" +
+	"\n" +
+	"seal_nonce\x18\x0e \x01(\tB\a\xbaH\x04r\x02\x18@R\tsealNonce\x12,\n" +
+	"\rsealed_digest\x18\x0f \x01(\tB\a\xbaH\x04r\x02\x18@R\fsealedDigestB\xd4\x01\n" +
 	"\x17com.workspace.common.v1B\rActivityProtoP\x01Z<workspace-management.example/go/workspace/common/v1;commonv1\xa2\x02\x03WCX\xaa\x02\x13Workspace.Common.V1\xca\x02\x13Workspace\\Common\\V1\xe2\x02\x1fWorkspace\\Common\\V1\\GPBMetadata\xea\x02\x15Workspace::Common::V1b\x06proto3"
 
 var (

@@ -186,7 +186,8 @@ type DocumentServiceClient interface {
 	// `write`, DOWNLOAD and INFO need `view`. For services: MUST return
 	// PERMISSION_DENIED unless the caller presents a service identity on the
 	// method's list. MUST return FAILED_PRECONDITION with
-	// ERROR_REASON_FILE_NOT_AVAILABLE for a download without an available file,
+	// ERROR_REASON_FILE_NOT_AVAILABLE for a download without an available file, or
+	// while the document or its project is in the trash,
 	// with ERROR_REASON_INVALID_STATE for an upload to a document that has a file
 	// and no reserved revision, or is archived, trashed or purged, and NOT_FOUND
 	// with ERROR_REASON_NOT_FOUND if the artifact is not there.
@@ -637,7 +638,8 @@ type DocumentServiceServer interface {
 	// `write`, DOWNLOAD and INFO need `view`. For services: MUST return
 	// PERMISSION_DENIED unless the caller presents a service identity on the
 	// method's list. MUST return FAILED_PRECONDITION with
-	// ERROR_REASON_FILE_NOT_AVAILABLE for a download without an available file,
+	// ERROR_REASON_FILE_NOT_AVAILABLE for a download without an available file, or
+	// while the document or its project is in the trash,
 	// with ERROR_REASON_INVALID_STATE for an upload to a document that has a file
 	// and no reserved revision, or is archived, trashed or purged, and NOT_FOUND
 	// with ERROR_REASON_NOT_FOUND if the artifact is not there.

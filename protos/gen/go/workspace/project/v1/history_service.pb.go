@@ -26,6 +26,79 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ActivityFaultKind says what was done to an audit chain.
+type ActivityFaultKind int32
+
+const (
+	// Not said.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_UNSPECIFIED ActivityFaultKind = 0
+	// An event is not what was sealed.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_EDITED ActivityFaultKind = 1
+	// An event is missing from the middle.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_MISSING ActivityFaultKind = 2
+	// An event lies in the place of another.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_SWAPPED ActivityFaultKind = 3
+	// The last events are missing.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_CUT ActivityFaultKind = 4
+	// The chain is another one than that of the checkpoint.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_REBUILT ActivityFaultKind = 5
+	// An event was put there.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_ADDED ActivityFaultKind = 6
+	// A record is not what the events say of it.
+	ActivityFaultKind_ACTIVITY_FAULT_KIND_RECORD ActivityFaultKind = 7
+)
+
+// Enum value maps for ActivityFaultKind.
+var (
+	ActivityFaultKind_name = map[int32]string{
+		0: "ACTIVITY_FAULT_KIND_UNSPECIFIED",
+		1: "ACTIVITY_FAULT_KIND_EDITED",
+		2: "ACTIVITY_FAULT_KIND_MISSING",
+		3: "ACTIVITY_FAULT_KIND_SWAPPED",
+		4: "ACTIVITY_FAULT_KIND_CUT",
+		5: "ACTIVITY_FAULT_KIND_REBUILT",
+		6: "ACTIVITY_FAULT_KIND_ADDED",
+		7: "ACTIVITY_FAULT_KIND_RECORD",
+	}
+	ActivityFaultKind_value = map[string]int32{
+		"ACTIVITY_FAULT_KIND_UNSPECIFIED": 0,
+		"ACTIVITY_FAULT_KIND_EDITED":      1,
+		"ACTIVITY_FAULT_KIND_MISSING":     2,
+		"ACTIVITY_FAULT_KIND_SWAPPED":     3,
+		"ACTIVITY_FAULT_KIND_CUT":         4,
+		"ACTIVITY_FAULT_KIND_REBUILT":     5,
+		"ACTIVITY_FAULT_KIND_ADDED":       6,
+		"ACTIVITY_FAULT_KIND_RECORD":      7,
+	}
+)
+
+func (x ActivityFaultKind) Enum() *ActivityFaultKind {
+	p := new(ActivityFaultKind)
+	*p = x
+	return p
+}
+
+func (x ActivityFaultKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ActivityFaultKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_workspace_project_v1_history_service_proto_enumTypes[0].Descriptor()
+}
+
+func (ActivityFaultKind) Type() protoreflect.EnumType {
+	return &file_workspace_project_v1_history_service_proto_enumTypes[0]
+}
+
+func (x ActivityFaultKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ActivityFaultKind.Descriptor instead.
+func (ActivityFaultKind) EnumDescriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Request of ListMetadataRecords.
 type ListMetadataRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -787,7 +860,10 @@ type VerifyActivityRequest struct {
 	// Chain of this document.
 	DocumentId string `protobuf:"bytes,2,opt,name=document_id,json=documentId,proto3" json:"document_id,omitempty"`
 	// Chain of this account.
-	AccountId     string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// A checkpoint of this chain that was kept elsewhere. Default empty: none, then
+	// a chain that was cut with its head, or made anew as a whole, is not found out.
+	Checkpoint    string `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -843,6 +919,13 @@ func (x *VerifyActivityRequest) GetAccountId() string {
 	return ""
 }
 
+func (x *VerifyActivityRequest) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
 // ActivityFault is one break in an audit chain.
 type ActivityFault struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -851,7 +934,9 @@ type ActivityFault struct {
 	// Partition sequence number of the break.
 	PartitionSequence int64 `protobuf:"varint,2,opt,name=partition_sequence,json=partitionSequence,proto3" json:"partition_sequence,omitempty"`
 	// What is wrong, in one sentence.
-	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What was done.
+	Kind          ActivityFaultKind `protobuf:"varint,4,opt,name=kind,proto3,enum=workspace.project.v1.ActivityFaultKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -907,6 +992,13 @@ func (x *ActivityFault) GetText() string {
 	return ""
 }
 
+func (x *ActivityFault) GetKind() ActivityFaultKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ActivityFaultKind_ACTIVITY_FAULT_KIND_UNSPECIFIED
+}
+
 // Response of VerifyActivity.
 type VerifyActivityResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -915,7 +1007,20 @@ type VerifyActivityResponse struct {
 	// Number of events looked at.
 	VerifiedCount int64 `protobuf:"varint,2,opt,name=verified_count,json=verifiedCount,proto3" json:"verified_count,omitempty"`
 	// The first 100 breaks.
-	Faults        []*ActivityFault `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty"`
+	Faults []*ActivityFault `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty"`
+	// Number of events in the chain of this store, each sealed by the next.
+	SealedCount int64 `protobuf:"varint,4,opt,name=sealed_count,json=sealedCount,proto3" json:"sealed_count,omitempty"`
+	// Number of events without a seal, written by releases before there were any:
+	// of these only a missing number shows.
+	UnsealedCount int64 `protobuf:"varint,5,opt,name=unsealed_count,json=unsealedCount,proto3" json:"unsealed_count,omitempty"`
+	// Number of events from which personal data was erased, as other events tell.
+	ErasedCount int64 `protobuf:"varint,6,opt,name=erased_count,json=erasedCount,proto3" json:"erased_count,omitempty"`
+	// Number of events of other stores, which came by sync.
+	JoinedCount int64 `protobuf:"varint,7,opt,name=joined_count,json=joinedCount,proto3" json:"joined_count,omitempty"`
+	// Time of the first sealed event. Unset: none is.
+	SealedSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=sealed_since,json=sealedSince,proto3" json:"sealed_since,omitempty"`
+	// Where the chain ends now: keep it elsewhere. Empty: the chain is broken.
+	Checkpoint    string `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -971,6 +1076,452 @@ func (x *VerifyActivityResponse) GetFaults() []*ActivityFault {
 	return nil
 }
 
+func (x *VerifyActivityResponse) GetSealedCount() int64 {
+	if x != nil {
+		return x.SealedCount
+	}
+	return 0
+}
+
+func (x *VerifyActivityResponse) GetUnsealedCount() int64 {
+	if x != nil {
+		return x.UnsealedCount
+	}
+	return 0
+}
+
+func (x *VerifyActivityResponse) GetErasedCount() int64 {
+	if x != nil {
+		return x.ErasedCount
+	}
+	return 0
+}
+
+func (x *VerifyActivityResponse) GetJoinedCount() int64 {
+	if x != nil {
+		return x.JoinedCount
+	}
+	return 0
+}
+
+func (x *VerifyActivityResponse) GetSealedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SealedSince
+	}
+	return nil
+}
+
+func (x *VerifyActivityResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// ActivityCheckpoint is where an audit chain ends.
+type ActivityCheckpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partition, for example `PROJECT#p_abc`.
+	Partition string `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// One line of text to keep, and to verify the chain against.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityCheckpoint) Reset() {
+	*x = ActivityCheckpoint{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityCheckpoint) ProtoMessage() {}
+
+func (x *ActivityCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityCheckpoint.ProtoReflect.Descriptor instead.
+func (*ActivityCheckpoint) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ActivityCheckpoint) GetPartition() string {
+	if x != nil {
+		return x.Partition
+	}
+	return ""
+}
+
+func (x *ActivityCheckpoint) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Request of ListActivityCheckpoints.
+type ListActivityCheckpointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chains of this project and its documents.
+	ProjectId string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// Chain of this document.
+	DocumentId string `protobuf:"bytes,2,opt,name=document_id,json=documentId,proto3" json:"document_id,omitempty"`
+	// Chain of this account.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Most results in one page: default 50, coerced to at most 500.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of an earlier answer to the same caller and arguments. Empty: first
+	// page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActivityCheckpointsRequest) Reset() {
+	*x = ListActivityCheckpointsRequest{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActivityCheckpointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActivityCheckpointsRequest) ProtoMessage() {}
+
+func (x *ListActivityCheckpointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActivityCheckpointsRequest.ProtoReflect.Descriptor instead.
+func (*ListActivityCheckpointsRequest) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListActivityCheckpointsRequest) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *ListActivityCheckpointsRequest) GetDocumentId() string {
+	if x != nil {
+		return x.DocumentId
+	}
+	return ""
+}
+
+func (x *ListActivityCheckpointsRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListActivityCheckpointsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListActivityCheckpointsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListActivityCheckpoints.
+type ListActivityCheckpointsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The checkpoints; the one of the project first.
+	Checkpoints []*ActivityCheckpoint `protobuf:"bytes,1,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Token of the next page. Empty: this was the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActivityCheckpointsResponse) Reset() {
+	*x = ListActivityCheckpointsResponse{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActivityCheckpointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActivityCheckpointsResponse) ProtoMessage() {}
+
+func (x *ListActivityCheckpointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActivityCheckpointsResponse.ProtoReflect.Descriptor instead.
+func (*ListActivityCheckpointsResponse) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListActivityCheckpointsResponse) GetCheckpoints() []*ActivityCheckpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+func (x *ListActivityCheckpointsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ActivityProof is an event as it is sealed.
+type ActivityProof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its key in the partition.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The event as canonical JSON (RFC 8785), byte by byte.
+	Content string `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// True: it came from another store by sync.
+	Joined        bool `protobuf:"varint,3,opt,name=joined,proto3" json:"joined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityProof) Reset() {
+	*x = ActivityProof{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityProof) ProtoMessage() {}
+
+func (x *ActivityProof) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityProof.ProtoReflect.Descriptor instead.
+func (*ActivityProof) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ActivityProof) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ActivityProof) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *ActivityProof) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+// Request of ListActivityProofs.
+type ListActivityProofsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chain of this project.
+	ProjectId string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// Chain of this document.
+	DocumentId string `protobuf:"bytes,2,opt,name=document_id,json=documentId,proto3" json:"document_id,omitempty"`
+	// Chain of this account.
+	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Most results in one page: default 50, coerced to at most 500.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of an earlier answer to the same caller and arguments. Empty: first
+	// page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActivityProofsRequest) Reset() {
+	*x = ListActivityProofsRequest{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActivityProofsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActivityProofsRequest) ProtoMessage() {}
+
+func (x *ListActivityProofsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActivityProofsRequest.ProtoReflect.Descriptor instead.
+func (*ListActivityProofsRequest) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListActivityProofsRequest) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *ListActivityProofsRequest) GetDocumentId() string {
+	if x != nil {
+		return x.DocumentId
+	}
+	return ""
+}
+
+func (x *ListActivityProofsRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListActivityProofsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListActivityProofsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListActivityProofs.
+type ListActivityProofsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events, oldest first.
+	Proofs []*ActivityProof `protobuf:"bytes,1,rep,name=proofs,proto3" json:"proofs,omitempty"`
+	// Token of the next page. Empty: this was the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Where the chain ended before this page was read.
+	Checkpoint    string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActivityProofsResponse) Reset() {
+	*x = ListActivityProofsResponse{}
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActivityProofsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActivityProofsResponse) ProtoMessage() {}
+
+func (x *ListActivityProofsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActivityProofsResponse.ProtoReflect.Descriptor instead.
+func (*ListActivityProofsResponse) Descriptor() ([]byte, []int) {
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListActivityProofsResponse) GetProofs() []*ActivityProof {
+	if x != nil {
+		return x.Proofs
+	}
+	return nil
+}
+
+func (x *ListActivityProofsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListActivityProofsResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
 // Request of WatchEvents.
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -988,7 +1539,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[13]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1551,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[13]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1564,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{13}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchEventsRequest) GetProjectIds() []string {
@@ -1059,7 +1610,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[14]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1622,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[14]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1635,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{14}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchEventsResponse) GetResumeToken() string {
@@ -1133,7 +1684,7 @@ type CreateWebhookRequest struct {
 
 func (x *CreateWebhookRequest) Reset() {
 	*x = CreateWebhookRequest{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[15]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1696,7 @@ func (x *CreateWebhookRequest) String() string {
 func (*CreateWebhookRequest) ProtoMessage() {}
 
 func (x *CreateWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[15]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1709,7 @@ func (x *CreateWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhookRequest.ProtoReflect.Descriptor instead.
 func (*CreateWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{15}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateWebhookRequest) GetAccountId() string {
@@ -1226,7 +1777,7 @@ type CreateWebhookResponse struct {
 
 func (x *CreateWebhookResponse) Reset() {
 	*x = CreateWebhookResponse{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[16]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1789,7 @@ func (x *CreateWebhookResponse) String() string {
 func (*CreateWebhookResponse) ProtoMessage() {}
 
 func (x *CreateWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[16]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1802,7 @@ func (x *CreateWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhookResponse.ProtoReflect.Descriptor instead.
 func (*CreateWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{16}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateWebhookResponse) GetWebhook() *Webhook {
@@ -1293,7 +1844,7 @@ type ListWebhooksRequest struct {
 
 func (x *ListWebhooksRequest) Reset() {
 	*x = ListWebhooksRequest{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[17]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1856,7 @@ func (x *ListWebhooksRequest) String() string {
 func (*ListWebhooksRequest) ProtoMessage() {}
 
 func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[17]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1869,7 @@ func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhooksRequest) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{17}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListWebhooksRequest) GetAccountId() string {
@@ -1362,7 +1913,7 @@ type ListWebhooksResponse struct {
 
 func (x *ListWebhooksResponse) Reset() {
 	*x = ListWebhooksResponse{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[18]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1925,7 @@ func (x *ListWebhooksResponse) String() string {
 func (*ListWebhooksResponse) ProtoMessage() {}
 
 func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[18]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1938,7 @@ func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhooksResponse) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{18}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListWebhooksResponse) GetWebhooks() []*Webhook {
@@ -1420,7 +1971,7 @@ type DeleteWebhookRequest struct {
 
 func (x *DeleteWebhookRequest) Reset() {
 	*x = DeleteWebhookRequest{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[19]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1983,7 @@ func (x *DeleteWebhookRequest) String() string {
 func (*DeleteWebhookRequest) ProtoMessage() {}
 
 func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[19]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1996,7 @@ func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{19}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteWebhookRequest) GetWebhookId() string {
@@ -1482,7 +2033,7 @@ type DeleteWebhookResponse struct {
 
 func (x *DeleteWebhookResponse) Reset() {
 	*x = DeleteWebhookResponse{}
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[20]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +2045,7 @@ func (x *DeleteWebhookResponse) String() string {
 func (*DeleteWebhookResponse) ProtoMessage() {}
 
 func (x *DeleteWebhookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_workspace_project_v1_history_service_proto_msgTypes[20]
+	mi := &file_workspace_project_v1_history_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +2058,7 @@ func (x *DeleteWebhookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookResponse.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookResponse) Descriptor() ([]byte, []int) {
-	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{20}
+	return file_workspace_project_v1_history_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteWebhookResponse) GetWebhook() *Webhook {
@@ -1609,23 +2160,73 @@ const file_workspace_project_v1_history_service_proto_rawDesc = "" +
 	"\x17list_activity.one_scope\x127give exactly one of project_id, document_id, account_id\x1ai(this.project_id != '' ? 1 : 0) + (this.document_id != '' ? 1 : 0) + (this.account_id != '' ? 1 : 0) == 1\"\x85\x01\n" +
 	"\x14ListActivityResponse\x12E\n" +
 	"\x06events\x18\x01 \x03(\v2\".workspace.common.v1.ActivityEventB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc6\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf0\x03\n" +
 	"\x15VerifyActivityRequest\x12J\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\tprojectId\x12L\n" +
 	"\vdocument_id\x18\x02 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\n" +
 	"documentId\x12J\n" +
 	"\n" +
-	"account_id\x18\x03 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\taccountId:\xc6\x01\xbaH\xc2\x01\x1a\xbf\x01\n" +
-	"\x19verify_activity.one_scope\x127give exactly one of project_id, document_id, account_id\x1ai(this.project_id != '' ? 1 : 0) + (this.document_id != '' ? 1 : 0) + (this.account_id != '' ? 1 : 0) == 1\"m\n" +
+	"account_id\x18\x03 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\taccountId\x12(\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\n" +
+	"checkpoint:\xc6\x01\xbaH\xc2\x01\x1a\xbf\x01\n" +
+	"\x19verify_activity.one_scope\x127give exactly one of project_id, document_id, account_id\x1ai(this.project_id != '' ? 1 : 0) + (this.document_id != '' ? 1 : 0) + (this.account_id != '' ? 1 : 0) == 1\"\xaa\x01\n" +
 	"\rActivityFault\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12-\n" +
 	"\x12partition_sequence\x18\x02 \x01(\x03R\x11partitionSequence\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\x9e\x01\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12;\n" +
+	"\x04kind\x18\x04 \x01(\x0e2'.workspace.project.v1.ActivityFaultKindR\x04kind\"\x8d\x03\n" +
 	"\x16VerifyActivityResponse\x12\x16\n" +
 	"\x06intact\x18\x01 \x01(\bR\x06intact\x12%\n" +
 	"\x0everified_count\x18\x02 \x01(\x03R\rverifiedCount\x12E\n" +
-	"\x06faults\x18\x03 \x03(\v2#.workspace.project.v1.ActivityFaultB\b\xbaH\x05\x92\x01\x02\x10dR\x06faults\"\x93\x02\n" +
+	"\x06faults\x18\x03 \x03(\v2#.workspace.project.v1.ActivityFaultB\b\xbaH\x05\x92\x01\x02\x10dR\x06faults\x12!\n" +
+	"\fsealed_count\x18\x04 \x01(\x03R\vsealedCount\x12%\n" +
+	"\x0eunsealed_count\x18\x05 \x01(\x03R\runsealedCount\x12!\n" +
+	"\ferased_count\x18\x06 \x01(\x03R\verasedCount\x12!\n" +
+	"\fjoined_count\x18\a \x01(\x03R\vjoinedCount\x12=\n" +
+	"\fsealed_since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vsealedSince\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\t \x01(\tR\n" +
+	"checkpoint\"F\n" +
+	"\x12ActivityCheckpoint\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\tR\tpartition\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xa8\x04\n" +
+	"\x1eListActivityCheckpointsRequest\x12J\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\tprojectId\x12L\n" +
+	"\vdocument_id\x18\x02 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\n" +
+	"documentId\x12J\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\taccountId\x12$\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken:\xd0\x01\xbaH\xcc\x01\x1a\xc9\x01\n" +
+	"#list_activity_checkpoints.one_scope\x127give exactly one of project_id, document_id, account_id\x1ai(this.project_id != '' ? 1 : 0) + (this.document_id != '' ? 1 : 0) + (this.account_id != '' ? 1 : 0) == 1\"\xa0\x01\n" +
+	"\x1fListActivityCheckpointsResponse\x12U\n" +
+	"\vcheckpoints\x18\x01 \x03(\v2(.workspace.project.v1.ActivityCheckpointB\t\xbaH\x06\x92\x01\x03\x10\xf5\x03R\vcheckpoints\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
+	"\rActivityProof\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\x12\x16\n" +
+	"\x06joined\x18\x03 \x01(\bR\x06joined\"\x9e\x04\n" +
+	"\x19ListActivityProofsRequest\x12J\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\tprojectId\x12L\n" +
+	"\vdocument_id\x18\x02 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\n" +
+	"documentId\x12J\n" +
+	"\n" +
+	"account_id\x18\x03 \x01(\tB+\xbaH(\xd8\x01\x01r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\taccountId\x12$\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken:\xcb\x01\xbaH\xc7\x01\x1a\xc4\x01\n" +
+	"\x1elist_activity_proofs.one_scope\x127give exactly one of project_id, document_id, account_id\x1ai(this.project_id != '' ? 1 : 0) + (this.document_id != '' ? 1 : 0) + (this.account_id != '' ? 1 : 0) == 1\"\xac\x01\n" +
+	"\x1aListActivityProofsResponse\x12F\n" +
+	"\x06proofs\x18\x01 \x03(\v2#.workspace.project.v1.ActivityProofB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\x06proofs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\tR\n" +
+	"checkpoint\"\x93\x02\n" +
 	"\x12WatchEventsRequest\x12Q\n" +
 	"\vproject_ids\x18\x01 \x03(\tB0\xbaH-\x92\x01*\x10\xf4\x03\"%r#2!^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$R\n" +
 	"projectIds\x12J\n" +
@@ -1679,14 +2280,25 @@ const file_workspace_project_v1_history_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"}\n" +
 	"\x15DeleteWebhookResponse\x127\n" +
 	"\awebhook\x18\x01 \x01(\v2\x1d.workspace.project.v1.WebhookR\awebhook\x12+\n" +
-	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken2\xa4\v\n" +
+	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken*\x97\x02\n" +
+	"\x11ActivityFaultKind\x12#\n" +
+	"\x1fACTIVITY_FAULT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aACTIVITY_FAULT_KIND_EDITED\x10\x01\x12\x1f\n" +
+	"\x1bACTIVITY_FAULT_KIND_MISSING\x10\x02\x12\x1f\n" +
+	"\x1bACTIVITY_FAULT_KIND_SWAPPED\x10\x03\x12\x1b\n" +
+	"\x17ACTIVITY_FAULT_KIND_CUT\x10\x04\x12\x1f\n" +
+	"\x1bACTIVITY_FAULT_KIND_REBUILT\x10\x05\x12\x1d\n" +
+	"\x19ACTIVITY_FAULT_KIND_ADDED\x10\x06\x12\x1e\n" +
+	"\x1aACTIVITY_FAULT_KIND_RECORD\x10\a2\xee\r\n" +
 	"\x0eHistoryService\x12\x9b\x01\n" +
 	"\x13ListMetadataRecords\x120.workspace.project.v1.ListMetadataRecordsRequest\x1a1.workspace.project.v1.ListMetadataRecordsResponse\"\x1f\x82\xd3\xe4\x93\x02\x16\x12\x14/api/metadataRecords\x90\x02\x01\x12\xa1\x01\n" +
 	"\x14AppendMetadataRecord\x121.workspace.project.v1.AppendMetadataRecordRequest\x1a2.workspace.project.v1.AppendMetadataRecordResponse\"\"\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/api/metadataRecords\x90\x02\x02\x12\x91\x01\n" +
 	"\x10CreateWriteEvent\x12-.workspace.project.v1.CreateWriteEventRequest\x1a..workspace.project.v1.CreateWriteEventResponse\"\x1e\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/api/writeEvents\x90\x02\x02\x12\x8b\x01\n" +
 	"\x0fListWriteEvents\x12,.workspace.project.v1.ListWriteEventsRequest\x1a-.workspace.project.v1.ListWriteEventsResponse\"\x1b\x82\xd3\xe4\x93\x02\x12\x12\x10/api/writeEvents\x90\x02\x01\x12\x7f\n" +
 	"\fListActivity\x12).workspace.project.v1.ListActivityRequest\x1a*.workspace.project.v1.ListActivityResponse\"\x18\x82\xd3\xe4\x93\x02\x0f\x12\r/api/activity\x90\x02\x01\x12\x8c\x01\n" +
-	"\x0eVerifyActivity\x12+.workspace.project.v1.VerifyActivityRequest\x1a,.workspace.project.v1.VerifyActivityResponse\"\x1f\x82\xd3\xe4\x93\x02\x16\x12\x14/api/activity:verify\x90\x02\x01\x12\x82\x01\n" +
+	"\x0eVerifyActivity\x12+.workspace.project.v1.VerifyActivityRequest\x1a,.workspace.project.v1.VerifyActivityResponse\"\x1f\x82\xd3\xe4\x93\x02\x16\x12\x14/api/activity:verify\x90\x02\x01\x12\xac\x01\n" +
+	"\x17ListActivityCheckpoints\x124.workspace.project.v1.ListActivityCheckpointsRequest\x1a5.workspace.project.v1.ListActivityCheckpointsResponse\"$\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/activity:checkpoints\x90\x02\x01\x12\x98\x01\n" +
+	"\x12ListActivityProofs\x12/.workspace.project.v1.ListActivityProofsRequest\x1a0.workspace.project.v1.ListActivityProofsResponse\"\x1f\x82\xd3\xe4\x93\x02\x16\x12\x14/api/activity:proofs\x90\x02\x01\x12\x82\x01\n" +
 	"\vWatchEvents\x12(.workspace.project.v1.WatchEventsRequest\x1a).workspace.project.v1.WatchEventsResponse\"\x1c\x82\xd3\xe4\x93\x02\x13\x12\x11/api/events:watch\x90\x02\x010\x01\x12\x85\x01\n" +
 	"\rCreateWebhook\x12*.workspace.project.v1.CreateWebhookRequest\x1a+.workspace.project.v1.CreateWebhookResponse\"\x1b\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/webhooks\x90\x02\x02\x12\x7f\n" +
 	"\fListWebhooks\x12).workspace.project.v1.ListWebhooksRequest\x1a*.workspace.project.v1.ListWebhooksResponse\"\x18\x82\xd3\xe4\x93\x02\x0f\x12\r/api/webhooks\x90\x02\x01\x12\x8f\x01\n" +
@@ -1705,85 +2317,101 @@ func file_workspace_project_v1_history_service_proto_rawDescGZIP() []byte {
 	return file_workspace_project_v1_history_service_proto_rawDescData
 }
 
-var file_workspace_project_v1_history_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_workspace_project_v1_history_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_workspace_project_v1_history_service_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_workspace_project_v1_history_service_proto_goTypes = []any{
-	(*ListMetadataRecordsRequest)(nil),   // 0: workspace.project.v1.ListMetadataRecordsRequest
-	(*ListMetadataRecordsResponse)(nil),  // 1: workspace.project.v1.ListMetadataRecordsResponse
-	(*AppendMetadataRecordRequest)(nil),  // 2: workspace.project.v1.AppendMetadataRecordRequest
-	(*AppendMetadataRecordResponse)(nil), // 3: workspace.project.v1.AppendMetadataRecordResponse
-	(*CreateWriteEventRequest)(nil),      // 4: workspace.project.v1.CreateWriteEventRequest
-	(*CreateWriteEventResponse)(nil),     // 5: workspace.project.v1.CreateWriteEventResponse
-	(*ListWriteEventsRequest)(nil),       // 6: workspace.project.v1.ListWriteEventsRequest
-	(*ListWriteEventsResponse)(nil),      // 7: workspace.project.v1.ListWriteEventsResponse
-	(*ListActivityRequest)(nil),          // 8: workspace.project.v1.ListActivityRequest
-	(*ListActivityResponse)(nil),         // 9: workspace.project.v1.ListActivityResponse
-	(*VerifyActivityRequest)(nil),        // 10: workspace.project.v1.VerifyActivityRequest
-	(*ActivityFault)(nil),                // 11: workspace.project.v1.ActivityFault
-	(*VerifyActivityResponse)(nil),       // 12: workspace.project.v1.VerifyActivityResponse
-	(*WatchEventsRequest)(nil),           // 13: workspace.project.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),          // 14: workspace.project.v1.WatchEventsResponse
-	(*CreateWebhookRequest)(nil),         // 15: workspace.project.v1.CreateWebhookRequest
-	(*CreateWebhookResponse)(nil),        // 16: workspace.project.v1.CreateWebhookResponse
-	(*ListWebhooksRequest)(nil),          // 17: workspace.project.v1.ListWebhooksRequest
-	(*ListWebhooksResponse)(nil),         // 18: workspace.project.v1.ListWebhooksResponse
-	(*DeleteWebhookRequest)(nil),         // 19: workspace.project.v1.DeleteWebhookRequest
-	(*DeleteWebhookResponse)(nil),        // 20: workspace.project.v1.DeleteWebhookResponse
-	(MetadataRecordType)(0),              // 21: workspace.project.v1.MetadataRecordType
-	(*MetadataRecord)(nil),               // 22: workspace.project.v1.MetadataRecord
-	(*structpb.Struct)(nil),              // 23: google.protobuf.Struct
-	(WriteEventKind)(0),                  // 24: workspace.project.v1.WriteEventKind
-	(*ObjectLink)(nil),                   // 25: workspace.project.v1.ObjectLink
-	(*WriteEvent)(nil),                   // 26: workspace.project.v1.WriteEvent
-	(*timestamppb.Timestamp)(nil),        // 27: google.protobuf.Timestamp
-	(*v1.ActivityEvent)(nil),             // 28: workspace.common.v1.ActivityEvent
-	(*Webhook)(nil),                      // 29: workspace.project.v1.Webhook
+	(ActivityFaultKind)(0),                  // 0: workspace.project.v1.ActivityFaultKind
+	(*ListMetadataRecordsRequest)(nil),      // 1: workspace.project.v1.ListMetadataRecordsRequest
+	(*ListMetadataRecordsResponse)(nil),     // 2: workspace.project.v1.ListMetadataRecordsResponse
+	(*AppendMetadataRecordRequest)(nil),     // 3: workspace.project.v1.AppendMetadataRecordRequest
+	(*AppendMetadataRecordResponse)(nil),    // 4: workspace.project.v1.AppendMetadataRecordResponse
+	(*CreateWriteEventRequest)(nil),         // 5: workspace.project.v1.CreateWriteEventRequest
+	(*CreateWriteEventResponse)(nil),        // 6: workspace.project.v1.CreateWriteEventResponse
+	(*ListWriteEventsRequest)(nil),          // 7: workspace.project.v1.ListWriteEventsRequest
+	(*ListWriteEventsResponse)(nil),         // 8: workspace.project.v1.ListWriteEventsResponse
+	(*ListActivityRequest)(nil),             // 9: workspace.project.v1.ListActivityRequest
+	(*ListActivityResponse)(nil),            // 10: workspace.project.v1.ListActivityResponse
+	(*VerifyActivityRequest)(nil),           // 11: workspace.project.v1.VerifyActivityRequest
+	(*ActivityFault)(nil),                   // 12: workspace.project.v1.ActivityFault
+	(*VerifyActivityResponse)(nil),          // 13: workspace.project.v1.VerifyActivityResponse
+	(*ActivityCheckpoint)(nil),              // 14: workspace.project.v1.ActivityCheckpoint
+	(*ListActivityCheckpointsRequest)(nil),  // 15: workspace.project.v1.ListActivityCheckpointsRequest
+	(*ListActivityCheckpointsResponse)(nil), // 16: workspace.project.v1.ListActivityCheckpointsResponse
+	(*ActivityProof)(nil),                   // 17: workspace.project.v1.ActivityProof
+	(*ListActivityProofsRequest)(nil),       // 18: workspace.project.v1.ListActivityProofsRequest
+	(*ListActivityProofsResponse)(nil),      // 19: workspace.project.v1.ListActivityProofsResponse
+	(*WatchEventsRequest)(nil),              // 20: workspace.project.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 21: workspace.project.v1.WatchEventsResponse
+	(*CreateWebhookRequest)(nil),            // 22: workspace.project.v1.CreateWebhookRequest
+	(*CreateWebhookResponse)(nil),           // 23: workspace.project.v1.CreateWebhookResponse
+	(*ListWebhooksRequest)(nil),             // 24: workspace.project.v1.ListWebhooksRequest
+	(*ListWebhooksResponse)(nil),            // 25: workspace.project.v1.ListWebhooksResponse
+	(*DeleteWebhookRequest)(nil),            // 26: workspace.project.v1.DeleteWebhookRequest
+	(*DeleteWebhookResponse)(nil),           // 27: workspace.project.v1.DeleteWebhookResponse
+	(MetadataRecordType)(0),                 // 28: workspace.project.v1.MetadataRecordType
+	(*MetadataRecord)(nil),                  // 29: workspace.project.v1.MetadataRecord
+	(*structpb.Struct)(nil),                 // 30: google.protobuf.Struct
+	(WriteEventKind)(0),                     // 31: workspace.project.v1.WriteEventKind
+	(*ObjectLink)(nil),                      // 32: workspace.project.v1.ObjectLink
+	(*WriteEvent)(nil),                      // 33: workspace.project.v1.WriteEvent
+	(*timestamppb.Timestamp)(nil),           // 34: google.protobuf.Timestamp
+	(*v1.ActivityEvent)(nil),                // 35: workspace.common.v1.ActivityEvent
+	(*Webhook)(nil),                         // 36: workspace.project.v1.Webhook
 }
 var file_workspace_project_v1_history_service_proto_depIdxs = []int32{
-	21, // 0: workspace.project.v1.ListMetadataRecordsRequest.record_type:type_name -> workspace.project.v1.MetadataRecordType
-	22, // 1: workspace.project.v1.ListMetadataRecordsResponse.metadata_records:type_name -> workspace.project.v1.MetadataRecord
-	21, // 2: workspace.project.v1.AppendMetadataRecordRequest.record_type:type_name -> workspace.project.v1.MetadataRecordType
-	23, // 3: workspace.project.v1.AppendMetadataRecordRequest.snapshot:type_name -> google.protobuf.Struct
-	22, // 4: workspace.project.v1.AppendMetadataRecordResponse.metadata_record:type_name -> workspace.project.v1.MetadataRecord
-	24, // 5: workspace.project.v1.CreateWriteEventRequest.kind:type_name -> workspace.project.v1.WriteEventKind
-	23, // 6: workspace.project.v1.CreateWriteEventRequest.document_context:type_name -> google.protobuf.Struct
-	25, // 7: workspace.project.v1.CreateWriteEventRequest.links:type_name -> workspace.project.v1.ObjectLink
-	26, // 8: workspace.project.v1.CreateWriteEventResponse.write_event:type_name -> workspace.project.v1.WriteEvent
-	22, // 9: workspace.project.v1.CreateWriteEventResponse.metadata_record:type_name -> workspace.project.v1.MetadataRecord
-	24, // 10: workspace.project.v1.ListWriteEventsRequest.kind:type_name -> workspace.project.v1.WriteEventKind
-	26, // 11: workspace.project.v1.ListWriteEventsResponse.write_events:type_name -> workspace.project.v1.WriteEvent
-	27, // 12: workspace.project.v1.ListActivityRequest.since:type_name -> google.protobuf.Timestamp
-	27, // 13: workspace.project.v1.ListActivityRequest.until:type_name -> google.protobuf.Timestamp
-	28, // 14: workspace.project.v1.ListActivityResponse.events:type_name -> workspace.common.v1.ActivityEvent
-	11, // 15: workspace.project.v1.VerifyActivityResponse.faults:type_name -> workspace.project.v1.ActivityFault
-	28, // 16: workspace.project.v1.WatchEventsResponse.event:type_name -> workspace.common.v1.ActivityEvent
-	29, // 17: workspace.project.v1.CreateWebhookResponse.webhook:type_name -> workspace.project.v1.Webhook
-	29, // 18: workspace.project.v1.ListWebhooksResponse.webhooks:type_name -> workspace.project.v1.Webhook
-	29, // 19: workspace.project.v1.DeleteWebhookResponse.webhook:type_name -> workspace.project.v1.Webhook
-	0,  // 20: workspace.project.v1.HistoryService.ListMetadataRecords:input_type -> workspace.project.v1.ListMetadataRecordsRequest
-	2,  // 21: workspace.project.v1.HistoryService.AppendMetadataRecord:input_type -> workspace.project.v1.AppendMetadataRecordRequest
-	4,  // 22: workspace.project.v1.HistoryService.CreateWriteEvent:input_type -> workspace.project.v1.CreateWriteEventRequest
-	6,  // 23: workspace.project.v1.HistoryService.ListWriteEvents:input_type -> workspace.project.v1.ListWriteEventsRequest
-	8,  // 24: workspace.project.v1.HistoryService.ListActivity:input_type -> workspace.project.v1.ListActivityRequest
-	10, // 25: workspace.project.v1.HistoryService.VerifyActivity:input_type -> workspace.project.v1.VerifyActivityRequest
-	13, // 26: workspace.project.v1.HistoryService.WatchEvents:input_type -> workspace.project.v1.WatchEventsRequest
-	15, // 27: workspace.project.v1.HistoryService.CreateWebhook:input_type -> workspace.project.v1.CreateWebhookRequest
-	17, // 28: workspace.project.v1.HistoryService.ListWebhooks:input_type -> workspace.project.v1.ListWebhooksRequest
-	19, // 29: workspace.project.v1.HistoryService.DeleteWebhook:input_type -> workspace.project.v1.DeleteWebhookRequest
-	1,  // 30: workspace.project.v1.HistoryService.ListMetadataRecords:output_type -> workspace.project.v1.ListMetadataRecordsResponse
-	3,  // 31: workspace.project.v1.HistoryService.AppendMetadataRecord:output_type -> workspace.project.v1.AppendMetadataRecordResponse
-	5,  // 32: workspace.project.v1.HistoryService.CreateWriteEvent:output_type -> workspace.project.v1.CreateWriteEventResponse
-	7,  // 33: workspace.project.v1.HistoryService.ListWriteEvents:output_type -> workspace.project.v1.ListWriteEventsResponse
-	9,  // 34: workspace.project.v1.HistoryService.ListActivity:output_type -> workspace.project.v1.ListActivityResponse
-	12, // 35: workspace.project.v1.HistoryService.VerifyActivity:output_type -> workspace.project.v1.VerifyActivityResponse
-	14, // 36: workspace.project.v1.HistoryService.WatchEvents:output_type -> workspace.project.v1.WatchEventsResponse
-	16, // 37: workspace.project.v1.HistoryService.CreateWebhook:output_type -> workspace.project.v1.CreateWebhookResponse
-	18, // 38: workspace.project.v1.HistoryService.ListWebhooks:output_type -> workspace.project.v1.ListWebhooksResponse
-	20, // 39: workspace.project.v1.HistoryService.DeleteWebhook:output_type -> workspace.project.v1.DeleteWebhookResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	28, // 0: workspace.project.v1.ListMetadataRecordsRequest.record_type:type_name -> workspace.project.v1.MetadataRecordType
+	29, // 1: workspace.project.v1.ListMetadataRecordsResponse.metadata_records:type_name -> workspace.project.v1.MetadataRecord
+	28, // 2: workspace.project.v1.AppendMetadataRecordRequest.record_type:type_name -> workspace.project.v1.MetadataRecordType
+	30, // 3: workspace.project.v1.AppendMetadataRecordRequest.snapshot:type_name -> google.protobuf.Struct
+	29, // 4: workspace.project.v1.AppendMetadataRecordResponse.metadata_record:type_name -> workspace.project.v1.MetadataRecord
+	31, // 5: workspace.project.v1.CreateWriteEventRequest.kind:type_name -> workspace.project.v1.WriteEventKind
+	30, // 6: workspace.project.v1.CreateWriteEventRequest.document_context:type_name -> google.protobuf.Struct
+	32, // 7: workspace.project.v1.CreateWriteEventRequest.links:type_name -> workspace.project.v1.ObjectLink
+	33, // 8: workspace.project.v1.CreateWriteEventResponse.write_event:type_name -> workspace.project.v1.WriteEvent
+	29, // 9: workspace.project.v1.CreateWriteEventResponse.metadata_record:type_name -> workspace.project.v1.MetadataRecord
+	31, // 10: workspace.project.v1.ListWriteEventsRequest.kind:type_name -> workspace.project.v1.WriteEventKind
+	33, // 11: workspace.project.v1.ListWriteEventsResponse.write_events:type_name -> workspace.project.v1.WriteEvent
+	34, // 12: workspace.project.v1.ListActivityRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 13: workspace.project.v1.ListActivityRequest.until:type_name -> google.protobuf.Timestamp
+	35, // 14: workspace.project.v1.ListActivityResponse.events:type_name -> workspace.common.v1.ActivityEvent
+	0,  // 15: workspace.project.v1.ActivityFault.kind:type_name -> workspace.project.v1.ActivityFaultKind
+	12, // 16: workspace.project.v1.VerifyActivityResponse.faults:type_name -> workspace.project.v1.ActivityFault
+	34, // 17: workspace.project.v1.VerifyActivityResponse.sealed_since:type_name -> google.protobuf.Timestamp
+	14, // 18: workspace.project.v1.ListActivityCheckpointsResponse.checkpoints:type_name -> workspace.project.v1.ActivityCheckpoint
+	17, // 19: workspace.project.v1.ListActivityProofsResponse.proofs:type_name -> workspace.project.v1.ActivityProof
+	35, // 20: workspace.project.v1.WatchEventsResponse.event:type_name -> workspace.common.v1.ActivityEvent
+	36, // 21: workspace.project.v1.CreateWebhookResponse.webhook:type_name -> workspace.project.v1.Webhook
+	36, // 22: workspace.project.v1.ListWebhooksResponse.webhooks:type_name -> workspace.project.v1.Webhook
+	36, // 23: workspace.project.v1.DeleteWebhookResponse.webhook:type_name -> workspace.project.v1.Webhook
+	1,  // 24: workspace.project.v1.HistoryService.ListMetadataRecords:input_type -> workspace.project.v1.ListMetadataRecordsRequest
+	3,  // 25: workspace.project.v1.HistoryService.AppendMetadataRecord:input_type -> workspace.project.v1.AppendMetadataRecordRequest
+	5,  // 26: workspace.project.v1.HistoryService.CreateWriteEvent:input_type -> workspace.project.v1.CreateWriteEventRequest
+	7,  // 27: workspace.project.v1.HistoryService.ListWriteEvents:input_type -> workspace.project.v1.ListWriteEventsRequest
+	9,  // 28: workspace.project.v1.HistoryService.ListActivity:input_type -> workspace.project.v1.ListActivityRequest
+	11, // 29: workspace.project.v1.HistoryService.VerifyActivity:input_type -> workspace.project.v1.VerifyActivityRequest
+	15, // 30: workspace.project.v1.HistoryService.ListActivityCheckpoints:input_type -> workspace.project.v1.ListActivityCheckpointsRequest
+	18, // 31: workspace.project.v1.HistoryService.ListActivityProofs:input_type -> workspace.project.v1.ListActivityProofsRequest
+	20, // 32: workspace.project.v1.HistoryService.WatchEvents:input_type -> workspace.project.v1.WatchEventsRequest
+	22, // 33: workspace.project.v1.HistoryService.CreateWebhook:input_type -> workspace.project.v1.CreateWebhookRequest
+	24, // 34: workspace.project.v1.HistoryService.ListWebhooks:input_type -> workspace.project.v1.ListWebhooksRequest
+	26, // 35: workspace.project.v1.HistoryService.DeleteWebhook:input_type -> workspace.project.v1.DeleteWebhookRequest
+	2,  // 36: workspace.project.v1.HistoryService.ListMetadataRecords:output_type -> workspace.project.v1.ListMetadataRecordsResponse
+	4,  // 37: workspace.project.v1.HistoryService.AppendMetadataRecord:output_type -> workspace.project.v1.AppendMetadataRecordResponse
+	6,  // 38: workspace.project.v1.HistoryService.CreateWriteEvent:output_type -> workspace.project.v1.CreateWriteEventResponse
+	8,  // 39: workspace.project.v1.HistoryService.ListWriteEvents:output_type -> workspace.project.v1.ListWriteEventsResponse
+	10, // 40: workspace.project.v1.HistoryService.ListActivity:output_type -> workspace.project.v1.ListActivityResponse
+	13, // 41: workspace.project.v1.HistoryService.VerifyActivity:output_type -> workspace.project.v1.VerifyActivityResponse
+	16, // 42: workspace.project.v1.HistoryService.ListActivityCheckpoints:output_type -> workspace.project.v1.ListActivityCheckpointsResponse
+	19, // 43: workspace.project.v1.HistoryService.ListActivityProofs:output_type -> workspace.project.v1.ListActivityProofsResponse
+	21, // 44: workspace.project.v1.HistoryService.WatchEvents:output_type -> workspace.project.v1.WatchEventsResponse
+	23, // 45: workspace.project.v1.HistoryService.CreateWebhook:output_type -> workspace.project.v1.CreateWebhookResponse
+	25, // 46: workspace.project.v1.HistoryService.ListWebhooks:output_type -> workspace.project.v1.ListWebhooksResponse
+	27, // 47: workspace.project.v1.HistoryService.DeleteWebhook:output_type -> workspace.project.v1.DeleteWebhookResponse
+	36, // [36:48] is the sub-list for method output_type
+	24, // [24:36] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_workspace_project_v1_history_service_proto_init() }
@@ -1798,13 +2426,14 @@ func file_workspace_project_v1_history_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_workspace_project_v1_history_service_proto_rawDesc), len(file_workspace_project_v1_history_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   21,
+			NumEnums:      1,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_workspace_project_v1_history_service_proto_goTypes,
 		DependencyIndexes: file_workspace_project_v1_history_service_proto_depIdxs,
+		EnumInfos:         file_workspace_project_v1_history_service_proto_enumTypes,
 		MessageInfos:      file_workspace_project_v1_history_service_proto_msgTypes,
 	}.Build()
 	File_workspace_project_v1_history_service_proto = out.File

@@ -19,16 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	HistoryService_ListMetadataRecords_FullMethodName  = "/workspace.project.v1.HistoryService/ListMetadataRecords"
-	HistoryService_AppendMetadataRecord_FullMethodName = "/workspace.project.v1.HistoryService/AppendMetadataRecord"
-	HistoryService_CreateWriteEvent_FullMethodName     = "/workspace.project.v1.HistoryService/CreateWriteEvent"
-	HistoryService_ListWriteEvents_FullMethodName      = "/workspace.project.v1.HistoryService/ListWriteEvents"
-	HistoryService_ListActivity_FullMethodName         = "/workspace.project.v1.HistoryService/ListActivity"
-	HistoryService_VerifyActivity_FullMethodName       = "/workspace.project.v1.HistoryService/VerifyActivity"
-	HistoryService_WatchEvents_FullMethodName          = "/workspace.project.v1.HistoryService/WatchEvents"
-	HistoryService_CreateWebhook_FullMethodName        = "/workspace.project.v1.HistoryService/CreateWebhook"
-	HistoryService_ListWebhooks_FullMethodName         = "/workspace.project.v1.HistoryService/ListWebhooks"
-	HistoryService_DeleteWebhook_FullMethodName        = "/workspace.project.v1.HistoryService/DeleteWebhook"
+	HistoryService_ListMetadataRecords_FullMethodName     = "/workspace.project.v1.HistoryService/ListMetadataRecords"
+	HistoryService_AppendMetadataRecord_FullMethodName    = "/workspace.project.v1.HistoryService/AppendMetadataRecord"
+	HistoryService_CreateWriteEvent_FullMethodName        = "/workspace.project.v1.HistoryService/CreateWriteEvent"
+	HistoryService_ListWriteEvents_FullMethodName         = "/workspace.project.v1.HistoryService/ListWriteEvents"
+	HistoryService_ListActivity_FullMethodName            = "/workspace.project.v1.HistoryService/ListActivity"
+	HistoryService_VerifyActivity_FullMethodName          = "/workspace.project.v1.HistoryService/VerifyActivity"
+	HistoryService_ListActivityCheckpoints_FullMethodName = "/workspace.project.v1.HistoryService/ListActivityCheckpoints"
+	HistoryService_ListActivityProofs_FullMethodName      = "/workspace.project.v1.HistoryService/ListActivityProofs"
+	HistoryService_WatchEvents_FullMethodName             = "/workspace.project.v1.HistoryService/WatchEvents"
+	HistoryService_CreateWebhook_FullMethodName           = "/workspace.project.v1.HistoryService/CreateWebhook"
+	HistoryService_ListWebhooks_FullMethodName            = "/workspace.project.v1.HistoryService/ListWebhooks"
+	HistoryService_DeleteWebhook_FullMethodName           = "/workspace.project.v1.HistoryService/DeleteWebhook"
 )
 
 // HistoryServiceClient is the client API for HistoryService service.
@@ -74,6 +76,19 @@ type HistoryServiceClient interface {
 	// answer, not an error. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if
 	// there is no such partition.
 	VerifyActivity(ctx context.Context, in *VerifyActivityRequest, opts ...grpc.CallOption) (*VerifyActivityResponse, error)
+	// Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+	// show later that a chain was cut or made anew. A project's come with those of
+	// its documents. Needs `manage_access`, for an account `manage_account`. MUST
+	// return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+	// other arguments.
+	ListActivityCheckpoints(ctx context.Context, in *ListActivityCheckpointsRequest, opts ...grpc.CallOption) (*ListActivityCheckpointsResponse, error)
+	// Lists the events of one audit chain, oldest first, as the texts that were
+	// sealed: who has them and a checkpoint verifies the chain without the server.
+	// Needs `manage_access`, for an account `manage_account`. MUST return
+	// INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+	// arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+	// partition.
+	ListActivityProofs(ctx context.Context, in *ListActivityProofsRequest, opts ...grpc.CallOption) (*ListActivityProofsResponse, error)
 	// Streams events that the caller may see, at least once, in order per
 	// partition, as ListActivity shows them. Needs `view` of each project and
 	// `manage_account` of the account that the request names. Sends a checkpoint
@@ -160,6 +175,26 @@ func (c *historyServiceClient) VerifyActivity(ctx context.Context, in *VerifyAct
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VerifyActivityResponse)
 	err := c.cc.Invoke(ctx, HistoryService_VerifyActivity_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *historyServiceClient) ListActivityCheckpoints(ctx context.Context, in *ListActivityCheckpointsRequest, opts ...grpc.CallOption) (*ListActivityCheckpointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListActivityCheckpointsResponse)
+	err := c.cc.Invoke(ctx, HistoryService_ListActivityCheckpoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *historyServiceClient) ListActivityProofs(ctx context.Context, in *ListActivityProofsRequest, opts ...grpc.CallOption) (*ListActivityProofsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListActivityProofsResponse)
+	err := c.cc.Invoke(ctx, HistoryService_ListActivityProofs_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +293,19 @@ type HistoryServiceServer interface {
 	// answer, not an error. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if
 	// there is no such partition.
 	VerifyActivity(context.Context, *VerifyActivityRequest) (*VerifyActivityResponse, error)
+	// Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+	// show later that a chain was cut or made anew. A project's come with those of
+	// its documents. Needs `manage_access`, for an account `manage_account`. MUST
+	// return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+	// other arguments.
+	ListActivityCheckpoints(context.Context, *ListActivityCheckpointsRequest) (*ListActivityCheckpointsResponse, error)
+	// Lists the events of one audit chain, oldest first, as the texts that were
+	// sealed: who has them and a checkpoint verifies the chain without the server.
+	// Needs `manage_access`, for an account `manage_account`. MUST return
+	// INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+	// arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+	// partition.
+	ListActivityProofs(context.Context, *ListActivityProofsRequest) (*ListActivityProofsResponse, error)
 	// Streams events that the caller may see, at least once, in order per
 	// partition, as ListActivity shows them. Needs `view` of each project and
 	// `manage_account` of the account that the request names. Sends a checkpoint
@@ -307,6 +355,12 @@ func (UnimplementedHistoryServiceServer) ListActivity(context.Context, *ListActi
 }
 func (UnimplementedHistoryServiceServer) VerifyActivity(context.Context, *VerifyActivityRequest) (*VerifyActivityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method VerifyActivity not implemented")
+}
+func (UnimplementedHistoryServiceServer) ListActivityCheckpoints(context.Context, *ListActivityCheckpointsRequest) (*ListActivityCheckpointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListActivityCheckpoints not implemented")
+}
+func (UnimplementedHistoryServiceServer) ListActivityProofs(context.Context, *ListActivityProofsRequest) (*ListActivityProofsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListActivityProofs not implemented")
 }
 func (UnimplementedHistoryServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
@@ -449,6 +503,42 @@ func _HistoryService_VerifyActivity_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HistoryService_ListActivityCheckpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListActivityCheckpointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HistoryServiceServer).ListActivityCheckpoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HistoryService_ListActivityCheckpoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HistoryServiceServer).ListActivityCheckpoints(ctx, req.(*ListActivityCheckpointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HistoryService_ListActivityProofs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListActivityProofsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HistoryServiceServer).ListActivityProofs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HistoryService_ListActivityProofs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HistoryServiceServer).ListActivityProofs(ctx, req.(*ListActivityProofsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _HistoryService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchEventsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -544,6 +634,14 @@ var HistoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "VerifyActivity",
 			Handler:    _HistoryService_VerifyActivity_Handler,
+		},
+		{
+			MethodName: "ListActivityCheckpoints",
+			Handler:    _HistoryService_ListActivityCheckpoints_Handler,
+		},
+		{
+			MethodName: "ListActivityProofs",
+			Handler:    _HistoryService_ListActivityProofs_Handler,
 		},
 		{
 			MethodName: "CreateWebhook",

@@ -424,8 +424,8 @@ type GetEffectivePermissionsRequest struct {
 	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// How fresh the facts must be. Default: minimise latency.
 	Consistency *v1.Consistency `protobuf:"bytes,3,opt,name=consistency,proto3" json:"consistency,omitempty"`
-	// A document of the project: the answer is empty while it is in the trash or
-	// purged, or is not of the project. Empty: the project alone.
+	// A document of the project: the answer is empty while it, or the project, is
+	// in the trash or purged, or it is not of the project. Empty: the project alone.
 	DocumentId    string `protobuf:"bytes,4,opt,name=document_id,json=documentId,proto3" json:"document_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -159,9 +159,7 @@ type StorageServiceClient interface {
 	// MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the artifact or the
 	// file revision does not exist.
 	// MUST return FAILED_PRECONDITION with ERROR_REASON_FILE_NOT_AVAILABLE if
-	// there is no available file.
-	// MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-	// document is in the trash.
+	// there is no available file, or the document or its project is in the trash.
 	// MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
 	// provider gives no signing key.
 	CreateDownload(ctx context.Context, in *CreateDownloadRequest, opts ...grpc.CallOption) (*CreateDownloadResponse, error)
@@ -557,9 +555,7 @@ type StorageServiceServer interface {
 	// MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if the artifact or the
 	// file revision does not exist.
 	// MUST return FAILED_PRECONDITION with ERROR_REASON_FILE_NOT_AVAILABLE if
-	// there is no available file.
-	// MUST return FAILED_PRECONDITION with ERROR_REASON_INVALID_STATE if the
-	// document is in the trash.
+	// there is no available file, or the document or its project is in the trash.
 	// MUST return UNAVAILABLE with ERROR_REASON_BACKEND_UNAVAILABLE if the
 	// provider gives no signing key.
 	CreateDownload(context.Context, *CreateDownloadRequest) (*CreateDownloadResponse, error)

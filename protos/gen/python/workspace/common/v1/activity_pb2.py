@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"workspace/common/v1/activity.proto\x12\x13workspace.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\x0cRecordChange\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\n\n\x02sk\x18\x02 \x01(\t\x12\'\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xc4\x02\n\rActivityEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\ractor_user_id\x18\x03 \x01(\t\x12\x15\n\ractor_service\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12/\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naccount_id\x18\x07 \x01(\t\x12\x12\n\nproject_id\x18\x08 \x01(\t\x12\x10\n\x08resource\x18\t \x01(\t\x12\x32\n\x07\x63hanges\x18\n \x03(\x0b\x32!.workspace.common.v1.RecordChange\x12\x1a\n\x12partition_sequence\x18\x0b \x01(\x03\x12\x16\n\x04note\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"workspace/common/v1/activity.proto\x12\x13workspace.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\x0cRecordChange\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\n\n\x02sk\x18\x02 \x01(\t\x12\'\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xa1\x03\n\rActivityEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\ractor_user_id\x18\x03 \x01(\t\x12\x15\n\ractor_service\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12/\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naccount_id\x18\x07 \x01(\t\x12\x12\n\nproject_id\x18\x08 \x01(\t\x12\x10\n\x08resource\x18\t \x01(\t\x12\x32\n\x07\x63hanges\x18\n \x03(\x0b\x32!.workspace.common.v1.RecordChange\x12\x1a\n\x12partition_sequence\x18\x0b \x01(\x03\x12\x16\n\x04note\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12\x1e\n\rprevious_link\x18\r \x01(\tB\x07\xbaH\x04r\x02\x18Q\x12\x1b\n\nseal_nonce\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1e\n\rsealed_digest\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18@b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACTIVITYEVENT'].fields_by_name['note']._loaded_options = None
   _globals['_ACTIVITYEVENT'].fields_by_name['note']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_ACTIVITYEVENT'].fields_by_name['previous_link']._loaded_options = None
+  _globals['_ACTIVITYEVENT'].fields_by_name['previous_link']._serialized_options = b'\272H\004r\002\030Q'
+  _globals['_ACTIVITYEVENT'].fields_by_name['seal_nonce']._loaded_options = None
+  _globals['_ACTIVITYEVENT'].fields_by_name['seal_nonce']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ACTIVITYEVENT'].fields_by_name['sealed_digest']._loaded_options = None
+  _globals['_ACTIVITYEVENT'].fields_by_name['sealed_digest']._serialized_options = b'\272H\004r\002\030@'
   _globals['_RECORDCHANGE']._serialized_start=151
   _globals['_RECORDCHANGE']._serialized_end=274
   _globals['_ACTIVITYEVENT']._serialized_start=277
-  _globals['_ACTIVITYEVENT']._serialized_end=601
+  _globals['_ACTIVITYEVENT']._serialized_end=694
 # @@protoc_insertion_point(module_scope)

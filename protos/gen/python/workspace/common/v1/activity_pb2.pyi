@@ -80,6 +80,9 @@ class ActivityEvent(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     PARTITION_SEQUENCE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_LINK_FIELD_NUMBER: _builtins.int
+    SEAL_NONCE_FIELD_NUMBER: _builtins.int
+    SEALED_DIGEST_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique id of the event; equals the commit id."""
     type: _builtins.str
@@ -100,6 +103,18 @@ class ActivityEvent(_message.Message):
     """Partition sequence number of the commit: gap-free per partition."""
     note: _builtins.str
     """Why, in the words of the person who did it; empty when nothing was said."""
+    previous_link: _builtins.str
+    """Link of the event before in the audit chain of the partition, or of its
+    beginning: `sequence:hash`. Empty: written by a release that did not seal.
+    """
+    seal_nonce: _builtins.str
+    """Random; part of what the event's own link seals. Goes when personal data is
+    erased from the event.
+    """
+    sealed_digest: _builtins.str
+    """Digest of the event as it was before personal data was erased from it. Empty:
+    nothing was.
+    """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """Server time of the commit."""
@@ -126,10 +141,13 @@ class ActivityEvent(_message.Message):
         changes: _abc.Iterable[Global___RecordChange] | None = ...,
         partition_sequence: _builtins.int = ...,
         note: _builtins.str = ...,
+        previous_link: _builtins.str = ...,
+        seal_nonce: _builtins.str = ...,
+        sealed_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_service", b"actor_service", "actor_user_id", b"actor_user_id", "changes", b"changes", "event_id", b"event_id", "note", b"note", "occurred_at", b"occurred_at", "partition_sequence", b"partition_sequence", "project_id", b"project_id", "request_id", b"request_id", "resource", b"resource", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_service", b"actor_service", "actor_user_id", b"actor_user_id", "changes", b"changes", "event_id", b"event_id", "note", b"note", "occurred_at", b"occurred_at", "partition_sequence", b"partition_sequence", "previous_link", b"previous_link", "project_id", b"project_id", "request_id", b"request_id", "resource", b"resource", "seal_nonce", b"seal_nonce", "sealed_digest", b"sealed_digest", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from workspace.common.v1 import activity_pb2 as _activity_pb2
 from workspace.project.v1 import history_pb2 as _history_pb2
 from workspace.project.v1 import link_pb2 as _link_pb2
@@ -22,6 +23,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ActivityFaultKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ActivityFaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActivityFaultKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACTIVITY_FAULT_KIND_UNSPECIFIED: _ActivityFaultKind.ValueType  # 0
+    """Not said."""
+    ACTIVITY_FAULT_KIND_EDITED: _ActivityFaultKind.ValueType  # 1
+    """An event is not what was sealed."""
+    ACTIVITY_FAULT_KIND_MISSING: _ActivityFaultKind.ValueType  # 2
+    """An event is missing from the middle."""
+    ACTIVITY_FAULT_KIND_SWAPPED: _ActivityFaultKind.ValueType  # 3
+    """An event lies in the place of another."""
+    ACTIVITY_FAULT_KIND_CUT: _ActivityFaultKind.ValueType  # 4
+    """The last events are missing."""
+    ACTIVITY_FAULT_KIND_REBUILT: _ActivityFaultKind.ValueType  # 5
+    """The chain is another one than that of the checkpoint."""
+    ACTIVITY_FAULT_KIND_ADDED: _ActivityFaultKind.ValueType  # 6
+    """An event was put there."""
+    ACTIVITY_FAULT_KIND_RECORD: _ActivityFaultKind.ValueType  # 7
+    """A record is not what the events say of it."""
+
+class ActivityFaultKind(_ActivityFaultKind, metaclass=_ActivityFaultKindEnumTypeWrapper):
+    """ActivityFaultKind says what was done to an audit chain."""
+
+ACTIVITY_FAULT_KIND_UNSPECIFIED: ActivityFaultKind.ValueType  # 0
+"""Not said."""
+ACTIVITY_FAULT_KIND_EDITED: ActivityFaultKind.ValueType  # 1
+"""An event is not what was sealed."""
+ACTIVITY_FAULT_KIND_MISSING: ActivityFaultKind.ValueType  # 2
+"""An event is missing from the middle."""
+ACTIVITY_FAULT_KIND_SWAPPED: ActivityFaultKind.ValueType  # 3
+"""An event lies in the place of another."""
+ACTIVITY_FAULT_KIND_CUT: ActivityFaultKind.ValueType  # 4
+"""The last events are missing."""
+ACTIVITY_FAULT_KIND_REBUILT: ActivityFaultKind.ValueType  # 5
+"""The chain is another one than that of the checkpoint."""
+ACTIVITY_FAULT_KIND_ADDED: ActivityFaultKind.ValueType  # 6
+"""An event was put there."""
+ACTIVITY_FAULT_KIND_RECORD: ActivityFaultKind.ValueType  # 7
+"""A record is not what the events say of it."""
+Global___ActivityFaultKind: _TypeAlias = ActivityFaultKind  # noqa: Y015
 
 @_typing.final
 class ListMetadataRecordsRequest(_message.Message):
@@ -412,22 +457,28 @@ class VerifyActivityRequest(_message.Message):
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     DOCUMENT_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Chain of this project."""
     document_id: _builtins.str
     """Chain of this document."""
     account_id: _builtins.str
     """Chain of this account."""
+    checkpoint: _builtins.str
+    """A checkpoint of this chain that was kept elsewhere. Default empty: none, then
+    a chain that was cut with its head, or made anew as a whole, is not found out.
+    """
     def __init__(
         self,
         *,
         project_id: _builtins.str = ...,
         document_id: _builtins.str = ...,
         account_id: _builtins.str = ...,
+        checkpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "document_id", b"document_id", "project_id", b"project_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "checkpoint", b"checkpoint", "document_id", b"document_id", "project_id", b"project_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,22 +493,26 @@ class ActivityFault(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     PARTITION_SEQUENCE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Event at which the break was found. Empty: the event is missing."""
     partition_sequence: _builtins.int
     """Partition sequence number of the break."""
     text: _builtins.str
     """What is wrong, in one sentence."""
+    kind: Global___ActivityFaultKind.ValueType
+    """What was done."""
     def __init__(
         self,
         *,
         event_id: _builtins.str = ...,
         partition_sequence: _builtins.int = ...,
         text: _builtins.str = ...,
+        kind: Global___ActivityFaultKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "partition_sequence", b"partition_sequence", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "kind", b"kind", "partition_sequence", b"partition_sequence", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,13 +527,35 @@ class VerifyActivityResponse(_message.Message):
     INTACT_FIELD_NUMBER: _builtins.int
     VERIFIED_COUNT_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    SEALED_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEALED_COUNT_FIELD_NUMBER: _builtins.int
+    ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    JOINED_COUNT_FIELD_NUMBER: _builtins.int
+    SEALED_SINCE_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     intact: _builtins.bool
     """True: the chain is unbroken."""
     verified_count: _builtins.int
     """Number of events looked at."""
+    sealed_count: _builtins.int
+    """Number of events in the chain of this store, each sealed by the next."""
+    unsealed_count: _builtins.int
+    """Number of events without a seal, written by releases before there were any:
+    of these only a missing number shows.
+    """
+    erased_count: _builtins.int
+    """Number of events from which personal data was erased, as other events tell."""
+    joined_count: _builtins.int
+    """Number of events of other stores, which came by sync."""
+    checkpoint: _builtins.str
+    """Where the chain ends now: keep it elsewhere. Empty: the chain is broken."""
     @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivityFault]:
         """The first 100 breaks."""
+
+    @_builtins.property
+    def sealed_since(self) -> _timestamp_pb2.Timestamp:
+        """Time of the first sealed event. Unset: none is."""
 
     def __init__(
         self,
@@ -486,14 +563,216 @@ class VerifyActivityResponse(_message.Message):
         intact: _builtins.bool = ...,
         verified_count: _builtins.int = ...,
         faults: _abc.Iterable[Global___ActivityFault] | None = ...,
+        sealed_count: _builtins.int = ...,
+        unsealed_count: _builtins.int = ...,
+        erased_count: _builtins.int = ...,
+        joined_count: _builtins.int = ...,
+        sealed_since: _timestamp_pb2.Timestamp | None = ...,
+        checkpoint: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sealed_since", b"sealed_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "intact", b"intact", "verified_count", b"verified_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "erased_count", b"erased_count", "faults", b"faults", "intact", b"intact", "joined_count", b"joined_count", "sealed_count", b"sealed_count", "sealed_since", b"sealed_since", "unsealed_count", b"unsealed_count", "verified_count", b"verified_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyActivityResponse: _TypeAlias = VerifyActivityResponse  # noqa: Y015
+
+@_typing.final
+class ActivityCheckpoint(_message.Message):
+    """ActivityCheckpoint is where an audit chain ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    partition: _builtins.str
+    """Partition, for example `PROJECT#p_abc`."""
+    text: _builtins.str
+    """One line of text to keep, and to verify the chain against."""
+    def __init__(
+        self,
+        *,
+        partition: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivityCheckpoint: _TypeAlias = ActivityCheckpoint  # noqa: Y015
+
+@_typing.final
+class ListActivityCheckpointsRequest(_message.Message):
+    """Request of ListActivityCheckpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """Chains of this project and its documents."""
+    document_id: _builtins.str
+    """Chain of this document."""
+    account_id: _builtins.str
+    """Chain of this account."""
+    page_size: _builtins.int
+    """Most results in one page: default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """Token of an earlier answer to the same caller and arguments. Empty: first
+    page.
+    """
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActivityCheckpointsRequest: _TypeAlias = ListActivityCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class ListActivityCheckpointsResponse(_message.Message):
+    """Response of ListActivityCheckpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty: this was the last page."""
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivityCheckpoint]:
+        """The checkpoints; the one of the project first."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[Global___ActivityCheckpoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActivityCheckpointsResponse: _TypeAlias = ListActivityCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class ActivityProof(_message.Message):
+    """ActivityProof is an event as it is sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Its key in the partition."""
+    content: _builtins.str
+    """The event as canonical JSON (RFC 8785), byte by byte."""
+    joined: _builtins.bool
+    """True: it came from another store by sync."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        content: _builtins.str = ...,
+        joined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "joined", b"joined", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivityProof: _TypeAlias = ActivityProof  # noqa: Y015
+
+@_typing.final
+class ListActivityProofsRequest(_message.Message):
+    """Request of ListActivityProofs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """Chain of this project."""
+    document_id: _builtins.str
+    """Chain of this document."""
+    account_id: _builtins.str
+    """Chain of this account."""
+    page_size: _builtins.int
+    """Most results in one page: default 50, coerced to at most 500."""
+    page_token: _builtins.str
+    """Token of an earlier answer to the same caller and arguments. Empty: first
+    page.
+    """
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActivityProofsRequest: _TypeAlias = ListActivityProofsRequest  # noqa: Y015
+
+@_typing.final
+class ListActivityProofsResponse(_message.Message):
+    """Response of ListActivityProofs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOFS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Empty: this was the last page."""
+    checkpoint: _builtins.str
+    """Where the chain ended before this page was read."""
+    @_builtins.property
+    def proofs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivityProof]:
+        """The events, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        proofs: _abc.Iterable[Global___ActivityProof] | None = ...,
+        next_page_token: _builtins.str = ...,
+        checkpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "next_page_token", b"next_page_token", "proofs", b"proofs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActivityProofsResponse: _TypeAlias = ListActivityProofsResponse  # noqa: Y015
 
 @_typing.final
 class WatchEventsRequest(_message.Message):

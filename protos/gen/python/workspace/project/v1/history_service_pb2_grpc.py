@@ -73,6 +73,16 @@ class HistoryServiceStub:
                 request_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityRequest.SerializeToString,
                 response_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityResponse.FromString,
                 _registered_method=True)
+        self.ListActivityCheckpoints = channel.unary_unary(
+                '/workspace.project.v1.HistoryService/ListActivityCheckpoints',
+                request_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.ListActivityProofs = channel.unary_unary(
+                '/workspace.project.v1.HistoryService/ListActivityProofs',
+                request_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsRequest.SerializeToString,
+                response_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/workspace.project.v1.HistoryService/WatchEvents',
                 request_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.WatchEventsRequest.SerializeToString,
@@ -166,6 +176,29 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListActivityCheckpoints(self, request, context):
+        """Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+        show later that a chain was cut or made anew. A project's come with those of
+        its documents. Needs `manage_access`, for an account `manage_account`. MUST
+        return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+        other arguments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListActivityProofs(self, request, context):
+        """Lists the events of one audit chain, oldest first, as the texts that were
+        sealed: who has them and a checkpoint verifies the chain without the server.
+        Needs `manage_access`, for an account `manage_account`. MUST return
+        INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+        arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+        partition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """Streams events that the caller may see, at least once, in order per
         partition, as ListActivity shows them. Needs `view` of each project and
@@ -240,6 +273,16 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.VerifyActivity,
                     request_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityRequest.FromString,
                     response_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityResponse.SerializeToString,
+            ),
+            'ListActivityCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActivityCheckpoints,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsResponse.SerializeToString,
+            ),
+            'ListActivityProofs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActivityProofs,
+                    request_deserializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsRequest.FromString,
+                    response_serializer=workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -433,6 +476,60 @@ class HistoryService:
             '/workspace.project.v1.HistoryService/VerifyActivity',
             workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityRequest.SerializeToString,
             workspace_dot_project_dot_v1_dot_history__service__pb2.VerifyActivityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActivityCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.HistoryService/ListActivityCheckpoints',
+            workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActivityProofs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workspace.project.v1.HistoryService/ListActivityProofs',
+            workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsRequest.SerializeToString,
+            workspace_dot_project_dot_v1_dot_history__service__pb2.ListActivityProofsResponse.FromString,
             options,
             channel_credentials,
             insecure,

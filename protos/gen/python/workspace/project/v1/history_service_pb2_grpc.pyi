@@ -77,6 +77,21 @@ class HistoryServiceStub:
     answer, not an error. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if
     there is no such partition.
     """
+    ListActivityCheckpoints: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.ListActivityCheckpointsRequest, _history_service_pb2.ListActivityCheckpointsResponse]
+    """Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+    show later that a chain was cut or made anew. A project's come with those of
+    its documents. Needs `manage_access`, for an account `manage_account`. MUST
+    return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+    other arguments.
+    """
+    ListActivityProofs: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.ListActivityProofsRequest, _history_service_pb2.ListActivityProofsResponse]
+    """Lists the events of one audit chain, oldest first, as the texts that were
+    sealed: who has them and a checkpoint verifies the chain without the server.
+    Needs `manage_access`, for an account `manage_account`. MUST return
+    INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+    arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+    partition.
+    """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_history_service_pb2.WatchEventsRequest, _history_service_pb2.WatchEventsResponse]
     """Streams events that the caller may see, at least once, in order per
     partition, as ListActivity shows them. Needs `view` of each project and
@@ -152,6 +167,21 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     Needs `manage_access`, for an account `manage_account`. A broken chain is an
     answer, not an error. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if
     there is no such partition.
+    """
+    ListActivityCheckpoints: _aio.UnaryUnaryMultiCallable[_history_service_pb2.ListActivityCheckpointsRequest, _history_service_pb2.ListActivityCheckpointsResponse]  # type: ignore[assignment]
+    """Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+    show later that a chain was cut or made anew. A project's come with those of
+    its documents. Needs `manage_access`, for an account `manage_account`. MUST
+    return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+    other arguments.
+    """
+    ListActivityProofs: _aio.UnaryUnaryMultiCallable[_history_service_pb2.ListActivityProofsRequest, _history_service_pb2.ListActivityProofsResponse]  # type: ignore[assignment]
+    """Lists the events of one audit chain, oldest first, as the texts that were
+    sealed: who has them and a checkpoint verifies the chain without the server.
+    Needs `manage_access`, for an account `manage_account`. MUST return
+    INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+    arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+    partition.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_history_service_pb2.WatchEventsRequest, _history_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams events that the caller may see, at least once, in order per
@@ -261,6 +291,33 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         Needs `manage_access`, for an account `manage_account`. A broken chain is an
         answer, not an error. MUST return NOT_FOUND with ERROR_REASON_NOT_FOUND if
         there is no such partition.
+        """
+
+    @_abc_1.abstractmethod
+    def ListActivityCheckpoints(
+        self,
+        request: _history_service_pb2.ListActivityCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_service_pb2.ListActivityCheckpointsResponse, _abc.Awaitable[_history_service_pb2.ListActivityCheckpointsResponse]]:
+        """Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+        show later that a chain was cut or made anew. A project's come with those of
+        its documents. Needs `manage_access`, for an account `manage_account`. MUST
+        return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+        other arguments.
+        """
+
+    @_abc_1.abstractmethod
+    def ListActivityProofs(
+        self,
+        request: _history_service_pb2.ListActivityProofsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_service_pb2.ListActivityProofsResponse, _abc.Awaitable[_history_service_pb2.ListActivityProofsResponse]]:
+        """Lists the events of one audit chain, oldest first, as the texts that were
+        sealed: who has them and a checkpoint verifies the chain without the server.
+        Needs `manage_access`, for an account `manage_account`. MUST return
+        INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+        arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+        partition.
         """
 
     @_abc_1.abstractmethod

@@ -220,8 +220,8 @@ class GetEffectivePermissionsRequest(_message.Message):
     user_id: _builtins.str
     """The user. Empty: the caller."""
     document_id: _builtins.str
-    """A document of the project: the answer is empty while it is in the trash or
-    purged, or is not of the project. Empty: the project alone.
+    """A document of the project: the answer is empty while it, or the project, is
+    in the trash or purged, or it is not of the project. Empty: the project alone.
     """
     @_builtins.property
     def consistency(self) -> _consistency_pb2.Consistency:

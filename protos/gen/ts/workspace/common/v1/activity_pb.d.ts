@@ -145,6 +145,30 @@ export declare type ActivityEvent = Message<"workspace.common.v1.ActivityEvent">
    * @generated from field: string note = 12;
    */
   note: string;
+
+  /**
+   * Link of the event before in the audit chain of the partition, or of its
+   * beginning: `sequence:hash`. Empty: written by a release that did not seal.
+   *
+   * @generated from field: string previous_link = 13;
+   */
+  previousLink: string;
+
+  /**
+   * Random; part of what the event's own link seals. Goes when personal data is
+   * erased from the event.
+   *
+   * @generated from field: string seal_nonce = 14;
+   */
+  sealNonce: string;
+
+  /**
+   * Digest of the event as it was before personal data was erased from it. Empty:
+   * nothing was.
+   *
+   * @generated from field: string sealed_digest = 15;
+   */
+  sealedDigest: string;
 };
 
 /**

@@ -2,7 +2,7 @@
 // @generated from file workspace/project/v1/history_service.proto (package workspace.project.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { MetadataRecord, MetadataRecordType, Webhook, WriteEvent, WriteEventKind } from "./history_pb.js";
 import type { ObjectLink } from "./link_pb.js";
@@ -469,6 +469,14 @@ export declare type VerifyActivityRequest = Message<"workspace.project.v1.Verify
    * @generated from field: string account_id = 3;
    */
   accountId: string;
+
+  /**
+   * A checkpoint of this chain that was kept elsewhere. Default empty: none, then
+   * a chain that was cut with its head, or made anew as a whole, is not found out.
+   *
+   * @generated from field: string checkpoint = 4;
+   */
+  checkpoint: string;
 };
 
 /**
@@ -503,6 +511,13 @@ export declare type ActivityFault = Message<"workspace.project.v1.ActivityFault"
    * @generated from field: string text = 3;
    */
   text: string;
+
+  /**
+   * What was done.
+   *
+   * @generated from field: workspace.project.v1.ActivityFaultKind kind = 4;
+   */
+  kind: ActivityFaultKind;
 };
 
 /**
@@ -537,6 +552,49 @@ export declare type VerifyActivityResponse = Message<"workspace.project.v1.Verif
    * @generated from field: repeated workspace.project.v1.ActivityFault faults = 3;
    */
   faults: ActivityFault[];
+
+  /**
+   * Number of events in the chain of this store, each sealed by the next.
+   *
+   * @generated from field: int64 sealed_count = 4;
+   */
+  sealedCount: bigint;
+
+  /**
+   * Number of events without a seal, written by releases before there were any:
+   * of these only a missing number shows.
+   *
+   * @generated from field: int64 unsealed_count = 5;
+   */
+  unsealedCount: bigint;
+
+  /**
+   * Number of events from which personal data was erased, as other events tell.
+   *
+   * @generated from field: int64 erased_count = 6;
+   */
+  erasedCount: bigint;
+
+  /**
+   * Number of events of other stores, which came by sync.
+   *
+   * @generated from field: int64 joined_count = 7;
+   */
+  joinedCount: bigint;
+
+  /**
+   * Time of the first sealed event. Unset: none is.
+   *
+   * @generated from field: google.protobuf.Timestamp sealed_since = 8;
+   */
+  sealedSince?: Timestamp | undefined;
+
+  /**
+   * Where the chain ends now: keep it elsewhere. Empty: the chain is broken.
+   *
+   * @generated from field: string checkpoint = 9;
+   */
+  checkpoint: string;
 };
 
 /**
@@ -544,6 +602,226 @@ export declare type VerifyActivityResponse = Message<"workspace.project.v1.Verif
  * Use `create(VerifyActivityResponseSchema)` to create a new message.
  */
 export declare const VerifyActivityResponseSchema: GenMessage<VerifyActivityResponse>;
+
+/**
+ * ActivityCheckpoint is where an audit chain ends.
+ *
+ * @generated from message workspace.project.v1.ActivityCheckpoint
+ */
+export declare type ActivityCheckpoint = Message<"workspace.project.v1.ActivityCheckpoint"> & {
+  /**
+   * Partition, for example `PROJECT#p_abc`.
+   *
+   * @generated from field: string partition = 1;
+   */
+  partition: string;
+
+  /**
+   * One line of text to keep, and to verify the chain against.
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message workspace.project.v1.ActivityCheckpoint.
+ * Use `create(ActivityCheckpointSchema)` to create a new message.
+ */
+export declare const ActivityCheckpointSchema: GenMessage<ActivityCheckpoint>;
+
+/**
+ * Request of ListActivityCheckpoints.
+ *
+ * @generated from message workspace.project.v1.ListActivityCheckpointsRequest
+ */
+export declare type ListActivityCheckpointsRequest = Message<"workspace.project.v1.ListActivityCheckpointsRequest"> & {
+  /**
+   * Chains of this project and its documents.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+
+  /**
+   * Chain of this document.
+   *
+   * @generated from field: string document_id = 2;
+   */
+  documentId: string;
+
+  /**
+   * Chain of this account.
+   *
+   * @generated from field: string account_id = 3;
+   */
+  accountId: string;
+
+  /**
+   * Most results in one page: default 50, coerced to at most 500.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Token of an earlier answer to the same caller and arguments. Empty: first
+   * page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message workspace.project.v1.ListActivityCheckpointsRequest.
+ * Use `create(ListActivityCheckpointsRequestSchema)` to create a new message.
+ */
+export declare const ListActivityCheckpointsRequestSchema: GenMessage<ListActivityCheckpointsRequest>;
+
+/**
+ * Response of ListActivityCheckpoints.
+ *
+ * @generated from message workspace.project.v1.ListActivityCheckpointsResponse
+ */
+export declare type ListActivityCheckpointsResponse = Message<"workspace.project.v1.ListActivityCheckpointsResponse"> & {
+  /**
+   * The checkpoints; the one of the project first.
+   *
+   * @generated from field: repeated workspace.project.v1.ActivityCheckpoint checkpoints = 1;
+   */
+  checkpoints: ActivityCheckpoint[];
+
+  /**
+   * Token of the next page. Empty: this was the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message workspace.project.v1.ListActivityCheckpointsResponse.
+ * Use `create(ListActivityCheckpointsResponseSchema)` to create a new message.
+ */
+export declare const ListActivityCheckpointsResponseSchema: GenMessage<ListActivityCheckpointsResponse>;
+
+/**
+ * ActivityProof is an event as it is sealed.
+ *
+ * @generated from message workspace.project.v1.ActivityProof
+ */
+export declare type ActivityProof = Message<"workspace.project.v1.ActivityProof"> & {
+  /**
+   * Its key in the partition.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * The event as canonical JSON (RFC 8785), byte by byte.
+   *
+   * @generated from field: string content = 2;
+   */
+  content: string;
+
+  /**
+   * True: it came from another store by sync.
+   *
+   * @generated from field: bool joined = 3;
+   */
+  joined: boolean;
+};
+
+/**
+ * Describes the message workspace.project.v1.ActivityProof.
+ * Use `create(ActivityProofSchema)` to create a new message.
+ */
+export declare const ActivityProofSchema: GenMessage<ActivityProof>;
+
+/**
+ * Request of ListActivityProofs.
+ *
+ * @generated from message workspace.project.v1.ListActivityProofsRequest
+ */
+export declare type ListActivityProofsRequest = Message<"workspace.project.v1.ListActivityProofsRequest"> & {
+  /**
+   * Chain of this project.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+
+  /**
+   * Chain of this document.
+   *
+   * @generated from field: string document_id = 2;
+   */
+  documentId: string;
+
+  /**
+   * Chain of this account.
+   *
+   * @generated from field: string account_id = 3;
+   */
+  accountId: string;
+
+  /**
+   * Most results in one page: default 50, coerced to at most 500.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Token of an earlier answer to the same caller and arguments. Empty: first
+   * page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message workspace.project.v1.ListActivityProofsRequest.
+ * Use `create(ListActivityProofsRequestSchema)` to create a new message.
+ */
+export declare const ListActivityProofsRequestSchema: GenMessage<ListActivityProofsRequest>;
+
+/**
+ * Response of ListActivityProofs.
+ *
+ * @generated from message workspace.project.v1.ListActivityProofsResponse
+ */
+export declare type ListActivityProofsResponse = Message<"workspace.project.v1.ListActivityProofsResponse"> & {
+  /**
+   * The events, oldest first.
+   *
+   * @generated from field: repeated workspace.project.v1.ActivityProof proofs = 1;
+   */
+  proofs: ActivityProof[];
+
+  /**
+   * Token of the next page. Empty: this was the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Where the chain ended before this page was read.
+   *
+   * @generated from field: string checkpoint = 3;
+   */
+  checkpoint: string;
+};
+
+/**
+ * Describes the message workspace.project.v1.ListActivityProofsResponse.
+ * Use `create(ListActivityProofsResponseSchema)` to create a new message.
+ */
+export declare const ListActivityProofsResponseSchema: GenMessage<ListActivityProofsResponse>;
 
 /**
  * Request of WatchEvents.
@@ -851,6 +1129,74 @@ export declare type DeleteWebhookResponse = Message<"workspace.project.v1.Delete
 export declare const DeleteWebhookResponseSchema: GenMessage<DeleteWebhookResponse>;
 
 /**
+ * ActivityFaultKind says what was done to an audit chain.
+ *
+ * @generated from enum workspace.project.v1.ActivityFaultKind
+ */
+export enum ActivityFaultKind {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * An event is not what was sealed.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_EDITED = 1;
+   */
+  EDITED = 1,
+
+  /**
+   * An event is missing from the middle.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_MISSING = 2;
+   */
+  MISSING = 2,
+
+  /**
+   * An event lies in the place of another.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_SWAPPED = 3;
+   */
+  SWAPPED = 3,
+
+  /**
+   * The last events are missing.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_CUT = 4;
+   */
+  CUT = 4,
+
+  /**
+   * The chain is another one than that of the checkpoint.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_REBUILT = 5;
+   */
+  REBUILT = 5,
+
+  /**
+   * An event was put there.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_ADDED = 6;
+   */
+  ADDED = 6,
+
+  /**
+   * A record is not what the events say of it.
+   *
+   * @generated from enum value: ACTIVITY_FAULT_KIND_RECORD = 7;
+   */
+  RECORD = 7,
+}
+
+/**
+ * Describes the enum workspace.project.v1.ActivityFaultKind.
+ */
+export declare const ActivityFaultKindSchema: GenEnum<ActivityFaultKind>;
+
+/**
  * HistoryService reads and extends append-only history, and delivers events. No
  * RPC changes or deletes a row of history. Every RPC MUST return
  * UNAUTHENTICATED for bad credentials, INVALID_ARGUMENT with
@@ -940,6 +1286,35 @@ export declare const HistoryService: GenService<{
     methodKind: "unary";
     input: typeof VerifyActivityRequestSchema;
     output: typeof VerifyActivityResponseSchema;
+  },
+  /**
+   * Lists checkpoints of audit chains: where each ends now. Kept elsewhere they
+   * show later that a chain was cut or made anew. A project's come with those of
+   * its documents. Needs `manage_access`, for an account `manage_account`. MUST
+   * return INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of
+   * other arguments.
+   *
+   * @generated from rpc workspace.project.v1.HistoryService.ListActivityCheckpoints
+   */
+  listActivityCheckpoints: {
+    methodKind: "unary";
+    input: typeof ListActivityCheckpointsRequestSchema;
+    output: typeof ListActivityCheckpointsResponseSchema;
+  },
+  /**
+   * Lists the events of one audit chain, oldest first, as the texts that were
+   * sealed: who has them and a checkpoint verifies the chain without the server.
+   * Needs `manage_access`, for an account `manage_account`. MUST return
+   * INVALID_ARGUMENT with ERROR_REASON_INVALID_PAGE_TOKEN for a token of other
+   * arguments, and NOT_FOUND with ERROR_REASON_NOT_FOUND if there is no such
+   * partition.
+   *
+   * @generated from rpc workspace.project.v1.HistoryService.ListActivityProofs
+   */
+  listActivityProofs: {
+    methodKind: "unary";
+    input: typeof ListActivityProofsRequestSchema;
+    output: typeof ListActivityProofsResponseSchema;
   },
   /**
    * Streams events that the caller may see, at least once, in order per

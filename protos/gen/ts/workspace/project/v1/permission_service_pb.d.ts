@@ -235,8 +235,8 @@ export declare type GetEffectivePermissionsRequest = Message<"workspace.project.
   consistency?: Consistency | undefined;
 
   /**
-   * A document of the project: the answer is empty while it is in the trash or
-   * purged, or is not of the project. Empty: the project alone.
+   * A document of the project: the answer is empty while it, or the project, is
+   * in the trash or purged, or it is not of the project. Empty: the project alone.
    *
    * @generated from field: string document_id = 4;
    */
