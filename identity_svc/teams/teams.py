@@ -153,7 +153,8 @@ class Teams:
             require_etag(base, request.team.etag, f"teams/{team_id}")
             changed = base.edit()
             apply_mask(changed, request.team, request.update_mask, server_set=_SERVER_SET)
-            changed.name = validate_name("team.name", changed.name)
+            if changed.name != base.message.name or not changed.name:  # else it was once taken
+                changed.name = validate_name("team.name", changed.name)
             self._stamp(changed)
             moved = changed.parent_team_id != base.message.parent_team_id
             async with self._tree.place(changed) if moved else nullcontext():
@@ -163,6 +164,7 @@ class Teams:
                     activity=team_activity("team.updated", changed),
                     answer=lambda records: UpdateTeamResponse(team=records[0].shown()),
                     if_head=head,
+                    still=lambda: require_admin(self._directory, team_id, caller),
                 )
 
         return await settle(mutation, pk, UpdateTeamResponse, attempt)

@@ -123,7 +123,7 @@ class _Read:
             return
         if text := _problem(event, stamp, members):
             self.found.append(Fault(FaultKind.EDITED, event.event_id, entry.sequence, text))
-        if stamp.erased:
+        if stamp.erased or entry.erased:
             self.erased.add(entry.event_id)
         if own and entry.link:
             self.since = self.since or event.hlc
@@ -131,7 +131,8 @@ class _Read:
     def faults(self, kept: Checkpoint | None, latest: int) -> list[Fault]:
         """Every break, by sequence number; `latest`: what HEAD says by now."""
         end = End(self.head.pseq, self.head.commit_id, self.head.link)
-        gaps = self.history.is_joined or any(row.elsewhere for row in self.checks.rows.values())
+        rows = self.checks.rows.values()
+        gaps = self.history.is_joined or any(row.elsewhere or row.purged for row in rows)
         found = self.history.faults(end, gaps=gaps, latest=latest, kept=kept)
         found = [*self.found, *found, *self.checks.faults()]
         return sorted(found, key=lambda fault: (fault.sequence, fault.event_id))

@@ -26,7 +26,8 @@ _EXPIRING = frozenset({"upload"})
 class Row:
     """A record as stored; `digest` is that of its content, made anew. `writer` and `hlc`
     name the commit that wrote it; `elsewhere`: another instance took part in it, `several`:
-    versions lie side by side."""
+    versions lie side by side, `purged`: of a tombstone little is left, by a commit that has
+    no event."""
 
     family: str
     deleted: bool
@@ -37,6 +38,7 @@ class Row:
     hlc: str = ""
     elsewhere: bool = False
     several: bool = False
+    purged: bool = False
 
     @classmethod
     def of(cls, item: Item, instance: str) -> Self:
@@ -52,6 +54,7 @@ class Row:
             item.family, item.deleted, digest, stamp.digest,
             len(json.dumps(content, ensure_ascii=False).encode()), stamp.dot[0], stamp.hlc,
             others or bool(stamp.origin), bool(stamp.siblings),
+            stamp.deleted and not stamp.fields,
         )  # fmt: skip
 
     @property
@@ -86,7 +89,7 @@ class RecordChecks:
     def add(self, entry: Entry, hlc: str, members: dict[str, Any], *, own: bool) -> None:
         """`own`: this instance wrote the event. Raises KeyError, TypeError or ValueError for
         one that cannot be read."""
-        if own:
+        if own and entry.sequence <= self.sequence:
             self._own.add(entry.sequence)
         for change in members.get("changes", ()):
             family, sk, after = str(change["family"]), str(change["sk"]), change.get("after")

@@ -94,8 +94,12 @@ class Assignments:
             activity=activity_of("project.assigned", project),
             answer=lambda records: _answer(found, records, len(revoked)),
             if_head=found.head,
-            still=self._access.still(found, OWNER),
+            still=lambda: self._still(request.project_id, target),
         )
+
+    async def _still(self, project_id: str, target: _Target) -> None:
+        """Once more what memberships of both homes allow: they lie elsewhere."""
+        await self._may_move(await self._access.require(project_id, OWNER), target)
 
     def _ended(self, record: Record[Grant], found: ProjectAccess) -> Grant:
         grant = record.edit()

@@ -120,15 +120,18 @@ class Projects:
 
     async def update(self, request: UpdateProjectRequest) -> UpdateProjectResponse:
         """Change fields. Raises INVALID_MASK for unknown and server-set ones."""
-        wanted = request.project
+        wanted, needed = request.project, WRITE
 
         async def authorise() -> ProjectAccess:
-            return await self._access.require(wanted.project_id, WRITE, active=False)
+            return await self._access.require(wanted.project_id, needed, active=False)
 
         async def decide(found: ProjectAccess, project: Project) -> None:
+            nonlocal needed
             paths = apply_mask(project, wanted, request.update_mask, server_set=_SERVER_SET)
-            if OWNER not in found.permissions and _OWNERS_ONLY.intersection(paths):
-                raise permission_denied("owner", f"projects/{wanted.project_id}")
+            if _OWNERS_ONLY.intersection(paths):
+                needed = OWNER  # right before the commit, too
+                if OWNER not in found.permissions:
+                    raise permission_denied("owner", f"projects/{wanted.project_id}")
             require_active(found.project)
             if "name" in paths:
                 project.name = validate_name("name", project.name)

@@ -243,10 +243,15 @@ def _show_export(found: Verified, *, json: bool) -> bool:
     rows = [[str(f.sequence), f.event_id, f.kind.name.lower(), f.text] for f in found.faults]
     if json:
         faults = [dict(zip(_HEADINGS, row, strict=True)) for row in rows]
-        print_json({"partition": found.partition, "intact": intact, "faults": faults})
+        print_json({
+            "partition": found.partition, "intact": intact, "faults": faults,
+            "erased_count": found.erased,
+        })  # fmt: skip
         return intact
     seen = counted(found.count, "event")
     print_line(f"{found.partition}: " + (f"intact: {seen} verified" if intact else "BROKEN"))
     if not intact:
         print_rows(_HEADINGS, rows)
+    elif found.erased:
+        print_line(f"  personal data was erased from {counted(found.erased, 'event')}")
     return intact

@@ -28,17 +28,20 @@ _SCOPES = {"PROJECT": "project_id", "DOCUMENT": "document_id", "ACCOUNT": "accou
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Of one export: its partition, how many events it has, and the breaks."""
+    """Of one export: its partition, how many events it has, the breaks, and from how many
+    events a person was taken out."""
 
     partition: str
     count: int
     faults: Sequence[Fault]
+    erased: int
 
 
 def read_checkpoints(path: Path) -> list[Checkpoint]:
-    """The newest of each chain, in the order of the file. Empty lines and those that begin
-    with # are passed over; raises CliError for any other that is none."""
-    found: dict[str, Checkpoint] = {}
+    """The newest of each chain of each store, in the order of the file. Empty lines and those
+    that begin with # are passed over; raises CliError for any other that is none, and for a
+    file without any: nothing would be verified against it, and nobody would know."""
+    found: dict[tuple[str, str], Checkpoint] = {}
     for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -46,9 +49,11 @@ def read_checkpoints(path: Path) -> list[Checkpoint]:
             each = Checkpoint.load(line.strip())
         except ValueError:
             raise usage(f"{path}, line {number}: this is no checkpoint") from None
-        known = found.get(each.pk)
+        known = found.get((each.pk, each.instance))
         if known is None or known.sequence <= each.sequence:
-            found[each.pk] = each
+            found[each.pk, each.instance] = each
+    if not found:
+        raise usage(f"{path} has no checkpoint")
     return list(found.values())
 
 
@@ -77,11 +82,12 @@ def verify_export(path: Path, kept: Sequence[Checkpoint] = ()) -> Verified:
         own = Checkpoint.load(str(head["checkpoint"]))
     except (ValueError, KeyError):
         raise _no_export(path) from None
-    history, unread = History(own.pk, own.instance), list[Fault]()
+    history, unread, erased = History(own.pk, own.instance), list[Fault](), 0
     for row in rows:
         sk = str(row.get("key", ""))
         try:
-            history.add(sk, str(row.get("content")), joined=bool(row.get("joined")))
+            entry = history.add(sk, str(row.get("content")), joined=bool(row.get("joined")))
+            erased += entry.erased
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             event_id = sk.rpartition("#")[2]
             unread.append(Fault(FaultKind.EDITED, event_id, 0, "The event is not readable."))
@@ -90,7 +96,7 @@ def verify_export(path: Path, kept: Sequence[Checkpoint] = ()) -> Verified:
         kept=_of_chain(own, kept),
     )  # fmt: skip
     faults = sorted([*unread, *faults], key=lambda fault: fault.sequence)
-    return Verified(own.pk, history.count, faults)
+    return Verified(own.pk, history.count, faults, erased)
 
 
 def _of_chain(own: Checkpoint, kept: Sequence[Checkpoint]) -> Checkpoint | None:

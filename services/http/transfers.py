@@ -64,7 +64,8 @@ async def _abort(request: Request) -> None:
     abort = request.scope.get("extensions", {}).get(ABORT, {}).get("abort")
     if abort is not None:
         abort()
-        await asyncio.sleep(0)  # the protocol hears of it before we return
+        for _ in range(2):  # the protocol hears of it before we return, by TLS a turn later
+            await asyncio.sleep(0)
 
 
 def _has_body(request: Request) -> bool:

@@ -60,7 +60,7 @@ class Chain:
     def faults(self) -> list[Fault]:
         """Every break, the first hundred of each sort."""
         self._links = {each.link: each for each in self.entries if each.link}
-        for each in sorted(self.entries, key=lambda each: (each.joined, not each.link)):
+        for each in sorted(self.entries, key=lambda e: (e.joined, e.erased, not e.link)):
             self._at.setdefault(each.sequence, each)
         self._sealed = sorted(n for n, each in self._at.items() if each.link)
         self._unsealed = sorted(n for n, each in self._at.items() if not each.link)
@@ -153,7 +153,9 @@ class Chain:
         known = {id(each) for each in self._walked.values()}
         known |= {id(self._at[n]) for n in self._bare}
         told = {each.event_id for each in self.found}
-        extra = (e for e in self.entries if not (id(e) in known or e.joined or e.event_id in told))
+        come = (e for e in self.entries if e.joined or e.erased)  # erasure forgets whence
+        known |= {id(each) for each in come}
+        extra = (e for e in self.entries if not (id(e) in known or e.event_id in told))
         for each in islice(extra, _MOST_FAULTS):
             text = "The event is not in the chain."
             if (other := self._at.get(each.sequence)) is not None and other is not each:

@@ -41,6 +41,7 @@ __all__ = [
     "MAX_PATH_DEPTH",
     "cleaned_name",
     "is_device_name",
+    "is_filename_of_key",
     "is_visible",
     "safe_filename",
     "shorten",
@@ -73,14 +74,22 @@ _DEVICES: Final = frozenset(
 _FORBIDDEN_CATEGORIES: Final = frozenset(["Cc", "Cf", "Zl", "Zp", "Cs", "Co"])
 # Invisible although their category is not Cf (Default_Ignorable_Code_Point of the UCD),
 # those that are reserved to become so included.
-_INVISIBLE: Final = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u3164\uffa0"
-) | frozenset(
+_RESERVED: Final = frozenset(
     map(chr, (*range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000)))
+)
+_INVISIBLE: Final = _RESERVED | frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u3164\uffa0"
 )
 # Invisible, too, but they choose the form of the character before them: phones type them
 # with emoji, Japanese names are written with them. On their own they are refused.
 _SELECTORS: Final = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+# Earlier releases let these stand in file names of storage keys, which never change. Each with
+# a character of as many bytes that may stand anywhere.
+_ONCE_TAKEN: Final = {
+    char: "\u4e00" if char <= "\uffff" else "\U00020000"
+    for char in _SELECTORS | _RESERVED
+    if unicodedata.category(char) not in _FORBIDDEN_CATEGORIES
+}
 # An encoded dot or slash in any spelling that some decoder accepts (K03).
 _ENCODED_PERCENT: Final = re.compile(r"%(25)+", re.IGNORECASE)
 _ENCODED_DOT: Final = re.compile(r"%(2e|u002e|c0%ae|e0%80%ae)", re.IGNORECASE)
@@ -175,6 +184,15 @@ def safe_filename(name: str) -> str:
     if text[0] in ". ~" or is_device_name(text) or unicodedata.combining(text[0]):
         text = f"_{text}"
     return _truncate(text)
+
+
+def is_filename_of_key(name: str) -> bool:
+    """Whether `safe_filename` made it, here or in a release that took more of what cannot be
+    seen: objects lie under such names."""
+    if safe_filename(name) == name:
+        return True
+    shown = "".join(_ONCE_TAKEN.get(char, char) for char in name)
+    return shown != name and safe_filename(shown) == shown
 
 
 def split_extension(name: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from typing import Final
 from services.model.errors import invalid_field
 from services.model.names import (
     MAX_FILENAME_BYTES,
+    is_filename_of_key,
     safe_filename,
     shorten,
     split_extension,
@@ -71,7 +72,7 @@ class StorageKey:
         validate_id("document_id", self.document_id)
         if self.artifact_id:
             validate_id("artifact_id", self.artifact_id)
-        if safe_filename(self.filename) != self.filename:
+        if not is_filename_of_key(self.filename):
             raise invalid_field(
                 "filename", "is not a safe file name; pass it through safe_filename"
             )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health as library
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 _REPEAT_SECONDS = 30.0
 _SOON = 0.5
 """Between two looks at a backend that others may wait for (s)."""
+_MOST_WATCHES = 250
 
 Probe = Callable[[], Awaitable[object]]
 """Returns when a backend answers, raises when it does not."""
@@ -54,16 +56,29 @@ class _Steady:
 class _Servicer(library.aio.HealthServicer):  # type: ignore[name-defined,misc]
     """The library's servicer; its watches end when the server stops.
 
-    An open Watch would otherwise hold up every stop for the whole grace time.
+    An open Watch would otherwise hold up every stop for the whole grace time. Each keeps a
+    place of the server, and anybody may ask: there are `most_watches` at a time. Further
+    clients are told that there are none, and go on without (gRFC A17).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._stopping = asyncio.Event()
+        self._watches = 0
+        self.most_watches = _MOST_WATCHES
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> None:
+        if self._watches >= self.most_watches:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Too many watch already; use Check.")
+        self._watches += 1
+        try:
+            await self._watch(request, context)
+        finally:
+            self._watches -= 1
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         steady = _Steady(context)
         watch = asyncio.ensure_future(super().Watch(request, steady))
         stop = asyncio.ensure_future(self._stopping.wait())
@@ -100,9 +115,12 @@ class Health:
         """Whether new work is welcome."""
         return self._ready and not self._draining
 
-    def attach(self, server: grpc.aio.Server) -> tuple[str, ...]:
+    def attach(
+        self, server: grpc.aio.Server, *, most_watches: int = _MOST_WATCHES
+    ) -> tuple[str, ...]:
         """Register the health service; returns its method names. One status may be
-        asked for at several servers."""
+        asked for at several servers, and watched by the least of their `most_watches`."""
+        self._servicer.most_watches = min(self._servicer.most_watches, most_watches)
         self._servicer.begin_watches()
         return register(server, health_pb2_grpc.add_HealthServicer_to_server, self._servicer)
 

@@ -28,7 +28,7 @@ class Limits:
     """Per server; above it RESOURCE_EXHAUSTED at once instead of a queue."""
     handshake_timeout: float = 10.0
     """A silent connection would stay for 120 s (slowloris)."""
-    receive_timeout: float = 10.0
+    receive_timeout: float = 30.0
     """From the begin of a call to its request message, and between two of a stream: a call
     without one would keep its place of `max_concurrent_rpcs` (arrival.py)."""
     max_connection_idle: float = 300.0

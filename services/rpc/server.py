@@ -68,6 +68,7 @@ class RpcServer:
         self._reflection = reflection
         self._drain_delay = drain_delay
         self._grace = grace
+        self._most_watches = max(limits.max_concurrent_rpcs // 4, 1)
         self._methods: list[str] = []
         self._ports: tuple[int, ...] = ()
         self._watcher: asyncio.Task[None] | None = None
@@ -161,7 +162,7 @@ class RpcServer:
 
     async def _add_kernel_services(self) -> None:
         services = sorted({method.split("/")[1] for method in self._methods})
-        kernel = self.health.attach(self._server)
+        kernel = self.health.attach(self._server, most_watches=self._most_watches)
         for service in services:
             await self.health.watch_over(service)
         await self.health.set_ready(False)

@@ -118,7 +118,7 @@ class Resolving:
             activity=_activity(prepared, request.note),
             answer=lambda records: self._answer(prepared, records, made, shows=shows),
             if_head=head,
-            still=lambda: self._access.require_decide(prepared.found),
+            still=lambda: self._still(prepared),
         )
         await self._close(prepared.found)
         return answer
@@ -177,6 +177,10 @@ class Resolving:
             shown = fields_of(prepared.found.family, prepared.message)
             answer.result.update(shown)
         return answer
+
+    async def _still(self, prepared: _Prepared) -> None:
+        await self._access.require_decide(prepared.found)
+        await self._require_rights(prepared)
 
     async def _require_rights(self, prepared: _Prepared) -> None:
         deleted = prepared.decision.members is None

@@ -60,8 +60,8 @@ def require_room(root: Path, size: int) -> None:
     """Raises StoreFull when `size` bytes do not fit on the disk of `root`: what would not
     fit at its end takes no room from everything else until then."""
     try:
-        free = shutil.disk_usage(root).free
+        disk = shutil.disk_usage(root)
     except OSError:
         return  # the first write will say what is wrong
-    if size > free:
+    if size > disk.free and disk.total > 0:  # filesystems that cannot say (FUSE) have 0 of both
         raise StoreFull(f"no space left for {size} bytes")

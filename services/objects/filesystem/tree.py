@@ -83,7 +83,7 @@ class Tree:
                 if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
                     raise ObjectMissing(name) from error
                 raise
-        if stat.S_ISREG(self._calls.fstat(fd).st_mode) and self._is_ours_alone(folder, name, fd):
+        if self._is_good(folder, name, fd):
             return fd
         self._calls.close(fd)
         raise ObjectMissing(name)
@@ -182,6 +182,17 @@ class Tree:
                 self._durable.clear()
             self._durable.add(identity)
 
+    def _is_good(self, folder: int, name: str, fd: int) -> bool:
+        """Whether it is a plain file of ours. Closes `fd` when nobody can tell, as where
+        there are no more descriptors to read the folder with."""
+        try:
+            with self._health.guard("stat"):
+                plain = stat.S_ISREG(self._calls.fstat(fd).st_mode)
+                return plain and self._is_ours_alone(folder, name, fd)
+        except BaseException:
+            self._calls.close(fd)
+            raise
+
     def _is_ours_alone(self, folder: int, name: str, fd: int) -> bool:
         """Whether the file has one name. Whoever has it under another one could change
         what was verified. While it is published it has two, the temporary one beside it."""
@@ -221,7 +232,7 @@ class Tree:
 def _is_fresh(file: os.stat_result) -> bool:
     """Filesystems that cache attributes (FUSE) count the temporary name for a while after
     it went, in the next process, too: what was linked just now is judged later."""
-    return _now() - file.st_ctime < _FRESH_SECONDS
+    return 0 <= _now() - file.st_ctime < _FRESH_SECONDS
 
 
 def _kind(mode: int) -> str:

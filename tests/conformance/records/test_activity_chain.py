@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,15 +13,21 @@ from workspace.project.v1.project_pb2 import Project
 
 from project_svc.history.activity_audit import checkpoint_of, verify_partition
 from services.events.outbox import instance_of
+from services.model.canonical import canonical_json, content_digest
 from services.model.clocks import HybridClock
 from services.model.families import FAMILIES
-from services.model.seals import Checkpoint
+from services.model.seals import Checkpoint, sealed_digest, without_nonce
+from services.model.shown import Shown
+from services.model.versions import State
 from services.records.conflict_rows import Found
 from services.records.erasure import Erasure, Person, Position
-from services.records.port import Index, Key, RecordDriver
+from services.records.events import Change
+from services.records.port import Index, Key, Put, RecordDriver
 from services.records.record import Activity, Record, Write
 from services.records.replica import Incoming, Replica
+from services.records.siblings import Rows
 from services.records.store import RecordStore
+from sync_svc.collection.tombstones import stub_of
 from tests.conformance.records.harness import DriverCase, Environment
 from tests.security.tampering import Members, Tamperer, kinds
 
@@ -283,6 +290,70 @@ async def test_what_an_earlier_release_left_is_counted_and_the_chain_begins_afte
     assert (await verify(records)).intact
     await tamperer.delete(1)
     assert kinds((await verify(records)).faults) == {("MISSING", 2)}
+
+
+@pytest.mark.case("H07")
+async def test_what_was_edited_as_if_erased_is_told_however_its_row_is_marked(
+    records: RecordStore, tamperer: Tamperer
+) -> None:
+    await grow(records, 3)
+    kept = await checkpoint(records)
+    item = (await tamperer.events())[1]
+    sealed = {"sealed_digest": sealed_digest(item.body)}
+    await tamperer.put(item, without_nonce(item.body, renoted(json.loads(item.body))) | sealed)
+    now = content_digest("activity_event", False, json.loads((await tamperer.events())[1].body))
+    told = Change("activity_event", item.key.sk, "", canonical_json({"digest": now}))
+    await records.rewrite(PK, [], told=(Activity("activity.erased", "activity"), [told]))
+    found = await verify(records, kept)
+    assert (found.intact, found.erased_count) == (True, 1), found.faults
+
+
+@pytest.mark.case("H08")
+async def test_a_purge_of_tombstones_makes_no_gap(
+    records: RecordStore, tamperer: Tamperer
+) -> None:
+    await grow(records, 4)
+    base = await records.get(PROJECT, KEY)
+    assert base is not None
+    await records.commit(
+        PK, [Write(PROJECT, base.message, base, deleted=True)], activity=noted("gone")
+    )
+    await tamperer.unseal(5, head=True)
+
+    async def purged(found: Sequence[Rows]) -> list[Put]:
+        (rows,) = found
+        assert rows.state is not None
+        (version,) = rows.state.versions.values()
+        stub = stub_of(version)
+        after = State(rows.state.family, rows.state.clock, {stub.dot: stub})
+        return list(rows.puts(after, Shown(stub), origin="", found=Found(10**9)))
+
+    await records.converge(PK, [KEY], purged)
+    found = await verify(records)
+    assert found.intact, found.faults
+    await grow_on(records, 2)
+    found = await verify(records)
+    assert (found.intact, found.unsealed_count) == (True, 5), found.faults
+
+
+@pytest.mark.case("H08")
+async def test_what_is_written_while_it_is_looked_at_hides_no_join(
+    case: DriverCase, environment: Environment
+) -> None:
+    one, two = [
+        store_over(await case.store(environment).open(), f"n{n}.x", 1_700_000_000_000 + n * 10**8)
+        for n in (1, 2)
+    ]
+    await grow(one, 3)
+    await pull(one, two)
+    await change(two)
+    states = await Replica(two).states([KEY])
+    assert states[0] is not None
+    await Replica(one).join(PK, [Incoming(KEY, states[0])], origin="there", found=Found(10**9))
+    head = await one.head(PK)
+    await grow_on(one, 1)
+    found = await verify_partition(one, head)
+    assert found.intact, found.faults
 
 
 @pytest.mark.case("H08")

@@ -167,6 +167,22 @@ async def test_merged_lists_are_complete_in_order_and_bounded(
     assert (await _listed(people, ANN, page_size=size))[0] == sorted([*made, foreign])
 
 
+async def test_a_name_that_is_no_longer_taken_hinders_no_other_change(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = People(ws)
+    await people.sign_in(ANN)
+    team, teams = await people.team(ANN), people.teams(ANN)
+    name = "x\u2764\ufe0f\ufe0f"  # releases took it
+    with monkeypatch.context() as patch:
+        patch.setattr(identity_svc.teams.teams, "validate_name", lambda _, text: text)
+        await teams.UpdateTeam(_update(team, "name", name=name))
+    changed = await teams.UpdateTeam(_update(team, "description", description="d"))
+    assert (changed.team.name, changed.team.description) == (name, "d")
+    with refused("INVALID_FIELD"):
+        await teams.UpdateTeam(_update(team, "name", name=name + "y"))
+
+
 async def test_administrators_change_a_team(ws: Workspace) -> None:
     people = People(ws)
     await people.sign_in(ANN)

@@ -20,7 +20,8 @@ from workspace.project.v1.grant_service_pb2 import CreateGrantRequest
 from workspace.project.v1.project_service_pb2 import UpdateProjectRequest
 
 from project_svc.history.activity_audit import verify_partition
-from services.cli.audit_files import verify_export, write_export
+from services.cli.audit_files import read_checkpoints, verify_export, write_export
+from services.cli.failures import CliError
 from services.model.activity_chain import Chain, End
 from services.model.activity_entries import FaultKind
 from services.model.canonical import canonical_json, content_digest
@@ -315,6 +316,12 @@ async def test_proofs_are_the_texts_that_were_sealed(world: World, tmp_path: Pat
     assert write_export(file, first.checkpoint, [*first.proofs, *rest.proofs]) == 6
     found = verify_export(file)
     assert (found.partition, found.count, found.faults) == (f"PROJECT#{home}", 6, [])
+    (kept := tmp_path / "kept").write_text("# none yet\n")
+    with pytest.raises(CliError):  # nobody takes it for verified against a checkpoint
+        read_checkpoints(kept)
+    elsewhere = first.checkpoint.replace(first.checkpoint.split(" ")[2], "n" + "0" * 16)
+    kept.write_text(f"{first.checkpoint}\n{elsewhere}\n")
+    assert not verify_export(file, read_checkpoints(kept)).faults
     assert _link_by_hand(file) == first.checkpoint.split(" ")[4]
     assert write_export(file, first.checkpoint, [*first.proofs, *rest.proofs][:-1]) == 5
     assert [each.kind for each in verify_export(file).faults] == [FaultKind.CUT]

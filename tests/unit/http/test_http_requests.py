@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -147,3 +148,15 @@ def test_if_match_sets_the_etag_of_the_noun() -> None:
 def test_a_condition_is_never_ignored() -> None:
     assert refused("POST", "/api/accounts", b"{}", "e1") == "if-match"
     assert refused("GET", "/api/accounts/a1", if_match="e1") == "if-match"
+
+
+def test_a_text_without_an_end_is_looked_at_once() -> None:
+    """Each escaped quote could begin a text of its own: seconds, then hours, for one body."""
+    body = b'{"name":' + b"[" * 50_000 + b'"' + b'\\"' * 500_000
+    began = time.process_time()
+    assert refused("POST", "/api/accounts", body) == "body"
+    assert time.process_time() - began < 5
+    many = b'{"name":"' + b"," * 100_000 + b'\\"' + b"[" * 100_000 + b'"}'
+    with pytest.raises(HttpError) as error:
+        build("POST", "/api/accounts", b"[" * 8 + many)
+    assert "values" not in error.value.error.violations[0].description

@@ -77,6 +77,25 @@ def test_other_keys_are_refused(key: str) -> None:
     assert caught.value.reason == Reason.ERROR_REASON_INVALID_FIELD
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["\ufe0fa.txt", "a \ufe0f.png", "x\u2764\ufe0f\ufe0f.txt", "a\ufff0.txt", "b\U000e0080"],
+    ids=ascii,
+)
+def test_keys_of_earlier_releases_stay_keys(name: str) -> None:
+    key = f"accounts/a/projects/p/documents/d/raw/{name}"
+    assert str(parse_storage_key(key)) == key
+    assert safe_filename(name) != name, "no new one is made like that"
+
+
+@pytest.mark.parametrize(
+    "name", ["a\U000e0041", "\u200b\ufe0f", ".\ufe0f", "\ufe0f" * 67], ids=ascii
+)
+def test_what_no_release_made_is_no_key(name: str) -> None:
+    with pytest.raises(WorkspaceError):
+        parse_storage_key(f"accounts/a/projects/p/documents/d/raw/{name}")
+
+
 @pytest.mark.case("K23")
 def test_a_prefix_ends_at_an_id() -> None:
     assert not raw_key(ACCOUNT, "ab", "d", "f").startswith(prefix_of(ACCOUNT, "a"))

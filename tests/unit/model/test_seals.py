@@ -10,6 +10,8 @@ import pytest
 from workspace.common.v1.activity_pb2 import ActivityEvent
 
 from services.events.cloud_event import cloud_event
+from services.model.activity_chain import Chain, End
+from services.model.activity_entries import Entry, FaultKind
 from services.model.seals import Checkpoint, Link, link_of, opening, sealed_digest, without_nonce
 
 HASH = "ab" * 32
@@ -48,6 +50,19 @@ def test_what_webhooks_and_buses_carry_has_no_seal() -> None:
     for whole in (True, False):
         sent = cloud_event(event, source="here", partition=PK, whole=whole)
         assert sent["data"] == {"eventId": "e", "type": "a.b"}
+
+
+def test_an_erased_event_that_had_come_back_by_sync_was_not_put_there() -> None:
+    def event(number: int, name: str, **members: str) -> Entry:
+        said = {"event_id": name, "partition_sequence": str(number), **members}
+        return Entry.of(PK, f"EVENT#{number:013}.00000#n1.a#{name}", json.dumps(said))
+
+    first = opening(PK, 0, "").dump()
+    wrote = event(1, "e1", previous_link=first, seal_nonce="00")
+    back = event(1, "e2", previous_link=first, sealed_digest=HASH)
+    end, told = End(1, "e1", wrote.link), frozenset({(back.sk, back.digest)})
+    assert Chain(PK, [back, wrote], end, told=told).faults() == []
+    assert [each.kind for each in Chain(PK, [back, wrote], end).faults()] == [FaultKind.EDITED]
 
 
 def test_texts_come_back() -> None:

@@ -466,6 +466,30 @@ async def test_a_file_is_read_while_it_still_has_its_temporary_name(
         await driver.head(KEY)
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_where_nobody_can_tell_the_file_is_closed(
+    tmp_path: Path, driver: FilesystemDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose file it is takes a descriptor more; without one it must not cost another."""
+    await put(driver)
+    os.link(tmp_path / "objects" / KEY, tmp_path / "b.txt")
+    monkeypatch.setattr(tree, "_now", lambda: time.time() + 61)
+    before = open_files()
+
+    def none_left(_: int) -> list[str]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tree.os, "listdir", none_left)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await driver.head(KEY)
+    assert open_files() == before
+
+
 @pytest.mark.case("K20", "K21")
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder"])
 async def test_special_files_are_refused_without_waiting(

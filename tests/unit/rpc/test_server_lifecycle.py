@@ -133,6 +133,37 @@ def test_limits_are_explicit() -> None:
     )
 
 
+@pytest.mark.case("A04")
+async def test_watches_take_a_quarter_of_the_places() -> None:
+    """Anybody may watch, for as long as streams last; others still have to be served."""
+    server = RpcServer(listeners=[ANY], limits=Limits(max_concurrent_rpcs=8))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health.Watch(health_pb2.HealthCheckRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # "do without", gRFC A17
+        await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        watches[0].cancel()
+        async with asyncio.timeout(20):
+            while await _is_refused(health):  # noqa: ASYNC110 - a place tells nobody
+                await asyncio.sleep(0.05)
+    await server.stop()
+
+
+async def _is_refused(health: Any) -> bool:
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    try:
+        await watch.read()
+    except grpc.aio.AioRpcError:
+        return True
+    watch.cancel()
+    return False
+
+
 async def test_health_follows_the_probes() -> None:
     health = Health()
     state = {"database": False}
