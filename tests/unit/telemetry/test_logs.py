@@ -120,6 +120,16 @@ def test_configuring_twice_logs_once() -> None:
     assert [json.loads(line)["message"] for line in second.getvalue().splitlines()] == ["yes"]
 
 
+@pytest.fixture
+def level_of_nobody() -> Iterator[None]:
+    """The watch over the logs of all tests holds ours at INFO."""
+    ours = logging.getLogger("workspace")
+    level = ours.level
+    ours.setLevel(logging.NOTSET)
+    yield
+    ours.setLevel(level)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -128,6 +138,7 @@ def test_configuring_twice_logs_once() -> None:
         "azure.cosmos._cosmos_http_logging_policy",
     ],
 )
+@pytest.mark.usefixtures("level_of_nobody")
 def test_debug_shows_no_bodies_of_libraries(name: str) -> None:
     """An SDK at debug writes answers as they are: key files, for one."""
     stream = io.StringIO()

@@ -69,9 +69,10 @@ def test_names_of_resources_are_not(settings: dict[str, str]) -> None:
 
 
 def test_random_tokens_of_every_usual_alphabet_are_found() -> None:
+    """Three of 600 are missed on average: more than 18 in one of 10^9 runs."""
     missed = 0
     for _ in range(300):
         data = secrets.token_bytes(32)
         for text in (base64.b64encode(data).decode(), secrets.token_urlsafe(32)):
             missed += not looks_random(text)
-    assert missed <= 6, "of 600"
+    assert missed <= 18, "of 600"
