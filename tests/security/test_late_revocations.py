@@ -208,6 +208,23 @@ async def add_to_team(scene: Scene) -> Awaitable[Any]:
     return scene.teams(FAY).AddTeamMember(request)  # type: ignore[no-any-return]
 
 
+async def rename_team(scene: Scene) -> Awaitable[Any]:
+    """As an administrator of the account, with no place in the team."""
+    team_id = await scene.team(ANN, account_id=scene.account_id)
+    request = tms.UpdateTeamRequest(update_mask={"paths": ["name"]})  # type: ignore[arg-type]
+    request.team.team_id, request.team.name = team_id, "Late"
+    return scene.teams(FAY).UpdateTeam(request)  # type: ignore[no-any-return]
+
+
+async def bring_a_project(scene: Scene) -> Awaitable[Any]:
+    """Her own, which she goes on owning, into the account."""
+    made = await scene.projects(FAY).CreateProject(ps.CreateProjectRequest(name=new_request_id()))
+    request = ps.AssignProjectRequest(
+        project_id=made.project.project_id, account_id=scene.account_id
+    )
+    return scene.projects(FAY).AssignProject(request)  # type: ignore[no-any-return]
+
+
 async def connect(scene: Scene) -> Awaitable[Any]:
     stub: Any = scene.ws.stub(ConnectionServiceStub, as_=FAY)
     scope = co.SyncScope(
@@ -250,6 +267,8 @@ LATE = {
     "grant by a member": Late(give_a_grant, by_membership, ADMINISTRATOR, "PROJECT#"),
     "team": Late(create_team, by_membership, ACCOUNT_ADMIN, "TEAM#"),
     "team member": Late(add_to_team, by_membership, ACCOUNT_ADMIN, "TEAM#"),
+    "team renamed": Late(rename_team, by_membership, ACCOUNT_ADMIN, "TEAM#"),
+    "project brought into an account": Late(bring_a_project, by_membership, EDITOR, "PROJECT#"),
     "connection": Late(connect, by_membership, OWNER, "CONNECTION#"),
 }
 
