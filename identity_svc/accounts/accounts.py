@@ -324,8 +324,9 @@ class Accounts:
             )
         if not changed.type:
             raise invalid_field("account.type", "must not be made empty; for example client_org")
-        if changed.name != base.message.name or not changed.name:  # else it was once taken
-            changed.name = validate_name("account.name", changed.name)
+        changed.name = validate_name(
+            "account.name", changed.name, before=base.message.name
+        )
         changed.data_classification = (
             changed.data_classification or Classification.CLASSIFICATION_INTERNAL
         )

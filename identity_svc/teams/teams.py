@@ -153,8 +153,9 @@ class Teams:
             require_etag(base, request.team.etag, f"teams/{team_id}")
             changed = base.edit()
             apply_mask(changed, request.team, request.update_mask, server_set=_SERVER_SET)
-            if changed.name != base.message.name or not changed.name:  # else it was once taken
-                changed.name = validate_name("team.name", changed.name)
+            changed.name = validate_name(
+                "team.name", changed.name, before=base.message.name
+            )
             self._stamp(changed)
             moved = changed.parent_team_id != base.message.parent_team_id
             async with self._tree.place(changed) if moved else nullcontext():

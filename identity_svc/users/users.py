@@ -110,8 +110,9 @@ class Users:
             require_etag(base, request.user.etag, f"users/{user}")
             changed = base.edit()
             apply_mask(changed, request.user, request.update_mask, server_set=_SERVER_SET)
-            if changed.name != base.message.name or not changed.name:  # else it was once taken
-                changed.name = validate_name("user.name", changed.name)
+            changed.name = validate_name(
+                "user.name", changed.name, before=base.message.name
+            )
             self._stamp(changed)
             return await mutation.commit(
                 pk,

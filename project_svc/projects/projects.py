@@ -134,7 +134,7 @@ class Projects:
                     raise permission_denied("owner", f"projects/{wanted.project_id}")
             require_active(found.project)
             if "name" in paths:
-                project.name = validate_name("name", project.name)
+                project.name = validate_name("name", project.name, before=found.project.name)
 
         return await self._changes.run(
             request,

@@ -64,8 +64,9 @@ def verify(
 ) -> None:
     """Recompute a chain from its beginning: exit code 0 intact, 1 broken.
 
-    With --checkpoint also what a chain alone cannot show: that its end was cut off, or all
-    of it made anew. Without a scope every chain in that file is verified.
+    With --checkpoint also what a chain alone cannot show: that its end
+    was cut off, or all of it made anew. Without a scope every chain in that
+    file is verified.
     """
     options, kept = options_of(ctx), read_checkpoints(checkpoint) if checkpoint else []
     if export is not None:

@@ -96,11 +96,16 @@ _ENCODED_DOT: Final = re.compile(r"%(2e|u002e|c0%ae|e0%80%ae)", re.IGNORECASE)
 _ENCODED_SLASH: Final = re.compile(r"%(2f|5c|u002f|u005c|c0%af|c1%9c)", re.IGNORECASE)
 
 
-def validate_name(field: str, value: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
-    """A label for people, NFC-normalised; 1 to `max_chars` characters.
+def validate_name(
+    field: str, value: str, *, max_chars: int = MAX_NAME_CHARS, before: str = ""
+) -> str:
+    """A label for people, NFC-normalised; 1 to `max_chars` characters. What it was
+    `before` may stay: an earlier release took more than this one does.
 
     Raises INVALID_FIELD naming the field and the remedy.
     """
+    if value and value == before:
+        return value
     name = _normal(field, value)
     _refuse_hidden(field, name)
     if not name:

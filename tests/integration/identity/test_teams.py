@@ -175,7 +175,7 @@ async def test_a_name_that_is_no_longer_taken_hinders_no_other_change(
     team, teams = await people.team(ANN), people.teams(ANN)
     name = "x\u2764\ufe0f\ufe0f"  # releases took it
     with monkeypatch.context() as patch:
-        patch.setattr(identity_svc.teams.teams, "validate_name", lambda _, text: text)
+        patch.setattr(identity_svc.teams.teams, "validate_name", lambda _, text, **__: text)
         await teams.UpdateTeam(_update(team, "name", name=name))
     changed = await teams.UpdateTeam(_update(team, "description", description="d"))
     assert (changed.team.name, changed.team.description) == (name, "d")

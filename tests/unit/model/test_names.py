@@ -107,6 +107,13 @@ def test_labels_are_any_printable_text() -> None:
     refused(lambda f, v: validate_name(f, v, max_chars=3), "abcd")
 
 
+def test_what_it_was_before_may_stay() -> None:
+    once = "x\u2764\ufe0f\ufe0f"
+    assert validate_name("name", once, before=once) == once
+    refused(lambda f, v: validate_name(f, v, before=once), once + "y")
+    refused(lambda f, v: validate_name(f, v, before=v), "")
+
+
 @pytest.mark.case("K12", "K13", "K14")
 def test_composed_and_decomposed_are_one_name() -> None:
     for check in (validate_name, validate_document_name, validate_relative_path):
